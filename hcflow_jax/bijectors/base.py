@@ -1,0 +1,139 @@
+"""The contract every bijector keeps, and the two ways of composing them."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Params = Any
+Fit = Callable[[jax.Array], Params]
+
+
+class Bijector:
+    """y = f(x; params, cond), invertible in x for every cond.
+
+    A bijector is a frozen dataclass that holds sizes and networks but no weights: those are a
+    tree that every method takes. Images are [B, H, W, C]; `cond` is an image of the same height
+    and width, or None. The log-determinant is that of the direction taken, in nats, summed over
+    H, W and C: log_det = log|det ∂y/∂x| of `forward`, log|det ∂x/∂y| of `inverse`; shape [B].
+    """
+
+    def init(self, rng: jax.Array) -> Params:
+        """Fresh parameters, those that a network starts training from."""
+        raise NotImplementedError
+
+    def forward(self, params: Params, x: jax.Array, cond=None) -> tuple[jax.Array, jax.Array]:
+        """(f(x), log|det ∂f/∂x|)."""
+        raise NotImplementedError
+
+    def inverse(self, params: Params, y: jax.Array, cond=None) -> tuple[jax.Array, jax.Array]:
+        """(f⁻¹(y), log|det ∂f⁻¹/∂y|)."""
+        raise NotImplementedError
+
+    def data_init(self, params: Params, x: jax.Array, cond=None, *, fit: Fit):
+        """(params, f(x; params)) with every ActNorm met on the way set by `fit` from its input."""
+        del fit
+        return params, self.forward(params, x, cond)[0]
+
+    def prepare(self, params: Params) -> Params:
+        """Parameters with everything that sampling can compute once; same map, float64 inside."""
+        return params
+
+
+def sum_pixels(x: jax.Array) -> jax.Array:
+    """Σ over H, W, C: [B, H, W, C] -> [B]."""
+    return jnp.sum(x, axis=(1, 2, 3))
+
+
+def fold_forward(parts, x, cond=None):
+    """f_n ∘ … ∘ f_1 of [(bijector, params), …]; log-determinants add: (y, Σ log_det_i)."""
+    total = jnp.zeros(x.shape[0], x.dtype)
+    for bijector, params in parts:
+        x, log_det = bijector.forward(params, x, cond)
+        total = total + log_det
+    return x, total
+
+
+def fold_inverse(parts, y, cond=None):
+    """f_1⁻¹ ∘ … ∘ f_n⁻¹ of [(bijector, params), …] in forward order: (x, Σ log_det_i)."""
+    total = jnp.zeros(y.shape[0], y.dtype)
+    for bijector, params in reversed(parts):
+        y, log_det = bijector.inverse(params, y, cond)
+        total = total + log_det
+    return y, total
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain(Bijector):
+    """f = f_n ∘ … ∘ f_1, log_det = Σ log_det_i.
+
+    Args:
+      parts: (name, bijector) pairs in forward order; params is {name: params of that part}.
+    """
+
+    parts: tuple[tuple[str, Bijector], ...]
+
+    def _with(self, params):
+        return [(bijector, params[name]) for name, bijector in self.parts]
+
+    def init(self, rng):
+        keys = jax.random.split(rng, max(1, len(self.parts)))
+        return {name: part.init(key) for (name, part), key in zip(self.parts, keys, strict=False)}
+
+    def forward(self, params, x, cond=None):
+        return fold_forward(self._with(params), x, cond)
+
+    def inverse(self, params, y, cond=None):
+        return fold_inverse(self._with(params), y, cond)
+
+    def data_init(self, params, x, cond=None, *, fit):
+        fitted = {}
+        for name, part in self.parts:
+            fitted[name], x = part.data_init(params[name], x, cond, fit=fit)
+        return fitted, x
+
+    def prepare(self, params):
+        return {name: part.prepare(params[name]) for name, part in self.parts}
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeat(Bijector):
+    """`times` copies of one bijector in a row, each with its own weights: f_n ∘ … ∘ f_1.
+
+    Runs as one `lax.scan`, so that compile time does not depend on `times`. Every array of params
+    has a leading axis of that length.
+    """
+
+    bijector: Bijector
+    times: int
+
+    def init(self, rng):
+        return jax.vmap(self.bijector.init)(jax.random.split(rng, self.times))
+
+    def _scan(self, step, params, x, reverse):
+        def body(carry, one):
+            x, total = carry
+            x, log_det = step(one, x)
+            return (x, total + log_det), None
+
+        start = (x, jnp.zeros(x.shape[0], x.dtype))
+        return jax.lax.scan(body, start, params, length=self.times, reverse=reverse)[0]
+
+    def forward(self, params, x, cond=None):
+        return self._scan(lambda p, x: self.bijector.forward(p, x, cond), params, x, False)
+
+    def inverse(self, params, y, cond=None):
+        return self._scan(lambda p, y: self.bijector.inverse(p, y, cond), params, y, True)
+
+    def data_init(self, params, x, cond=None, *, fit):
+        def body(x, one):
+            one, x = self.bijector.data_init(one, x, cond, fit=fit)
+            return x, one
+
+        y, fitted = jax.lax.scan(body, x, params, length=self.times)
+        return fitted, y
+
+    def prepare(self, params):
+        return self.bijector.prepare(params)

@@ -1,0 +1,99 @@
+"""Linear bijectors: ActNorm and the invertible 1×1 convolution."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hcflow_jax.bijectors.base import Bijector
+
+
+def fit_actnorm(x, axis_name: str | None = None):
+    """b = −mean(x), s = −log(std(x) + 1e-6) per channel, so that (x + b)·exp(s) is normalised.
+
+    Args:
+      x: [B, H, W, C].
+      axis_name: mapped axis whose devices hold the other shares of the batch.
+
+    Returns:
+      {"bias": [C], "logs": [C]}; the mean and the population standard deviation are those over
+      B, H, W and all devices. (Glow, section 3.1.)
+    """
+
+    def mean(v):
+        v = jnp.mean(v, axis=(0, 1, 2))
+        return v if axis_name is None else jax.lax.pmean(v, axis_name)
+
+    centre = mean(x)
+    std = jnp.sqrt(mean(jnp.square(x - centre)))
+    return {"bias": -centre, "logs": -jnp.log(std + 1e-6)}
+
+
+@dataclasses.dataclass(frozen=True)
+class ActNorm(Bijector):
+    """y = (x + b)·exp(s) per channel; log_det = H·W·Σ s.
+
+    params {"bias": b [C], "logs": s [C]}, zero until `data_init` sets them by `fit_actnorm`.
+    (Glow, section 3.1.)
+    """
+
+    channels: int
+
+    def init(self, rng):
+        return {"bias": jnp.zeros(self.channels), "logs": jnp.zeros(self.channels)}
+
+    def _log_det(self, params, x):
+        return jnp.full(x.shape[0], x.shape[1] * x.shape[2] * jnp.sum(params["logs"]))
+
+    def forward(self, params, x, cond=None):
+        y = (x + params["bias"]) * jnp.exp(params["logs"])
+        return y, self._log_det(params, x)
+
+    def inverse(self, params, y, cond=None):
+        x = y * jnp.exp(-params["logs"]) - params["bias"]
+        return x, -self._log_det(params, y)
+
+    def data_init(self, params, x, cond=None, *, fit):
+        fitted = fit(x)
+        return fitted, self.forward(fitted, x)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class InvertibleConv1x1(Bijector):
+    """y = W x at every pixel, W [C, C] unconstrained; log_det = H·W·log|det W|.
+
+    params {"weight": W}, a random orthogonal matrix at first. `prepare` adds "inverse" = W⁻¹ and
+    "log_abs_det", both computed in float64, which both directions then use instead of factorising
+    W again. Products run at full float32 precision on every platform. (Glow, section 3.2.)
+    """
+
+    channels: int
+
+    def init(self, rng):
+        return {"weight": jax.random.orthogonal(rng, self.channels)}
+
+    def prepare(self, params):
+        weight = np.asarray(params["weight"], np.float64)
+        dtype = params["weight"].dtype
+        return {
+            "weight": params["weight"],
+            "inverse": jnp.asarray(np.linalg.inv(weight), dtype),
+            "log_abs_det": jnp.asarray(np.linalg.slogdet(weight)[1], dtype),
+        }
+
+    def _log_det(self, params, x):
+        if "log_abs_det" in params:
+            per_pixel = params["log_abs_det"]
+        else:
+            per_pixel = jnp.linalg.slogdet(params["weight"])[1]
+        return jnp.full(x.shape[0], x.shape[1] * x.shape[2] * per_pixel)
+
+    def forward(self, params, x, cond=None):
+        y = jnp.einsum("bhwc,dc->bhwd", x, params["weight"], precision="highest")
+        return y, self._log_det(params, x)
+
+    def inverse(self, params, y, cond=None):
+        inverse = params["inverse"] if "inverse" in params else jnp.linalg.inv(params["weight"])
+        x = jnp.einsum("bhwc,dc->bhwd", y, inverse, precision="highest")
+        return x, -self._log_det(params, y)

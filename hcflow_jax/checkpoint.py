@@ -1,0 +1,139 @@
+"""Checkpoints: orbax directories that carry their model's config, so that a path is enough."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from hcflow_jax import convert
+from hcflow_jax.model import HCFlow, build_model
+
+CONFIG, PARAMS, TRAINING = "config", "params", "training"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or written; the message is one line for the user."""
+
+
+def model_config(model: HCFlow) -> dict:
+    """The fields that `build_model` rebuilds the model from, as JSON has them."""
+    return json.loads(json.dumps(dataclasses.asdict(model)))
+
+
+def save_model(path: str | Path, model: HCFlow, params) -> None:
+    """Writes an orbax checkpoint of `params` with the model's config; atomic.
+
+    CheckpointError when `path` exists or cannot be written.
+    """
+    import orbax.checkpoint as ocp
+
+    path = Path(path).absolute()
+    if path.exists():
+        raise CheckpointError(f"{path} exists; name a new directory")
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            checkpointer.save(
+                path,
+                ocp.args.Composite(
+                    **{
+                        CONFIG: ocp.args.JsonSave({"model": model_config(model)}),
+                        PARAMS: ocp.args.StandardSave(params),
+                    }
+                ),
+            )
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def load_model(path: str | Path) -> tuple[HCFlow, dict]:
+    """(model, params) of whatever `path` is.
+
+    A checkpoint directory, a training's workdir (its latest checkpoint), or a file of published
+    weights: `.npz`, or `.pth` where torch is installed. Nothing is unpickled. CheckpointError,
+    naming the path and the remedy, when it is none of these or is damaged.
+    """
+    path = Path(path).absolute()
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; give a checkpoint directory or .npz file")
+    if path.is_dir():
+        return _load_directory(_newest(path))
+    try:
+        return convert.from_torch(read_weights(path))
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{path} is no HCFlow checkpoint: {error}") from error
+
+
+def _newest(path: Path) -> Path:
+    """The latest finished step below a training's workdir, or the directory itself."""
+    steps = path / "checkpoints"
+    if not steps.is_dir():
+        return path
+    finished = [p for p in steps.iterdir() if p.name.isdigit() and (p / PARAMS).is_dir()]
+    if not finished:
+        raise CheckpointError(f"{path} holds no finished checkpoint yet; train longer")
+    return max(finished, key=lambda p: int(p.name))
+
+
+def _load_directory(path):
+    import jax
+    import orbax.checkpoint as ocp
+
+    if not (path / CONFIG).is_dir() or not (path / PARAMS).is_dir():
+        raise CheckpointError(
+            f"{path} is no checkpoint; make one with `hcflow convert` or `hcflow train`"
+        )
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            config = checkpointer.restore(
+                path, ocp.args.Composite(**{CONFIG: ocp.args.JsonRestore()})
+            )[CONFIG]
+            model = build_model(config["model"])
+            target = jax.eval_shape(model.init_params, jax.random.key(0))
+            sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+            target = jax.tree.map(
+                lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), target
+            )
+            params = checkpointer.restore(
+                path, ocp.args.Composite(**{PARAMS: ocp.args.StandardRestore(target)})
+            )[PARAMS]
+    except Exception as error:
+        first = str(error).strip().split("\n")[0]
+        raise CheckpointError(f"{path} cannot be restored, it is damaged: {first}") from error
+    return model, params
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """{name: array} of a `.npz`, or of a `.pth` by torch with `weights_only=True`."""
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{path} is no readable .npz of plain arrays: {error}") from error
+    if path.suffix in (".pth", ".pt"):
+        return _read_torch(path)
+    raise CheckpointError(f"{path} is no checkpoint; give a directory, a .npz or a .pth file")
+
+
+def _read_torch(path):
+    try:
+        import torch
+    except ImportError as error:
+        raise CheckpointError(
+            f"reading {path} needs torch; pip install 'hcflow_jax[convert]'"
+        ) from error
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first = str(error).strip().split("\n")[0]
+        raise CheckpointError(f"{path} holds more than weights, or is damaged: {first}") from error
+    for key in ("state_dict", "params", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(hasattr(v, "numpy") for v in loaded.values()):
+        raise CheckpointError(f"{path} holds no state dict of named tensors")
+    return {name: tensor.detach().float().numpy() for name, tensor in loaded.items()}

@@ -1,0 +1,218 @@
+"""The convolutional networks inside the flow, as Flax modules; images [B, H, W, C].
+
+Module and parameter names follow the published checkpoints, so that conversion is a renaming.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from hcflow_jax.bijectors.base import Fit
+from hcflow_jax.convolution import conv2d
+
+Initializer = Callable[..., jax.Array]
+
+small_xavier = nn.initializers.variance_scaling(0.01, "fan_avg", "normal")
+"""Xavier-normal × 0.1."""
+
+kaiming = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""Uniform ±1/√fan_in (Kaiming-uniform with a = √5)."""
+
+
+def leaky_relu(x):
+    """max(x, 0.2·x)."""
+    return nn.leaky_relu(x, 0.2)
+
+
+class ConvWeights(nn.Module):
+    """The parameters of a convolution, for modules that arrange the arithmetic themselves."""
+
+    inputs: int
+    outputs: int
+    size: int = 3
+    use_bias: bool = True
+    init: Initializer = small_xavier
+    uniform_bias: bool = False
+
+    @nn.compact
+    def __call__(self):
+        shape = (self.size, self.size, self.inputs, self.outputs)
+        kernel = self.param("kernel", self.init, shape)
+        if not self.use_bias:
+            return kernel
+        bound = (self.size * self.size * self.inputs) ** -0.5 if self.uniform_bias else 0.0
+
+        def bias_init(key, shape):
+            return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+        return kernel, self.param("bias", bias_init, (self.outputs,))
+
+
+def _own(module, weights: ConvWeights):
+    """The arrays of `weights`, kept directly under `module`."""
+    nn.share_scope(module, weights)
+    return weights()
+
+
+class Conv(nn.Module):
+    """conv(x) + bias, initialised as PyTorch does by default."""
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        kernel, bias = _own(
+            self, ConvWeights(x.shape[-1], self.outputs, init=kaiming, uniform_bias=True)
+        )
+        return conv2d(x, kernel) + bias
+
+
+class NetActNorm(nn.Module):
+    """(x + b)·exp(s); set from its input by `fit` when one is given."""
+
+    @nn.compact
+    def __call__(self, x, fit: Fit | None = None):
+        zeros = nn.initializers.zeros
+        bias = self.param("bias", zeros, (x.shape[-1],))
+        logs = self.param("logs", zeros, (x.shape[-1],))
+        if fit is not None:
+            fitted = fit(x)
+            bias, logs = fitted["bias"], fitted["logs"]
+            self.put_variable("params", "bias", bias)
+            self.put_variable("params", "logs", logs)
+        return (x + bias) * jnp.exp(logs)
+
+
+class ActNormConv(nn.Module):
+    """relu(actnorm(conv(x))), no bias."""
+
+    outputs: int
+    size: int
+
+    @nn.compact
+    def __call__(self, x, fit: Fit | None = None):
+        kernel = _own(self, ConvWeights(x.shape[-1], self.outputs, self.size, use_bias=False))
+        return nn.relu(NetActNorm(name="actnorm")(conv2d(x, kernel), fit))
+
+
+class ZeroConv(nn.Module):
+    """(conv(x) + bias)·exp(3·g), zero at first; g is one gain per channel. (Glow, section 4.)"""
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        kernel, bias = _own(
+            self, ConvWeights(x.shape[-1], self.outputs, init=nn.initializers.zeros)
+        )
+        logs = self.param("logs", nn.initializers.zeros, (self.outputs,))
+        return (conv2d(x, kernel) + bias) * jnp.exp(3 * logs)
+
+
+class FCN(nn.Module):
+    """zero-conv3×3 ∘ relu ∘ actnorm ∘ conv1×1 ∘ relu ∘ actnorm ∘ conv3×3: C -> hidden -> outputs.
+
+    `fit` sets the two ActNorms from the data, as `Bijector.data_init` does. (Glow, section 4.)
+    """
+
+    hidden: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x, fit: Fit | None = None):
+        x = ActNormConv(self.hidden, 3, name="conv1")(x, fit)
+        x = ActNormConv(self.hidden, 1, name="conv2")(x, fit)
+        return ZeroConv(self.outputs, name="conv3")(x)
+
+
+class DenseBlock(nn.Module):
+    """Four conv3×3 + LeakyReLU(0.2) of `growth` channels, each reading the input and all earlier
+    outputs; a fifth, linear, reads everything and writes `outputs` channels.
+
+    Each map is convolved once, with the kernels of all its later readers side by side, and the
+    results accumulate: the same arithmetic as convolving concatenations, in fewer and wider
+    products. It has no ActNorm, so `fit` changes nothing. (ESRGAN, section 3.1.)
+    """
+
+    growth: int
+    outputs: int
+    zero_last: bool = True
+
+    @nn.compact
+    def __call__(self, x, fit: Fit | None = None):
+        del fit
+        widths = [self.growth] * 4 + [self.outputs]
+        kernels, sums = [], []
+        for i, width in enumerate(widths):
+            init = nn.initializers.zeros if self.zero_last and i == 4 else small_xavier
+            inputs = x.shape[-1] + i * self.growth
+            kernel, bias = ConvWeights(inputs, width, init=init, name=f"conv{i + 1}")()
+            kernels.append(kernel)
+            sums.append(bias)
+        start = 0
+        for i in range(5):
+            stop = start + x.shape[-1]
+            readers = jnp.concatenate([k[:, :, start:stop] for k in kernels[i:]], -1)
+            pieces = jnp.split(conv2d(x, readers), _edges(widths[i:]), -1)
+            sums[i:] = [total + piece for total, piece in zip(sums[i:], pieces, strict=True)]
+            x, start = leaky_relu(sums[i]), stop
+        return sums[4]
+
+
+def _edges(widths):
+    return [sum(widths[: i + 1]) for i in range(len(widths) - 1)]
+
+
+class RRDB(nn.Module):
+    """x + 0.2·RDB(RDB(RDB(x))), RDB(x) = x + 0.2·dense_block(x). (ESRGAN, section 3.1.)"""
+
+    growth: int
+
+    @nn.compact
+    def __call__(self, x):
+        y = x
+        for i in (1, 2, 3):
+            y = y + 0.2 * DenseBlock(self.growth, x.shape[-1], zero_last=False, name=f"RDB{i}")(y)
+        return x + 0.2 * y
+
+
+class _Trunk(nn.Module):
+    """`blocks` RRDBs in a row as one scan; parameters stacked on a leading axis."""
+
+    blocks: int
+    growth: int
+
+    @nn.compact
+    def __call__(self, x):
+        def body(rrdb, x, _):
+            return rrdb(x), None
+
+        scan = nn.scan(
+            body, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.blocks
+        )
+        rrdb = RRDB(self.growth)
+        nn.share_scope(self, rrdb)
+        return scan(rrdb, x, None)[0]
+
+
+class FeatureTrunk(nn.Module):
+    """f0 = conv_first(c); f1 = trunk 0 of f0; f2 = conv(trunk 1 of f1) + f0.
+
+    [B, H, W, C] -> [B, H, W, 2·features] = (f1, f2) when `both`, else f2 alone: what the
+    conditional steps and the prior of a level see of the LR side. (HCFlow, section 3.3.)
+    """
+
+    blocks: tuple[int, int]
+    features: int
+    growth: int
+    both: bool
+
+    @nn.compact
+    def __call__(self, c):
+        f0 = Conv(self.features, name="conv_first")(c)
+        f1 = _Trunk(self.blocks[0], self.growth, name="RRDB_trunk0")(f0)
+        f2 = _Trunk(self.blocks[1], self.growth, name="RRDB_trunk1")(f1)
+        f2 = Conv(self.features, name="trunk_conv1")(f2) + f0
+        return jnp.concatenate([f1, f2], -1) if self.both else f2

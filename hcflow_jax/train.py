@@ -1,0 +1,169 @@
+"""Training: `hcflow train --config=configs/x.py:variant --workdir=DIR`."""
+
+import functools
+import json
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+
+from hcflow_jax import checkpoint, parallel, steps
+from hcflow_jax.data import folder
+from hcflow_jax.model import HCFlow, build_model
+
+
+def make_schedule(train) -> optax.Schedule:
+    """train.learning_rate, halved at each fraction train.halve_at of train.steps."""
+    boundaries = {round(fraction * train.steps): 0.5 for fraction in train.halve_at}
+    return optax.piecewise_constant_schedule(train.learning_rate, boundaries)
+
+
+def make_loss(model: HCFlow, train) -> steps.Loss:
+    """The objective of the model's task."""
+    if model.task == "sr":
+        return steps.sr_loss(model, train.quant)
+    return steps.rescaling_loss(model)
+
+
+class Checkpoints:
+    """The checkpoints of a workdir: model config and parameters, and what resuming needs."""
+
+    def __init__(self, workdir: Path, model: HCFlow):
+        self.path = workdir / "checkpoints"
+        self._model = checkpoint.model_config(model)
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
+        self._manager = ocp.CheckpointManager(self.path.absolute(), options=options)
+
+    def save(self, state: steps.TrainState) -> None:
+        """Starts writing `state` (one device's) in the background."""
+        training = {"opt_state": state.opt_state, "skipped": state.skipped}
+        self._manager.save(
+            int(state.step),
+            args=ocp.args.Composite(
+                **{
+                    checkpoint.CONFIG: ocp.args.JsonSave({"model": self._model}),
+                    checkpoint.PARAMS: ocp.args.StandardSave(state.params),
+                    checkpoint.TRAINING: ocp.args.StandardSave(training),
+                }
+            ),
+        )
+
+    def restore(self, state: steps.TrainState) -> steps.TrainState:
+        """The latest saved state, or `state` when there is none.
+
+        CheckpointError when the workdir holds a training of another model.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return state
+        found = self._manager.restore(
+            step, args=ocp.args.Composite(**{checkpoint.CONFIG: ocp.args.JsonRestore()})
+        )[checkpoint.CONFIG]["model"]
+        if found != self._model:
+            field = next(k for k in self._model if found.get(k) != self._model[k])
+            raise checkpoint.CheckpointError(
+                f"{self.path} holds a model with {field} {found.get(field)}, the config says "
+                f"{self._model[field]}; name another --workdir"
+            )
+        training = {"opt_state": state.opt_state, "skipped": state.skipped}
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                **{
+                    checkpoint.PARAMS: ocp.args.StandardRestore(state.params),
+                    checkpoint.TRAINING: ocp.args.StandardRestore(training),
+                }
+            ),
+        )
+        return steps.TrainState(
+            step=np.int32(step),
+            params=restored[checkpoint.PARAMS],
+            **restored[checkpoint.TRAINING],
+        )
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _report(record, rate, remaining):
+    shown = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k != "step")
+    minutes, seconds = divmod(int(remaining), 60)
+    _say(f"step {record['step']}  {shown}  {rate:.2f} steps/s  {minutes}:{seconds:02d} left")
+
+
+def _say(line):
+    print(line, flush=True)
+
+
+def initial_state(model: HCFlow, tx, first_batch, seed: int) -> steps.TrainState:
+    """Fresh parameters, ActNorms set from the batch that `parallel.shard` has split."""
+    params = model.init_params(jax.random.key(seed))
+    params = parallel.pmap_data_init(model)(params, first_batch["hr"])
+    return steps.create_state(parallel.unreplicate(params), tx)
+
+
+def train(config, workdir: str | Path) -> Path:
+    """Trains `config.model` on the folder `config.data.path`; continues what `workdir` holds.
+
+    Logs to the console and to `workdir/log.jsonl`; checkpoints every `config.train.save_every`
+    steps and at the end. Returns the folder of checkpoints. ValueError (ImageError,
+    CheckpointError), one line each, for what the user can put right.
+    """
+    workdir, settings = Path(workdir), config.train
+    model = build_model(config.model)
+    if not config.data.path:
+        raise ValueError("no training data; give a folder of images by --config.data.path=DIR")
+    data = folder.patches(
+        config.data.path,
+        model.scale,
+        config.data.patch_size,
+        config.data.rotate,
+        settings.batch_size,
+        settings.seed,
+    )
+    tx = steps.optimizer(make_schedule(settings))
+    state = initial_state(model, tx, parallel.shard(data[0]), settings.seed)
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(workdir, model)
+    state = checkpoints.restore(state)
+    first = int(state.step)
+    parameters = sum(x.size for x in jax.tree.leaves(state.params)) / 1e6
+    _say(
+        f"training {model.task} ×{model.scale}, {parameters:.2f} M parameters, on "
+        f"{config.data.path}, with {jax.local_device_count()} {jax.default_backend()} device(s), "
+        f"from step {first} to {settings.steps}"
+    )
+    state = _run(make_loss(model, settings), tx, state, data, settings, checkpoints, workdir)
+    checkpoints.close()
+    skipped = int(state.skipped)
+    _say(f"done; {skipped} steps were not finite and skipped; checkpoints in {checkpoints.path}")
+    return checkpoints.path
+
+
+def _run(loss, tx, state, data, settings, checkpoints, workdir):
+    first = int(state.step)
+    if first >= settings.steps:
+        return state
+    step = parallel.pmap_step(functools.partial(steps.train_step, loss, tx))
+    rng = jax.random.key(settings.seed + 1)
+    state = parallel.replicate(state)
+    batches = iter(data[first:].to_iter_dataset())
+    since, at = time.time(), first
+    with open(workdir / "log.jsonl", "a") as log:
+        for i in range(first + 1, settings.steps + 1):
+            state, metrics = step(state, parallel.shard(next(batches)), rng)
+            if i % settings.log_every == 0 or i in (first + 1, settings.steps):
+                record = {"step": i} | {k: float(v[0]) for k, v in metrics.items()}
+                log.write(json.dumps(record) + "\n")
+                log.flush()
+                rate = (i - at) / (time.time() - since)
+                _report(record, rate, (settings.steps - i) / rate)
+                since, at = time.time(), i
+            if i % settings.save_every == 0 or i == settings.steps:
+                checkpoints.save(parallel.unreplicate(state))
+    return parallel.unreplicate(state)
