@@ -14,6 +14,23 @@ from hcflow_jax import checkpoint, parallel, steps
 from hcflow_jax.data import folder
 from hcflow_jax.model import HCFlow, build_model
 
+USAGE = """usage: hcflow train --config=FILE.py[:VARIANT] --workdir=DIR [--config.FIELD=VALUE …]
+
+Trains on a folder of images and continues where DIR left off.
+
+  --config      configs/sr_x4.py, configs/sr_x8.py or configs/rescaling_x4.py; the variant tiny
+                trains the small network that ships with hcflow
+  --workdir     folder of checkpoints and log.jsonl; give it to --checkpoint later
+  --config.data.path=DIR          the images
+  --config.data.patch_size=N      side of the training patches, in pixels
+  --config.train.steps=N          iterations
+  --config.train.batch_size=N     patches per iteration, over all devices
+  --config.train.learning_rate=X  every other field of the config likewise
+
+example:
+  hcflow train --config=configs/sr_x4.py:tiny --workdir=runs/sr --config.data.path=photos/
+"""
+
 
 def make_schedule(train) -> optax.Schedule:
     """train.learning_rate, halved at each fraction train.halve_at of train.steps."""
@@ -167,3 +184,33 @@ def _run(loss, tx, state, data, settings, checkpoints, workdir):
             if i % settings.save_every == 0 or i == settings.steps:
                 checkpoints.save(parallel.unreplicate(state))
     return parallel.unreplicate(state)
+
+
+def main(argv: list[str]) -> None:
+    """`hcflow train`'s command line; ValueError, one line, when it makes no sense."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", None, "file of get_config(variant), as FILE.py:variant", flag_values=values
+    )
+    flags.DEFINE_string("workdir", None, "folder of checkpoints and log", flag_values=values)
+    flags.DEFINE_boolean("help", False, "show this", flag_values=values, short_name="h")
+    try:
+        rest = values(["hcflow", *argv])[2:]
+        config = values.config
+    except KeyError as error:
+        raise ValueError(f"the config has no such field: {error}") from error
+    except (flags.Error, AttributeError, ValueError, OSError, SyntaxError, TypeError) as error:
+        reason = str(error).strip().split("\n")[-1].strip()
+        raise ValueError(f"{reason}; see `hcflow train --help`") from error
+    if values.help:
+        print(USAGE)
+        return
+    if rest:
+        raise ValueError(f"{rest[0]!r} is no flag; see `hcflow train --help`")
+    for name in ("config", "workdir"):
+        if values[name].value is None:
+            raise ValueError(f"--{name}=… is missing; see `hcflow train --help`")
+    train(config, values.workdir)

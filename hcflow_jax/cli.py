@@ -1,0 +1,309 @@
+"""The `hcflow` command."""
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+
+EPILOG = """examples:
+  hcflow demo                                     a picture that shows what the flow does
+  hcflow upscale photo.jpg                        photo_x4.png beside it
+  hcflow upscale photo.jpg -o big.png --temperature 0.6 --samples 5
+  hcflow downscale photo.jpg -o small.png         a quarter of the size, made to be restored
+  hcflow restore small.png -o photo_again.png
+  hcflow train --config=configs/sr_x4.py:tiny --workdir=runs/sr --config.data.path=photos/
+  hcflow convert SR_DF2K_X4_HCFlow.pth -o sr_x4   the authors' weights, for --checkpoint sr_x4
+"""
+
+
+SIZE_KEY, GREY_KEY = "hcflow:size", "hcflow:grey"
+"""Text chunks of the small PNG: the original's width and height, and whether it was grey."""
+
+
+class UsageError(ValueError):
+    """What the user asked for makes no sense; the message is one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def _temperature(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no temperature; give a number from 0 up")
+    return value
+
+
+def _whole(least):
+    def parse(text):
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value < 2**31:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+        return value
+
+    return parse
+
+
+def _add_picture_command(commands, name, summary, output):
+    command = commands.add_parser(name, help=summary, description=summary)
+    command.set_defaults(run=globals()[f"_{name}"])
+    command.add_argument("inputs", nargs="+", metavar="IN", help="pictures, or folders of them")
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help=f"a file, or for several inputs an existing folder (default: {output} beside IN)",
+    )
+    command.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        help="a checkpoint directory, a training's workdir or a .npz/.pth of published weights "
+        "(default: the small weights that ship with hcflow)",
+    )
+    return command
+
+
+def _add_sampling(command, temperature, why):
+    command.add_argument(
+        "--temperature",
+        type=_temperature,
+        default=temperature,
+        metavar="T",
+        help=f"spread of the latents, from 0 up (default: {temperature:g}, {why})",
+    )
+    command.add_argument(
+        "--seed", type=_whole(0), default=0, metavar="S", help="same seed, same picture"
+    )
+
+
+def _parser():
+    parser = _Parser(
+        prog="hcflow",
+        description="Super-resolution and rescaling of pictures with one invertible network.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    upscale = _add_picture_command(
+        commands, "upscale", "enlarge pictures, inventing plausible detail", "IN_x4.png"
+    )
+    upscale.add_argument("--scale", type=int, default=4, choices=(2, 4, 8, 16), help="default: 4")
+    _add_sampling(upscale, 0.8, "crisp; lower is smoother and closer to the average")
+    upscale.add_argument(
+        "--samples",
+        type=_whole(1),
+        default=1,
+        metavar="N",
+        help="how many different versions to write, numbered OUT_1, OUT_2, … (default: 1)",
+    )
+    _add_picture_command(
+        commands, "downscale", "shrink pictures to a quarter, to be restored later", "IN_lr.png"
+    )
+    restore = _add_picture_command(
+        commands, "restore", "bring pictures shrunk by `downscale` back", "IN_restored.png"
+    )
+    _add_sampling(restore, 0.0, "the most faithful")
+    demo = commands.add_parser("demo", help="shrink, restore and super-resolve a photograph")
+    demo.set_defaults(run=_demo)
+    demo.add_argument(
+        "-o", "--output", metavar="DIR", default="hcflow_demo", help="default: %(default)s"
+    )
+    demo.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="use this model for its task; may be given twice",
+    )
+    convert = commands.add_parser(
+        "convert",
+        help="turn published weights into a checkpoint, or back",
+        description="weights.pth or weights.npz -> checkpoint directory; checkpoint -> weights.npz",
+    )
+    convert.set_defaults(run=_convert)
+    convert.add_argument("input", metavar="IN", help=".pth, .npz, or a checkpoint directory")
+    convert.add_argument("-o", "--output", metavar="OUT", required=True, help="DIR, or a .npz")
+    commands.add_parser("train", help="train a model: `hcflow train --help`", add_help=False)
+    return parser
+
+
+def _plan(args, label):
+    """[(input, output)]: inputs readable, outputs writable, distinct and none of the inputs."""
+    from hcflow_jax import images
+
+    inputs = [path for name in args.inputs for path in images.list_images(name)]
+    output = args.output and Path(args.output)
+    several = len(inputs) > 1 or any(Path(name).is_dir() for name in args.inputs)
+    if output is None:
+        outputs = [path.with_name(f"{path.stem}_{label}.png") for path in inputs]
+    elif several or output.is_dir() or args.output.endswith(os.sep):
+        if not output.is_dir():
+            raise UsageError(f"{output} is no folder; create it, it is where the results go")
+        outputs = [output / f"{path.stem}_{label}.png" for path in inputs]
+    else:
+        outputs = [output]
+    taken = {path.resolve(): path for path in inputs}
+    for source, target in zip(inputs, outputs, strict=True):
+        if target.resolve() in taken:
+            raise UsageError(
+                f"{source}: its result would overwrite {taken[target.resolve()]}; name another -o"
+            )
+        taken[target.resolve()] = source
+        images.check_writable(target)
+        images.read(source)
+    return list(zip(inputs, outputs, strict=True))
+
+
+def _pictures(plan):
+    from hcflow_jax import images
+
+    for source, target in plan:
+        yield source, target, images.read(source)
+
+
+def _numbered(target, index, samples):
+    return target if samples == 1 else target.with_name(f"{target.stem}_{index + 1}{target.suffix}")
+
+
+def _write(target, rgb, alpha, grey=False, info=None):
+    from hcflow_jax import images
+
+    images.write(target, rgb, alpha=alpha, grey=grey, info=info)
+    print(f"{target}  {rgb.shape[1]}×{rgb.shape[0]}", flush=True)
+
+
+def _resized_alpha(picture, shape):
+    from hcflow_jax.resize import imresize
+
+    return None if picture.alpha is None else imresize(picture.alpha, size=tuple(shape[:2]))
+
+
+def _upscale(args):
+    from hcflow_jax import images, inference
+
+    plan = _plan(args, f"x{args.scale}")
+    for _, target in plan:
+        for index in range(args.samples):
+            images.check_writable(_numbered(target, index, args.samples))
+    model, params = inference.load(args.checkpoint, "sr", args.scale)
+    for _, target, picture in _pictures(plan):
+        for index in range(args.samples):
+            hr = inference.sample(model, params, picture.rgb, args.temperature, args.seed, index)
+            alpha = _resized_alpha(picture, hr.shape)
+            _write(_numbered(target, index, args.samples), hr, alpha, picture.grey)
+
+
+def _downscale(args):
+    from hcflow_jax import inference
+
+    plan = _plan(args, "lr")
+    for _, target in plan:
+        if target.suffix.lower() != ".png":
+            raise UsageError(f"{target}: the small picture must be a .png, which keeps every value")
+    model, params = inference.load(args.checkpoint, "rescaling")
+    for _, target, picture in _pictures(plan):
+        lr = inference.downscale(model, params, picture.rgb)
+        height, width, _ = picture.rgb.shape
+        info = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(picture.grey))}
+        _write(target, lr, _resized_alpha(picture, lr.shape), info=info)
+
+
+def _original_size(source, picture, scale):
+    """(height, width) to crop to: that of the metadata, else the whole."""
+    height, width, _ = picture.rgb.shape
+    text = picture.info.get(SIZE_KEY)
+    if text is None:
+        return height * scale, width * scale
+    try:
+        full_width, full_height = (int(part) for part in text.split("x"))
+    except ValueError as error:
+        raise UsageError(
+            f"{source}: its {SIZE_KEY} {text!r} is no size; downscale again"
+        ) from error
+    if (-(-full_height // scale), -(-full_width // scale)) != (height, width):
+        raise UsageError(
+            f"{source} is {width}×{height} but was made from {full_width}×{full_height}; "
+            "it was resized or cropped since, downscale the original again"
+        )
+    return full_height, full_width
+
+
+def _restore(args):
+    from hcflow_jax import inference
+
+    plan = _plan(args, "restored")
+    model, params = inference.load(args.checkpoint, "rescaling")
+    for source, target, picture in _pictures(plan):
+        height, width = _original_size(source, picture, model.scale)
+        hr = inference.sample(model, params, picture.rgb, args.temperature, args.seed)
+        hr = hr[:height, :width]
+        grey = picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
+        _write(target, hr, _resized_alpha(picture, hr.shape), grey)
+
+
+def _demo(args):
+    from hcflow_jax import demo
+
+    demo.run(Path(args.output), args.checkpoint)
+
+
+def _convert(args):
+    import numpy as np
+
+    from hcflow_jax import checkpoint, convert, images
+
+    source, target = Path(args.input), Path(args.output)
+    if target.exists():
+        raise UsageError(f"{target} exists; name a new one")
+    if not target.absolute().parent.is_dir():
+        raise UsageError(f"{target.parent} is no folder; create it, it is where {target} goes")
+    model, params = checkpoint.load_model(source)
+    print(f"{source}: {model.task} ×{model.scale}, {convert.parameter_count(model):,} parameters")
+    if target.suffix == ".npz":
+        images.write_beside(
+            target, lambda file: np.savez(file, **convert.to_published(model, params))
+        )
+    else:
+        checkpoint.save_model(target, model, params)
+    print(f"{target} written")
+
+
+def _run(argv):
+    if argv[:1] == ["train"]:
+        try:
+            from hcflow_jax import train
+        except ImportError as error:
+            raise UsageError(
+                f"training needs {error.name}; pip install 'hcflow_jax[train]'"
+            ) from error
+        train.main(argv)
+        return
+    args = _parser().parse_args(argv)
+    args.run(args)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; 0, or 2 after one line on stderr that names the trouble and the remedy."""
+    try:
+        _run(sys.argv[1:] if argv is None else argv)
+    except (ValueError, OSError, MemoryError) as error:
+        line = " ".join(str(error).split()) or "out of memory; use a smaller picture"
+        print(f"hcflow: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hcflow: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""Image files: reading whatever people have, writing without ever leaving half a file."""
+
+import contextlib
+import dataclasses
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+"""Suffixes that are written, and (with .gif) looked for in folders."""
+
+_NO_ALPHA = ("JPEG", "BMP")
+_OPTIONS = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True},
+    "TIFF": {"compression": "tiff_deflate"},
+}
+
+
+class ImageError(ValueError):
+    """An image that cannot be read or written; the message is one line for the user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A decoded image file.
+
+    Attributes:
+      rgb: [H, W, 3] float32 in [0, 1]; grey files have three equal channels.
+      alpha: [H, W] float32 in [0, 1], or None.
+      grey: the file held no colour.
+      info: the text chunks of a PNG.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    grey: bool
+    info: dict[str, str]
+
+
+def read(path: str | Path) -> Picture:
+    """The first frame of an image file, upright by its EXIF orientation.
+
+    Grey, palette, CMYK, alpha and 16-bit grey files are all converted; 16-bit colour is read with
+    the 8 bits per channel that Pillow gives. ImageError, one line naming the file and the remedy,
+    when it is missing, empty, truncated, too large, or no image.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ImageError(f"{path} does not exist; check the name")
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder; name an image file")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path} is empty; export the image again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                info = {k: v for k, v in getattr(image, "text", {}).items()}
+                image = ImageOps.exif_transpose(image)
+                return _picture(image, info)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is no image in a known format; convert it to PNG") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path} has too many pixels; crop it or make it smaller") from error
+    except PermissionError as error:
+        raise ImageError(f"{path} may not be read; change its permissions") from error
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError) as error:
+        raise ImageError(f"{path} is truncated or damaged ({error}); export it again") from error
+
+
+def _picture(image, info):
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float64)
+        top = 1.0 if image.mode == "F" and values.max() <= 1 else 65535.0
+        if not np.all(np.isfinite(values)):
+            raise ValueError("pixels that are no numbers")
+        grey = np.clip(values / top, 0, 1).astype(np.float32)
+        return Picture(np.repeat(grey[..., None], 3, -1), None, True, info)
+    grey = image.mode in ("1", "L", "LA", "La")
+    alpha = None
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        rgba = np.asarray(image.convert("RGBA"), np.float32) / 255
+        rgb, alpha = rgba[..., :3], rgba[..., 3]
+    else:
+        rgb = np.asarray(image.convert("RGB"), np.float32) / 255
+    return Picture(np.ascontiguousarray(rgb), alpha, grey, info)
+
+
+def list_images(path: str | Path) -> list[Path]:
+    """A file itself, or the images directly in a folder, `2.png` before `10.png`.
+
+    ImageError when there is no such file or folder, or the folder holds no image.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ImageError(f"{path} does not exist; check the name")
+    found = [
+        p
+        for p in path.iterdir()
+        if p.suffix.lower() in (*FORMATS, ".gif") and not p.name.startswith(".") and p.is_file()
+    ]
+    if not found:
+        raise ImageError(f"{path} holds no images; name another folder")
+    return sorted(found, key=lambda p: [(len(n), n) for n in re.split(r"(?<=\d)(?!\d)", p.name)])
+
+
+def pad_reflect(rgb: np.ndarray, multiple: int) -> np.ndarray:
+    """[H, W, C] with H and W extended to multiples, by reflection at the bottom and the right."""
+    pad = [(0, -side % multiple) for side in rgb.shape[:2]]
+    return np.pad(rgb, [*pad, (0, 0)], mode="symmetric")
+
+
+def _format(path):
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise ImageError(
+            f"{path}: cannot write {suffix or 'a file without a suffix'}; "
+            f"use one of {', '.join(FORMATS)}"
+        )
+    return FORMATS[suffix]
+
+
+def check_writable(path: str | Path) -> None:
+    """ImageError, naming the trouble and the remedy, if `write` would fail before any pixel."""
+    path = Path(path)
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder; name a file in it")
+    _format(path)
+    _check_folder(path)
+
+
+def _check_folder(path):
+    if not path.absolute().parent.is_dir():
+        raise ImageError(f"{path.parent} is no folder; create it, it is where {path.name} goes")
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise ImageError(
+            f"cannot write to {path.absolute().parent} ({error.strerror}); name another folder"
+        ) from error
+
+
+def write_beside(path: str | Path, save: Callable) -> None:
+    """save(file) into a temporary file beside `path`, which then takes its name, or nothing."""
+    path = Path(path)
+    _check_folder(path)
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            save(file)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except OSError as error:
+        raise ImageError(f"cannot write {path} ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def write(
+    path: str | Path,
+    rgb: np.ndarray,
+    alpha: np.ndarray | None = None,
+    grey: bool = False,
+    info: dict[str, str] | None = None,
+) -> None:
+    """Writes ⌊255·clamp(rgb, 0, 1) + ½⌋ in the format of the suffix, whole or not at all.
+
+    Args:
+      rgb: [H, W, 3]; alpha [H, W]; both in [0, 1].
+      grey: one channel, the mean of the three.
+      info: text chunks, for PNG.
+
+    Raises:
+      ImageError: unknown suffix, NaN, alpha in a format without it, a folder that cannot be
+        written to.
+    """
+    path = Path(path)
+    check_writable(path)
+    kind = _format(path)
+    if alpha is not None and kind in _NO_ALPHA:
+        raise ImageError(f"{path}: {kind} keeps no transparency; write a .png")
+    planes = rgb.mean(axis=-1, keepdims=True) if grey else rgb
+    if alpha is not None:
+        planes = np.concatenate([planes, alpha[..., None]], -1)
+    if not np.all(np.isfinite(planes)):
+        raise ImageError(f"{path}: the result has pixels that are no numbers; nothing is written")
+    values = np.floor(255 * np.clip(planes, 0, 1) + 0.5).astype(np.uint8)
+    modes = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+    image = Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values)
+    assert image.mode == modes[values.shape[-1]], image.mode
+    options = dict(_OPTIONS.get(kind, {}))
+    if kind == "PNG" and info:
+        chunks = PngImagePlugin.PngInfo()
+        for key, value in info.items():
+            chunks.add_text(key, value)
+        options["pnginfo"] = chunks
+    write_beside(path, lambda file: image.save(file, kind, **options))
