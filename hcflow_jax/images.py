@@ -26,7 +26,7 @@ FORMATS = {
 _NO_ALPHA = ("JPEG", "BMP")
 _OPTIONS = {
     "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True},
+    "WEBP": {"lossless": True, "exact": True},
     "TIFF": {"compression": "tiff_deflate"},
 }
 
@@ -43,7 +43,7 @@ class Picture:
       rgb: [H, W, 3] float32 in [0, 1]; grey files have three equal channels.
       alpha: [H, W] float32 in [0, 1], or None.
       grey: the file held no colour.
-      info: the text chunks of a PNG.
+      info: the text chunks of a PNG, without XMP (it may repeat an orientation already applied).
     """
 
     rgb: np.ndarray
@@ -60,7 +60,7 @@ def read(path: str | Path) -> Picture:
     when it is missing, empty, truncated, too large, or no image.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise ImageError(f"{path} does not exist; check the name")
     if path.is_dir():
         raise ImageError(f"{path} is a folder; name an image file")
@@ -68,10 +68,12 @@ def read(path: str | Path) -> Picture:
         raise ImageError(f"{path} is empty; export the image again")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 image.load()
-                info = {k: v for k, v in getattr(image, "text", {}).items()}
+                text = getattr(image, "text", {})
+                info = {k: str(v) for k, v in text.items() if k != "XML:com.adobe.xmp"}
                 image = ImageOps.exif_transpose(image)
                 return _picture(image, info)
     except UnidentifiedImageError as error:
@@ -87,14 +89,16 @@ def read(path: str | Path) -> Picture:
 def _picture(image, info):
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
-        top = 1.0 if image.mode == "F" and values.max() <= 1 else 65535.0
+        top = 1.0 if image.mode == "F" else 65535.0
         if not np.all(np.isfinite(values)):
             raise ValueError("pixels that are no numbers")
-        grey = np.clip(values / top, 0, 1).astype(np.float32)
+        if values.min() < 0 or values.max() > top:
+            raise ValueError(f"pixels outside 0…{top:g}")
+        grey = (values / top).astype(np.float32)
         return Picture(np.repeat(grey[..., None], 3, -1), None, True, info)
     grey = image.mode in ("1", "L", "LA", "La")
     alpha = None
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+    if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"), np.float32) / 255
         rgb, alpha = rgba[..., :3], rgba[..., 3]
     else:
@@ -108,9 +112,9 @@ def list_images(path: str | Path) -> list[Path]:
     ImageError when there is no such file or folder, or the folder holds no image.
     """
     path = Path(path)
-    if path.is_file():
+    if os.path.isfile(path):
         return [path]
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise ImageError(f"{path} does not exist; check the name")
     found = [
         p
@@ -119,7 +123,12 @@ def list_images(path: str | Path) -> list[Path]:
     ]
     if not found:
         raise ImageError(f"{path} holds no images; name another folder")
-    return sorted(found, key=lambda p: [(len(n), n) for n in re.split(r"(?<=\d)(?!\d)", p.name)])
+    return sorted(found, key=_natural)
+
+
+def _natural(path):
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [int(part) if part.isdecimal() else part for part in parts], path.name
 
 
 def pad_reflect(rgb: np.ndarray, multiple: int) -> np.ndarray:
@@ -141,8 +150,10 @@ def _format(path):
 def check_writable(path: str | Path) -> None:
     """ImageError, naming the trouble and the remedy, if `write` would fail before any pixel."""
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ImageError(f"{path} is a folder; name a file in it")
+    if len(os.fsencode(path.name)) > 255:
+        raise ImageError(f"{path}: the name is longer than 255 bytes; shorten it")
     _format(path)
     _check_folder(path)
 
@@ -163,7 +174,7 @@ def write_beside(path: str | Path, save: Callable) -> None:
     """save(file) into a temporary file beside `path`, which then takes its name, or nothing."""
     path = Path(path)
     _check_folder(path)
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=".hcflow-")
     try:
         with os.fdopen(handle, "wb") as file:
             save(file)
@@ -171,11 +182,21 @@ def write_beside(path: str | Path, save: Callable) -> None:
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
         os.replace(name, path)
-    except OSError as error:
-        raise ImageError(f"cannot write {path} ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"cannot write {path} ({reason}); free space or write a .png") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+
+
+def _check_arrays(path, rgb, alpha):
+    if rgb.ndim != 3 or rgb.shape[-1] != 3 or 0 in rgb.shape:
+        raise ImageError(f"{path}: pixels must be [H, W, 3], got shape {rgb.shape}")
+    if not np.issubdtype(rgb.dtype, np.floating):
+        raise ImageError(f"{path}: pixels must be floats in [0, 1], got {rgb.dtype}")
+    if alpha is not None and alpha.shape != rgb.shape[:2]:
+        raise ImageError(f"{path}: alpha is {alpha.shape}, the pixels {rgb.shape[:2]}; crop one")
 
 
 def write(
@@ -201,6 +222,7 @@ def write(
     kind = _format(path)
     if alpha is not None and kind in _NO_ALPHA:
         raise ImageError(f"{path}: {kind} keeps no transparency; write a .png")
+    _check_arrays(path, rgb, alpha)
     planes = rgb.mean(axis=-1, keepdims=True) if grey else rgb
     if alpha is not None:
         planes = np.concatenate([planes, alpha[..., None]], -1)

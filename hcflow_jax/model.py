@@ -187,14 +187,14 @@ class HCFlow:
 
     def init(self, rng: jax.Array, hr: jax.Array) -> Params:
         """Fresh parameters with every ActNorm set from the batch `hr` [B, H, W, C] in [0, 1]."""
-        return self.data_init(self.init_params(rng), hr)
+        return jax.jit(self.data_init)(jax.jit(self.init_params)(rng), hr)
 
     def init_params(self, rng: jax.Array) -> Params:
         """Fresh parameters, ActNorms at zero: {"level0": {"flow", "trunk", …}, …}."""
         params = {}
         for i, level in enumerate(self.levels):
             keys = jax.random.split(jax.random.fold_in(rng, i), 4)
-            dummy = jnp.zeros((1, 2, 2, level.cond_channels))
+            dummy = jnp.zeros((1, 2, 2, level.cond_channels), jnp.float32)
             params[f"level{i}"] = {
                 "flow": level.flow.init(keys[0]),
                 "trunk": level.trunk.init(keys[1], dummy)["params"],

@@ -39,15 +39,16 @@ class ConvWeights(nn.Module):
     @nn.compact
     def __call__(self):
         shape = (self.size, self.size, self.inputs, self.outputs)
-        kernel = self.param("kernel", self.init, shape)
+        kernel = self.param("kernel", self.init, shape, jnp.float32)
         if not self.use_bias:
             return kernel
-        bound = (self.size * self.size * self.inputs) ** -0.5 if self.uniform_bias else 0.0
+        bound = (self.size * self.size * self.inputs) ** -0.5
 
-        def bias_init(key, shape):
-            return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+        def uniform(key, shape, dtype):
+            return jax.random.uniform(key, shape, dtype, minval=-bound, maxval=bound)
 
-        return kernel, self.param("bias", bias_init, (self.outputs,))
+        bias_init = uniform if self.uniform_bias else nn.initializers.zeros
+        return kernel, self.param("bias", bias_init, (self.outputs,), jnp.float32)
 
 
 def _own(module, weights: ConvWeights):
@@ -75,8 +76,8 @@ class NetActNorm(nn.Module):
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
         zeros = nn.initializers.zeros
-        bias = self.param("bias", zeros, (x.shape[-1],))
-        logs = self.param("logs", zeros, (x.shape[-1],))
+        bias = self.param("bias", zeros, (x.shape[-1],), jnp.float32)
+        logs = self.param("logs", zeros, (x.shape[-1],), jnp.float32)
         if fit is not None:
             fitted = fit(x)
             bias, logs = fitted["bias"], fitted["logs"]
@@ -107,7 +108,7 @@ class ZeroConv(nn.Module):
         kernel, bias = _own(
             self, ConvWeights(x.shape[-1], self.outputs, init=nn.initializers.zeros)
         )
-        logs = self.param("logs", nn.initializers.zeros, (self.outputs,))
+        logs = self.param("logs", nn.initializers.zeros, (self.outputs,), jnp.float32)
         return (conv2d(x, kernel) + bias) * jnp.exp(3 * logs)
 
 

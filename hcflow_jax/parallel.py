@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import numpy as np
 from flax import jax_utils
 
 AXIS = "data"
@@ -38,5 +39,10 @@ def shard(batch):
     return jax.tree.map(split, batch)
 
 
-replicate = jax_utils.replicate
+def replicate(tree):
+    """`tree` on every device, laid out as the steps return it, so that they compile once."""
+    copy = jax.pmap(lambda tree, _: tree, axis_name=AXIS, in_axes=(None, 0))
+    return copy(tree, np.zeros(jax.local_device_count()))
+
+
 unreplicate = jax_utils.unreplicate

@@ -42,7 +42,7 @@ class ConditionalGaussian(Bijector):
         return ZeroConv(2 * self.channels)
 
     def init(self, rng):
-        return self._net.init(rng, jnp.zeros((1, 2, 2, self.cond_channels)))["params"]
+        return self._net.init(rng, jnp.zeros((1, 2, 2, self.cond_channels), jnp.float32))["params"]
 
     def distribution(self, params, cond):
         """(mean, log_std) given features [B, H, W, cond_channels]; both [B, H, W, channels]."""

@@ -32,9 +32,10 @@ def _along(image, axis, target, scale):
     indices, weights = _taps(image.shape[axis], target, scale)
     shape = [1] * image.ndim
     shape[axis] = target
-    out = 0.0
-    for k in range(indices.shape[1]):
-        out = out + weights[:, k].reshape(shape) * np.take(image, indices[:, k], axis)
+    weights = weights.reshape([*shape, -1])
+    out = weights[..., 0] * np.take(image, indices[:, 0], axis)
+    for k in range(1, indices.shape[1]):
+        out += weights[..., k] * np.take(image, indices[:, k], axis)
     return out
 
 
@@ -71,7 +72,7 @@ def imresize(
         if min(size) < 1:
             raise ValueError(f"size must be positive, got {size}")
         scales = tuple(new / old for new, old in zip(size, image.shape[:2], strict=True))
-    out = image.astype(np.float64)
+    out = image
     for axis in sorted((0, 1), key=lambda axis: scales[axis]):
         out = _along(out, axis, size[axis], scales[axis])
         if image.dtype == np.uint8:

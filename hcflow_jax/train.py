@@ -119,7 +119,7 @@ def _say(line):
 
 def initial_state(model: HCFlow, tx, first_batch, seed: int) -> steps.TrainState:
     """Fresh parameters, ActNorms set from the batch that `parallel.shard` has split."""
-    params = model.init_params(jax.random.key(seed))
+    params = jax.jit(model.init_params)(jax.random.key(seed))
     params = parallel.pmap_data_init(model)(params, first_batch["hr"])
     return steps.create_state(parallel.unreplicate(params), tx)
 
@@ -193,7 +193,11 @@ def main(argv: list[str]) -> None:
 
     values = flags.FlagValues()
     config_flags.DEFINE_config_file(
-        "config", None, "file of get_config(variant), as FILE.py:variant", flag_values=values
+        "config",
+        None,
+        "FILE.py:variant",
+        flag_values=values,
+        sys_argv=["hcflow", *argv],
     )
     flags.DEFINE_string("workdir", None, "folder of checkpoints and log", flag_values=values)
     flags.DEFINE_boolean("help", False, "show this", flag_values=values, short_name="h")

@@ -21,7 +21,7 @@ class Bijector:
     """
 
     def init(self, rng: jax.Array) -> Params:
-        """Fresh parameters, those that a network starts training from."""
+        """Fresh float32 parameters, those that a network starts training from."""
         raise NotImplementedError
 
     def forward(self, params: Params, x: jax.Array, cond=None) -> tuple[jax.Array, jax.Array]:

@@ -43,7 +43,7 @@ class Coupling(Bijector):
         raise NotImplementedError
 
     def init(self, rng):
-        dummy = jnp.zeros((1, 2, 2, self.net_inputs + self.cond_channels))
+        dummy = jnp.zeros((1, 2, 2, self.net_inputs + self.cond_channels), jnp.float32)
         return {"f": self.net.init(rng, dummy)["params"]}
 
     def _inputs(self, z, cond):

@@ -41,7 +41,8 @@ class ActNorm(Bijector):
     channels: int
 
     def init(self, rng):
-        return {"bias": jnp.zeros(self.channels), "logs": jnp.zeros(self.channels)}
+        zeros = jnp.zeros(self.channels, jnp.float32)
+        return {"bias": zeros, "logs": zeros}
 
     def _log_det(self, params, x):
         return jnp.full(x.shape[0], x.shape[1] * x.shape[2] * jnp.sum(params["logs"]))
@@ -71,7 +72,7 @@ class InvertibleConv1x1(Bijector):
     channels: int
 
     def init(self, rng):
-        return {"weight": jax.random.orthogonal(rng, self.channels)}
+        return {"weight": jax.random.orthogonal(rng, self.channels, dtype=jnp.float32)}
 
     def prepare(self, params):
         weight = np.asarray(params["weight"], np.float64)

@@ -1,0 +1,19 @@
+"""Float64 for exactness; quick compilation, shared by all tests and their subprocesses."""
+
+import os
+import tempfile
+
+_CACHE = tempfile.TemporaryDirectory(prefix="hcflow_tests_")
+os.environ |= {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": _CACHE.name,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+}
+
+import jax  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+jax.config.update("jax_enable_x64", True)
+settings.register_profile("default", deadline=None, derandomize=True, max_examples=8)
+settings.load_profile("default")

@@ -1,0 +1,88 @@
+"""Random weights, published weights as our trees, and the reference arrays."""
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import hcflow_jax
+from tests.reference import recipe
+
+REFERENCE = Path(recipe.__file__).parent
+
+
+def randomized(params, seed=0, dtype=jnp.float64):
+    """The tree with every array replaced by noise (1×1 convolutions stay well conditioned)."""
+
+    def draw(path, leaf):
+        rng = np.random.default_rng([seed, *map(ord, jax.tree_util.keystr(path))])
+        noise = rng.standard_normal(leaf.shape)
+        if any(getattr(key, "key", None) == "permute" for key in path):
+            return jnp.asarray(np.eye(leaf.shape[-1]) + 0.3 * noise / leaf.shape[-1] ** 0.5, dtype)
+        kernel = getattr(path[-1], "key", None) == "kernel"
+        scale = 0.5 / np.prod(leaf.shape[-4:-1]) ** 0.5 if kernel else 0.1
+        return jnp.asarray(scale * noise, dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, params)
+
+
+def nhwc(array):
+    """A reference array as this project lays images out."""
+    array = np.asarray(array)
+    return jnp.asarray(array.transpose(0, 2, 3, 1) if array.ndim == 4 else array)
+
+
+def assert_reference(found, expected):
+    """Within 1e-4 of the expected array's largest value."""
+    expected = np.asarray(nhwc(expected))
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@functools.cache
+def modules():
+    """(arrays of modules.npz, {module: [[name, shape], …]})."""
+    manifest = json.loads((REFERENCE / "manifests/modules.json").read_text())
+    return np.load(REFERENCE / "modules.npz"), manifest
+
+
+def module_params(name):
+    """The reference weights of one module as a tree keyed like ours."""
+    tree = {}
+    for full, array in recipe.weights(modules()[1][name]).items():
+        *parents, leaf = full.split(".")[1:]
+        node = tree
+        for key in parents:
+            node = node.setdefault(key, {})
+        if array.ndim == 4 and leaf == "weight":
+            node["kernel"] = array.transpose(2, 3, 1, 0)
+        elif leaf == "weight":
+            node[leaf] = array
+        else:
+            node[leaf] = array.reshape(-1)
+    return jax.tree.map(jnp.asarray, tree)
+
+
+def stack(trees):
+    """Trees of numbered copies, {"0": …, "1": …}, as one tree with a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(trees[k] for k in sorted(trees)))
+
+
+@functools.cache
+def reference_model(case):
+    """(arrays of the case's .npz, manifest, model, float32 params)."""
+    manifest = json.loads((REFERENCE / f"manifests/{case}.json").read_text())
+    state_dict = recipe.weights(manifest["parameters"])
+    return np.load(REFERENCE / f"{case}.npz"), manifest, *hcflow_jax.from_torch(state_dict)
+
+
+def assert_reached(gradients, all_stacked=False):
+    """Every array has a gradient that is not all zero; every copy of a stacked one does."""
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        keys = [getattr(key, "key", "") for key in path]
+        stacked = all_stacked or "turns" in keys or any(k.startswith("RRDB_") for k in keys)
+        for copy in gradient if stacked else [gradient]:
+            assert np.any(np.asarray(copy) != 0), jax.tree_util.keystr(path)

@@ -1,0 +1,211 @@
+"""Whole models with random weights in float64: any depth, both tasks."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hcflow_jax import HCFlow, build_model, losses
+from hcflow_jax.priors import gaussian_logp
+from tests.support import assert_reached, randomized
+from tests.tiny import FIELDS, SIZES
+
+
+def _model(task="sr", **fields):
+    return build_model(FIELDS[task] | fields)
+
+
+ONE = {"features": 2, "hidden": 2, "conditional_hidden": 2}
+TABLE = {
+    "x2": _model(steps=(3,), conditional_steps=(1,)),
+    "x4": _model(),
+    "x8_grey": _model(steps=(1, 2, 1), conditional_steps=(0, 1, 1), image_channels=1, **ONE),
+    "x16": _model(steps=(1, 1, 1, 1), conditional_steps=(1, 0, 1, 0), **ONE),
+    "rescaling_odd": _model("rescaling", steps=(2, 4)),
+    "rescaling_conditional_only": _model("rescaling", steps=(1, 3)),
+}
+rows = pytest.mark.parametrize("name", TABLE)
+
+
+class Case:
+    """A row with random float64 weights and its jitted methods."""
+
+    def __init__(self, name):
+        self.model = TABLE[name]
+        shapes = jax.eval_shape(self.model.init_params, jax.random.key(0))
+        self.params = randomized(shapes)
+        self.encode = jax.jit(self.model.encode)
+        self.decode = jax.jit(self.model.decode)
+
+    def image(self, seed=0, batch=2):
+        side = self.model.scale
+        shape = (batch, side, 2 * side, self.model.image_channels)
+        return jnp.asarray(np.random.default_rng(seed).random(shape))
+
+    def latents(self, seed=0, batch=2):
+        rng = np.random.default_rng(seed)
+        lr = jnp.asarray(rng.random((batch, 1, 2, self.model.image_channels)))
+        shapes = self.model.latent_shapes(lr.shape)
+        return lr, [jnp.asarray(rng.standard_normal(shape)) for shape in shapes]
+
+
+case = functools.cache(Case)
+
+
+@rows
+def test_round_trip_from_both_ends(name):
+    row = case(name)
+    hr = row.image()
+    encoding = row.encode(row.params, hr)
+    back = row.decode(row.params, encoding.lr, encoding.latents)
+    np.testing.assert_allclose(back, hr, rtol=0, atol=1e-9)
+    lr, latents = row.latents()
+    again = row.encode(row.params, row.decode(row.params, lr, latents))
+    np.testing.assert_allclose(again.lr, lr, rtol=0, atol=1e-9)
+    for a, b in zip(again.latents, latents, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)
+
+
+@rows
+def test_likelihood_is_the_change_of_variables(name):
+    """log p(hr) = Σ log N(latents; 0, 1) + log|det ∂(lr, latents)/∂hr|, by the whole Jacobian."""
+    row = case(name)
+    hr = row.image(batch=1)
+
+    @jax.jit
+    def flat(v):
+        encoding = row.model.encode(row.params, v.reshape(hr.shape))
+        return jnp.concatenate([encoding.lr.ravel(), *(e.ravel() for e in encoding.latents)])
+
+    encoding = row.encode(row.params, hr)
+    log_det = jnp.linalg.slogdet(jax.jacrev(flat)(hr.ravel()))[1]
+    expected = sum(gaussian_logp(latent)[0] for latent in encoding.latents) + log_det
+    found = encoding.log_det[0] + encoding.log_prior[:, 0].sum()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8)
+
+
+@rows
+def test_batch_elements_are_independent(name):
+    row = case(name)
+    hr = row.image()
+    a, b = row.encode(row.params, hr), row.encode(row.params, hr.at[1].add(0.1))
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        x, y = (v.T if v.ndim == 2 else v for v in (x, y))
+        np.testing.assert_allclose(x[0], y[0], rtol=0, atol=1e-12)
+
+
+@rows
+def test_gradient_reaches_every_parameter(name):
+    row = case(name)
+    hr = row.image()
+    lr = hr[:, :: row.model.scale, :: row.model.scale]
+
+    def objective(params):
+        if row.model.task == "sr":
+            return losses.nll(losses.likelihood(row.model, params, hr, lr, 64))
+        terms = losses.rescaling_losses(row.model, params, jax.random.key(0), hr, lr)
+        return losses.rescaling_objective(terms)
+
+    assert_reached(jax.jit(jax.grad(objective))(row.params))
+
+
+@pytest.mark.parametrize("name", ["x4", "rescaling_odd"])
+def test_jit_and_preparation_change_nothing(name):
+    row = case(name)
+    lr, latents = row.latents()
+    quick = row.decode(row.params, lr, latents)
+    np.testing.assert_allclose(
+        row.model.decode(row.params, lr, latents), quick, rtol=0, atol=1e-12
+    )
+    prepared = row.model.prepare(row.params)
+    np.testing.assert_allclose(row.decode(prepared, lr, latents), quick, rtol=0, atol=1e-9)
+    encoding = row.encode(prepared, quick)
+    np.testing.assert_allclose(encoding.lr, lr, rtol=0, atol=1e-9)
+
+
+def test_sampling_follows_key_and_temperature():
+    row = case("x4")
+    lr, _ = row.latents()
+    sample = jax.jit(row.model.sample)
+    one, two = jax.random.key(1), jax.random.key(2)
+    a = sample(row.params, one, lr, 0.8)
+    assert a.shape == (2, 4, 8, 3) and a.min() >= 0 and a.max() <= 1
+    np.testing.assert_array_equal(a, sample(row.params, one, lr, 0.8))
+    assert np.any(a != sample(row.params, two, lr, 0.8))
+    np.testing.assert_array_equal(
+        sample(row.params, one, lr, 0.0), sample(row.params, two, lr, 0.0)
+    )
+    latents = row.model.draw_latents(one, lr, 0.8)
+    expected = jnp.clip(row.decode(row.params, lr, latents), 0, 1)
+    np.testing.assert_allclose(a, expected, atol=1e-12)
+
+
+def test_init_normalises_what_reaches_the_actnorms():
+    model = TABLE["x4"]
+    hr = jnp.asarray(np.random.default_rng(0).random((4, 16, 16, 3)))
+    params = model.init(jax.random.key(0), hr)
+    z, _ = model.levels[0].squeeze.forward({}, hr)
+    first = jax.tree.map(lambda v: v[0], params["level0"]["flow"]["turns"]["0"])
+    z = (z + first["actnorm"]["bias"]) * jnp.exp(first["actnorm"]["logs"])
+    np.testing.assert_allclose(z.mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(z.std((0, 1, 2)), 1, atol=1e-3)
+    encoding = model.encode(params, hr)
+    for latent in encoding.latents:
+        assert 0.2 < float(latent.std()) < 5
+    assert np.all(np.isfinite(encoding.log_det))
+
+
+def test_programs_do_not_grow_with_the_number_of_steps_or_blocks():
+    def size(**fields):
+        model = _model(**fields)
+        params = jax.eval_shape(model.init_params, jax.random.key(0))
+        hr = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+        return len(jax.jit(model.encode).lower(params, hr).as_text().splitlines())
+
+    small = size(steps=(4, 4), conditional_steps=(2, 2))
+    assert size(steps=(20, 20), conditional_steps=(9, 9), blocks=(5, 4)) == small
+
+
+@pytest.mark.parametrize("height, width", [(6, 8), (8, 10), (3, 3)])
+def test_sizes_that_do_not_divide_are_refused(height, width):
+    row = case("x4")
+    with pytest.raises(ValueError, match=f"divide by 4, got {height}×{width}"):
+        row.model.encode(row.params, jnp.zeros((1, height, width, 3)))
+
+
+def test_wrong_channels_and_latents_are_refused():
+    row = case("x4")
+    with pytest.raises(ValueError, match=r"\[B, H, W, 3\]"):
+        row.model.encode(row.params, jnp.zeros((1, 8, 8, 1)))
+    with pytest.raises(ValueError, match=r"\[B, h, w, 3\]"):
+        row.model.decode(row.params, jnp.zeros((1, 2, 2, 1)), [])
+    lr, latents = row.latents()
+    with pytest.raises(ValueError, match="needs latents"):
+        row.model.decode(row.params, lr, latents[:1])
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"depth": 3}, "unknown model field 'depth'"),
+        ({"task": "denoise"}, "task must be one of sr, rescaling, got 'denoise'"),
+        ({"hidden": 0}, "hidden must count at least 1"),
+        ({"hidden": 2.5}, "got .2.5"),
+        ({"steps": (2,)}, "one entry per level"),
+        ({"steps": (), "conditional_steps": ()}, "one entry per level"),
+        ({"steps": (2, -1)}, "steps must count at least 0"),
+        ({"steps": 2}, "steps must count"),
+        ({"steps": (0, 0)}, "exceed"),
+        ({"blocks": (1, 1, 1)}, "two trunks"),
+    ],
+)
+def test_bad_fields_are_named(fields, words):
+    with pytest.raises(ValueError, match=words):
+        build_model(SIZES | fields)
+
+
+def test_defaults_are_the_published_x4_network():
+    assert build_model({}) == HCFlow()
+    assert build_model({"steps": [26, 26]}).scale == 4

@@ -1,0 +1,139 @@
+"""Training through the command line and the pure step."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from hcflow_jax import checkpoint, cli, parallel, steps
+from tests.tiny import FIELDS, RESCALING, SR
+
+CONFIG = """
+import ml_collections
+
+def get_config(task="sr"):
+    model = {fields}[task]
+    return ml_collections.ConfigDict(dict(
+        model=model,
+        data=dict(path="photos", patch_size=16, rotate=True),
+        train=dict(batch_size=4, steps=4, learning_rate=1e-3, halve_at=(0.5,), quant=64, seed=0,
+                   log_every=2, save_every=2),
+    )).lock()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.makedirs("photos")
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        array = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        Image.fromarray(array).save(f"photos/{i}.png")
+    (tmp_path / "c.py").write_text(CONFIG.format(fields=FIELDS))
+    return tmp_path
+
+
+def _train(workdir, *flags, task="sr"):
+    return cli.main(["train", f"--config=c.py:{task}", f"--workdir={workdir}", *flags])
+
+
+def _log(workdir):
+    with open(f"{workdir}/log.jsonl") as file:
+        return [json.loads(line) for line in file]
+
+
+def test_training_resumes_exactly_and_is_a_checkpoint(folder, capsys):
+    assert _train("whole") == 0
+    assert "step 4 " in capsys.readouterr().out
+    assert _train("parts", "--config.train.steps=2", "--config.train.halve_at=(1.0,)") == 0
+    assert _train("parts") == 0
+    assert "from step 2 to 4" in capsys.readouterr().out
+    model, whole = checkpoint.load_model("whole")
+    assert model == SR
+    jax.tree.map(np.testing.assert_array_equal, whole, checkpoint.load_model("parts")[1])
+    assert _log("whole")[-1] == _log("parts")[-1]
+    assert _train("parts") == 0
+    assert _train("parts", task="rescaling") == 2
+    assert "another --workdir" in capsys.readouterr().err
+
+
+def test_rescaling_trains_on_two_devices(folder):
+    """A process of its own, with two simulated devices."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    command = [sys.executable, "-m", "hcflow_jax.cli", "train", "--config=c.py:rescaling"]
+    done = subprocess.run(
+        [*command, "--workdir=run", "--config.train.steps=2"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 cpu device(s)" in done.stdout
+    assert checkpoint.load_model("run")[0] == RESCALING
+    assert np.isfinite(_log("run")[-1]["loss"])
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--config=absent.py", "--workdir=w"], ("absent.py",)),
+        (["--config=c.py:nonsense", "--workdir=w"], ("nonsense",)),
+        (["--config=c.py", "--workdir=w", "--config.train.zap=1"], ("zap",)),
+        (["--config=c.py", "--workdir=w", "--config.train.steps=x"], ("x",)),
+        (["--config=c.py"], ("--workdir",)),
+        (["--workdir=w"], ("--config",)),
+        (["--config=c.py", "--workdir=w", "--config.data.path="], ("--config.data.path",)),
+        (["--config=c.py", "--workdir=w", "--config.data.path=zz"], ("zz",)),
+        (["--config=c.py", "--workdir=w", "--config.data.patch_size=64"], ("64",)),
+        (["--config=c.py", "--workdir=w", "--config.model.hidden=0"], ("hidden", "0")),
+        (["--config=c.py", "--workdir=photos/0.png"], ("photos/0.png",)),
+        (["extra"], ("extra",)),
+    ],
+)
+def test_bad_arguments(folder, capsys, flags, words):
+    assert cli.main(["train", *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(word in error for word in words), error
+    assert not os.path.exists("w")
+
+
+def _quadratic(params, rng, batch):
+    value = jnp.sum(jnp.square(params["w"] - jnp.mean(batch["hr"])))
+    return value, {"w": params["w"][0]}
+
+
+def test_a_step_clips_and_descends():
+    tx = steps.optimizer(0.1)
+    state = steps.create_state({"w": jnp.array([3.0, -2.0])}, tx)
+    step = jax.jit(partial(steps.train_step, _quadratic, tx))
+    losses = []
+    for _ in range(60):
+        state, metrics = step(state, {"hr": jnp.ones((1, 2, 2, 1))}, jax.random.key(0))
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.05 * losses[0] and int(state.step) == 60
+    np.testing.assert_allclose(float(metrics["gradient_norm"]) ** 2, 4 * losses[-1], rtol=1e-5)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_but_the_count():
+    tx = steps.optimizer(0.1)
+    state = steps.create_state({"w": jnp.array([3.0, -2.0])}, tx)
+    step = jax.jit(partial(steps.train_step, _quadratic, tx))
+    after, _ = step(state, {"hr": jnp.full((1, 2, 2, 1), jnp.nan)}, jax.random.key(0))
+    assert int(after.skipped) == 1 and int(after.step) == 1
+    for old, new in ((state.params, after.params), (state.opt_state, after.opt_state)):
+        jax.tree.map(np.testing.assert_array_equal, old, new)
+
+
+def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "local_device_count", lambda: 3)
+    with pytest.raises(ValueError, match="batch of 4 .* 3 devices"):
+        parallel.shard({"hr": np.zeros((4, 2, 2, 3))})
