@@ -67,6 +67,17 @@ def load_model(path: str | Path) -> tuple[HCFlow, dict]:
         raise CheckpointError(f"{path} is no HCFlow checkpoint: {error}") from error
 
 
+def abstract(function, *args):
+    """Shapes and dtypes of function(*args), placed on one device: what orbax restores into."""
+    import jax
+
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding),
+        jax.eval_shape(function, *args),
+    )
+
+
 def _newest(path: Path) -> Path:
     """The latest finished step below a training's workdir, or the directory itself."""
     steps = path / "checkpoints"
@@ -92,11 +103,7 @@ def _load_directory(path):
                 path, ocp.args.Composite(**{CONFIG: ocp.args.JsonRestore()})
             )[CONFIG]
             model = build_model(config["model"])
-            target = jax.eval_shape(model.init_params, jax.random.key(0))
-            sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-            target = jax.tree.map(
-                lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), target
-            )
+            target = abstract(model.init_params, jax.random.key(0))
             params = checkpointer.restore(
                 path, ocp.args.Composite(**{PARAMS: ocp.args.StandardRestore(target)})
             )[PARAMS]

@@ -98,7 +98,7 @@ def train_step(
     metrics = metrics | {"loss": value}
     if axis_name is not None:
         metrics, gradients = jax.lax.pmean((metrics, gradients), axis_name)
-    norm = optax.global_norm(gradients)
+    norm = optax.tree.norm(gradients)
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])

@@ -48,43 +48,41 @@ def make_loss(model: HCFlow, train) -> steps.Loss:
 class Checkpoints:
     """The checkpoints of a workdir: model config and parameters, and what resuming needs."""
 
-    def __init__(self, workdir: Path, model: HCFlow):
+    def __init__(self, workdir: Path, model: HCFlow, tx: optax.GradientTransformation):
         self.path = workdir / "checkpoints"
-        self._model = checkpoint.model_config(model)
+        self._model, self._tx = model, tx
         options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.path.absolute(), options=options)
 
     def save(self, state: steps.TrainState) -> None:
         """Starts writing `state` (one device's) in the background."""
         training = {"opt_state": state.opt_state, "skipped": state.skipped}
+        config = {"model": checkpoint.model_config(self._model)}
         self._manager.save(
             int(state.step),
             args=ocp.args.Composite(
                 **{
-                    checkpoint.CONFIG: ocp.args.JsonSave({"model": self._model}),
+                    checkpoint.CONFIG: ocp.args.JsonSave(config),
                     checkpoint.PARAMS: ocp.args.StandardSave(state.params),
                     checkpoint.TRAINING: ocp.args.StandardSave(training),
                 }
             ),
         )
 
-    def restore(self, state: steps.TrainState) -> steps.TrainState:
-        """The latest saved state, or `state` when there is none.
+    def restore(self) -> steps.TrainState | None:
+        """The latest saved state, None when there is none.
 
         CheckpointError when the workdir holds a training of another model.
         """
         step = self._manager.latest_step()
         if step is None:
-            return state
-        found = self._manager.restore(
-            step, args=ocp.args.Composite(**{checkpoint.CONFIG: ocp.args.JsonRestore()})
-        )[checkpoint.CONFIG]["model"]
-        if found != self._model:
-            field = next(k for k in self._model if found.get(k) != self._model[k])
-            raise checkpoint.CheckpointError(
-                f"{self.path} holds a model with {field} {found.get(field)}, the config says "
-                f"{self._model[field]}; name another --workdir"
-            )
+            return None
+        self._check_model(step)
+
+        def fresh(rng):
+            return steps.create_state(self._model.init_params(rng), self._tx)
+
+        state = checkpoint.abstract(fresh, jax.random.key(0))
         training = {"opt_state": state.opt_state, "skipped": state.skipped}
         restored = self._manager.restore(
             step,
@@ -100,6 +98,17 @@ class Checkpoints:
             params=restored[checkpoint.PARAMS],
             **restored[checkpoint.TRAINING],
         )
+
+    def _check_model(self, step):
+        found = self._manager.restore(
+            step, args=ocp.args.Composite(**{checkpoint.CONFIG: ocp.args.JsonRestore()})
+        )[checkpoint.CONFIG]["model"]
+        for field, value in checkpoint.model_config(self._model).items():
+            if found.get(field) != value:
+                raise checkpoint.CheckpointError(
+                    f"{self.path} holds a model with {field} {found.get(field)}, the config says "
+                    f"{value}; name another --workdir"
+                )
 
     def close(self) -> None:
         """Waits for what is being written."""
@@ -144,10 +153,11 @@ def train(config, workdir: str | Path) -> Path:
         settings.seed,
     )
     tx = steps.optimizer(make_schedule(settings))
-    state = initial_state(model, tx, parallel.shard(data[0]), settings.seed)
     workdir.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(workdir, model)
-    state = checkpoints.restore(state)
+    checkpoints = Checkpoints(workdir, model, tx)
+    state = checkpoints.restore()
+    if state is None:
+        state = initial_state(model, tx, parallel.shard(data[0]), settings.seed)
     first = int(state.step)
     parameters = sum(x.size for x in jax.tree.leaves(state.params)) / 1e6
     _say(

@@ -103,9 +103,14 @@ def test_log_det_is_that_of_the_jacobian(name):
 def test_jit_changes_nothing(name):
     row = case(name)
     x, cond = row.inputs()
-    for method, jitted in ((row.bijector.forward, row.forward), (row.bijector.inverse, row.inverse)):
+    for method, jitted in (
+        (row.bijector.forward, row.forward),
+        (row.bijector.inverse, row.inverse),
+    ):
         y = x if method == row.bijector.forward else row.forward(row.params, x, cond)[0]
-        for plain, quick in zip(method(row.params, y, cond), jitted(row.params, y, cond), strict=True):
+        for plain, quick in zip(
+            method(row.params, y, cond), jitted(row.params, y, cond), strict=True
+        ):
             np.testing.assert_allclose(plain, quick, rtol=0, atol=1e-12)
 
 
@@ -142,9 +147,7 @@ def test_prepared_parameters_are_the_same_map(name):
     x, cond = row.inputs()
     for method in (row.forward, row.inverse):
         y = x if method is row.forward else row.forward(row.params, x, cond)[0]
-        for a, b in zip(
-            method(row.params, y, cond), method(prepared, y, cond), strict=True
-        ):
+        for a, b in zip(method(row.params, y, cond), method(prepared, y, cond), strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)
 
 

@@ -6,7 +6,9 @@ import pytest
 from hcflow_jax import metrics
 from tests.reference import recipe
 
-REFERENCE = np.load(Path(__file__).parent / "reference/modules.npz")["metrics/psnr_ssim_psnrY_ssimY"]
+REFERENCE = np.load(Path(__file__).parent / "reference/modules.npz")[
+    "metrics/psnr_ssim_psnrY_ssimY"
+]
 
 
 def _pair():

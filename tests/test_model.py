@@ -17,7 +17,7 @@ def _model(task="sr", **fields):
     return build_model(FIELDS[task] | fields)
 
 
-ONE = {"features": 2, "hidden": 2, "conditional_hidden": 2}
+ONE = {"features": 2, "hidden": 6, "conditional_hidden": 6}
 TABLE = {
     "x2": _model(steps=(3,), conditional_steps=(1,)),
     "x4": _model(),
@@ -116,9 +116,7 @@ def test_jit_and_preparation_change_nothing(name):
     row = case(name)
     lr, latents = row.latents()
     quick = row.decode(row.params, lr, latents)
-    np.testing.assert_allclose(
-        row.model.decode(row.params, lr, latents), quick, rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(row.model.decode(row.params, lr, latents), quick, rtol=0, atol=1e-12)
     prepared = row.model.prepare(row.params)
     np.testing.assert_allclose(row.decode(prepared, lr, latents), quick, rtol=0, atol=1e-9)
     encoding = row.encode(prepared, quick)

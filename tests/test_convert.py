@@ -1,0 +1,162 @@
+"""Published names to parameters and back, and checkpoints on disk."""
+
+import os
+import pickle
+
+import jax
+import numpy as np
+import pytest
+
+from hcflow_jax import build_model, checkpoint, convert, from_torch, to_published
+from tests.support import randomized, reference_model
+from tests.tiny import FIELDS, RESCALING, SR
+
+
+@pytest.fixture(scope="module")
+def state_dict():
+    """A published-like state dict of the tiny SR model."""
+    shapes = jax.eval_shape(SR.init_params, jax.random.key(0))
+    return to_published(SR, randomized(shapes, dtype=np.float32))
+
+
+@pytest.mark.parametrize("case", ["sr_x4_tiny", "sr_x8_tiny", "rescaling_x4_tiny"])
+@pytest.mark.parametrize("prefix", ["", "module.", "module.module."])
+def test_published_names_and_numbers_return(case, prefix):
+    _, manifest, model, params = reference_model(case)
+    published = to_published(model, params)
+    names = [[name, list(array.shape)] for name, array in published.items()]
+    assert sorted(names) == sorted(manifest["parameters"])
+    again_model, again = from_torch({prefix + name: array for name, array in published.items()})
+    assert again_model == model
+    jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+@pytest.mark.parametrize("task", ["sr", "rescaling"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"steps": (2,), "conditional_steps": (1,)},
+        {"steps": (3, 1, 2, 1), "conditional_steps": (1, 0, 1, 1)},
+        {"steps": (4, 4), "conditional_steps": (3, 0), "image_channels": 1},
+        {"blocks": (2, 3), "hidden": 5, "conditional_hidden": 6, "features": 3, "growth": 1},
+    ],
+)
+def test_every_architecture_is_inferred(task, fields):
+    model = build_model(FIELDS[task] | fields)
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    params = randomized(shapes, dtype=np.float32)
+    found, again = from_torch(to_published(model, params))
+    assert found == model
+    jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+NAME = "flow.level1_condFlow.trunk_conv1.weight"
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda d: d.pop(NAME), (NAME, "(4, 4, 3, 3)", "found none")),
+        (
+            lambda d: d.update({NAME: np.zeros((4, 5, 3, 3))}),
+            (NAME, "(4, 4, 3, 3)", "(4, 5, 3, 3)"),
+        ),
+        (lambda d: d.update({NAME: np.full((4, 4, 3, 3), np.nan)}), (NAME, "NaN")),
+        (lambda d: d.update({"flow.extra": np.zeros(3)}), ("flow.extra", "no such", "(3,)")),
+        (lambda d: d.clear(), ("flow.level0_condFlow", "found none")),
+        (lambda d: [d.pop(k) for k in list(d) if "level1_condFlow.f" in k], ("level1", "f.weight")),
+        (lambda d: d.update({"flow.layers.1.affine.f.conv1.weight": np.zeros(3)}), ("rank 4",)),
+    ],
+)
+def test_what_does_not_fit_is_named(state_dict, change, words):
+    changed = dict(state_dict)
+    change(changed)
+    with pytest.raises(ValueError) as error:
+        from_torch(changed)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_a_foreign_network_is_refused():
+    with pytest.raises(ValueError, match="HCFlow checkpoint"):
+        from_torch({"conv1.weight": np.zeros((3, 3, 3, 3))})
+
+
+def test_other_haar_signs_are_refused():
+    shapes = jax.eval_shape(RESCALING.init_params, jax.random.key(0))
+    published = to_published(RESCALING, randomized(shapes, dtype=np.float32))
+    published["flow.layers.0.haar_weights"] = -published["flow.layers.0.haar_weights"]
+    with pytest.raises(ValueError, match="Haar signs"):
+        from_torch(published)
+
+
+@pytest.mark.parametrize("model", [SR, RESCALING])
+def test_checkpoints_and_npz_return_everything(tmp_path, model):
+    params = randomized(jax.eval_shape(model.init_params, jax.random.key(0)), dtype=np.float32)
+    checkpoint.save_model(tmp_path / "c", model, params)
+    np.savez(tmp_path / "w.npz", **to_published(model, params))
+    for name in ("c", "w.npz"):
+        found, again = checkpoint.load_model(tmp_path / name)
+        assert found == model
+        jax.tree.map(np.testing.assert_array_equal, again, params)
+    with pytest.raises(checkpoint.CheckpointError, match="exists"):
+        checkpoint.save_model(tmp_path / "c", model, params)
+
+
+def test_pth_is_read_with_weights_only(tmp_path, state_dict):
+    torch = pytest.importorskip("torch")
+    tensors = {f"module.{k}": torch.from_numpy(v.copy()) for k, v in state_dict.items()}
+    torch.save(tensors, tmp_path / "w.pth")
+    model, params = checkpoint.load_model(tmp_path / "w.pth")
+    assert model == SR
+    jax.tree.map(np.testing.assert_array_equal, params, from_torch(state_dict)[1])
+
+
+class Bomb:
+    """Unpickling it leaves a mark."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (self.path,))
+
+
+def test_nothing_is_ever_unpickled(tmp_path):
+    mark = tmp_path / "unpickled"
+    np.savez(tmp_path / "bomb.npz", a=np.array([Bomb(str(mark))], object))
+    (tmp_path / "plain.npz").write_bytes(pickle.dumps(Bomb(str(mark))))
+    (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb(str(mark))))
+    for name in ("bomb.npz", "plain.npz", "bomb.pth"):
+        with pytest.raises(checkpoint.CheckpointError, match=name):
+            checkpoint.load_model(tmp_path / name)
+    assert not mark.exists()
+
+
+def test_bad_paths_are_named_in_one_line(tmp_path, state_dict):
+    np.savez(tmp_path / "cut.npz", **state_dict)
+    data = (tmp_path / "cut.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(data[: len(data) // 2])
+    (tmp_path / "noise.npz").write_bytes(os.urandom(100))
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "workdir/checkpoints/3").mkdir(parents=True)
+    for name in ("cut.npz", "noise.npz", "empty.npz", "a.txt", "folder", "workdir", "absent"):
+        with pytest.raises(checkpoint.CheckpointError) as error:
+            checkpoint.load_model(tmp_path / name)
+        assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    params = randomized(jax.eval_shape(SR.init_params, jax.random.key(0)), dtype=np.float32)
+    checkpoint.save_model(tmp_path / "c", SR, params)
+    for file in (tmp_path / "c/params").rglob("*"):
+        if file.is_file() and file.stat().st_size > 2000:
+            file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(checkpoint.CheckpointError, match="damaged") as error:
+        checkpoint.load_model(tmp_path / "c")
+    assert "\n" not in str(error.value)
+
+
+def test_parameter_count_counts_the_published_arrays(state_dict):
+    assert convert.parameter_count(SR) == sum(array.size for array in state_dict.values())

@@ -1,0 +1,68 @@
+"""The convolution against XLA's own, and programs lowered for machines that are not here."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export, lax
+
+from hcflow_jax import steps
+from hcflow_jax.convolution import conv2d
+from tests.tiny import RESCALING, SR
+
+
+def native(x, kernel):
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_values_and_gradients_are_xlas(size):
+    rng = np.random.default_rng(size)
+    x = jnp.asarray(rng.standard_normal((2, 5, 4, 3)))
+    kernel = jnp.asarray(rng.standard_normal((size, size, 3, 6)))
+    weight = jnp.asarray(rng.standard_normal((2, 5, 4, 6)))
+
+    def objective(convolve, x, kernel):
+        return jnp.sum(weight * convolve(x, kernel) ** 2)
+
+    np.testing.assert_allclose(conv2d(x, kernel), native(x, kernel), atol=1e-12)
+    found = jax.grad(partial(objective, conv2d), (0, 1))(x, kernel)
+    expected = jax.grad(partial(objective, native), (0, 1))(x, kernel)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-10)
+
+
+def _step(model, loss):
+    tx = steps.optimizer(1e-4)
+
+    def fresh(rng):
+        return steps.create_state(model.init_params(rng), tx)
+
+    return partial(steps.train_step, loss, tx), jax.eval_shape(fresh, jax.random.key(0))
+
+
+@pytest.mark.parametrize("task", ["sr", "rescaling"])
+def test_training_steps_lower_for_gpus_and_tpus(task):
+    model = SR if task == "sr" else RESCALING
+    loss = steps.sr_loss(model, 64) if task == "sr" else steps.rescaling_loss(model)
+    step, state = _step(model, loss)
+    batch = {
+        "hr": jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32),
+        "lr": jax.ShapeDtypeStruct((2, 4, 4, 3), jnp.float32),
+    }
+    rng = jax.eval_shape(lambda: jax.random.key(0))
+    exported = export.export(jax.jit(step), platforms=("cuda", "tpu"))(state, batch, rng)
+    assert exported.platforms == ("cuda", "tpu")
+    assert len(exported.mlir_module_serialized) > 1000
+
+
+def test_sampling_lowers_for_gpus_and_tpus():
+    params = jax.eval_shape(SR.init_params, jax.random.key(0))
+    lr = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    rng = jax.eval_shape(lambda: jax.random.key(0))
+    exported = export.export(jax.jit(SR.sample), platforms=("cuda", "tpu"))(params, rng, lr, 0.8)
+    assert exported.out_avals[0].shape == (1, 32, 32, 3)
