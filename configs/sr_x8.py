@@ -46,7 +46,7 @@ def get_config(variant: str = "hcflow") -> ml_collections.ConfigDict:
         model.growth = 12
         data.patch_size = 64
         train.batch_size = 8
-        train.steps = 20_000
+        train.steps = 9_000
         train.learning_rate = 5e-4
         train.save_every = 500
     return config.lock()

@@ -97,7 +97,7 @@ def _parser():
         commands, "upscale", "enlarge pictures, inventing plausible detail", "IN_x4.png"
     )
     upscale.add_argument("--scale", type=int, default=4, choices=(2, 4, 8, 16), help="default: 4")
-    _add_sampling(upscale, 0.8, "crisp; lower is smoother and closer to the average")
+    _add_sampling(upscale, 0.5, "best for the shipped weights; 0.8 to 0.9 for full-size networks")
     upscale.add_argument(
         "--samples",
         type=_whole(1),
@@ -136,42 +136,46 @@ def _parser():
     return parser
 
 
-def _plan(args, label):
-    """[(input, output)]: inputs readable, outputs writable, distinct and none of the inputs."""
+def _outputs(args, inputs, label):
+    """Where the result of each input goes, before samples are numbered."""
+    beside = [path.with_name(f"{path.stem}_{label}.png") for path in inputs]
+    if args.output is None:
+        return beside
+    output = Path(args.output)
+    several = len(inputs) > 1 or any(Path(name).is_dir() for name in args.inputs)
+    if not (several or output.is_dir() or args.output.endswith(os.sep)):
+        return [output]
+    if not output.is_dir():
+        raise UsageError(f"{output} is no folder; create it, it is where the results go")
+    return [output / path.name for path in beside]
+
+
+def _numbered(target, samples):
+    if samples == 1:
+        return [target]
+    return [target.with_name(f"{target.stem}_{i + 1}{target.suffix}") for i in range(samples)]
+
+
+def _plan(args, label, samples=1):
+    """[(input, its outputs)]: inputs readable; outputs writable, distinct and no inputs."""
     from hcflow_jax import images
 
     inputs = [path for name in args.inputs for path in images.list_images(name)]
-    output = args.output and Path(args.output)
-    several = len(inputs) > 1 or any(Path(name).is_dir() for name in args.inputs)
-    if output is None:
-        outputs = [path.with_name(f"{path.stem}_{label}.png") for path in inputs]
-    elif several or output.is_dir() or args.output.endswith(os.sep):
-        if not output.is_dir():
-            raise UsageError(f"{output} is no folder; create it, it is where the results go")
-        outputs = [output / f"{path.stem}_{label}.png" for path in inputs]
-    else:
-        outputs = [output]
-    taken = {path.resolve(): path for path in inputs}
-    for source, target in zip(inputs, outputs, strict=True):
-        if target.resolve() in taken:
-            raise UsageError(
-                f"{source}: its result would overwrite {taken[target.resolve()]}; name another -o"
-            )
-        taken[target.resolve()] = source
-        images.check_writable(target)
-        images.read(source)
-    return list(zip(inputs, outputs, strict=True))
-
-
-def _pictures(plan):
-    from hcflow_jax import images
-
-    for source, target in plan:
-        yield source, target, images.read(source)
-
-
-def _numbered(target, index, samples):
-    return target if samples == 1 else target.with_name(f"{target.stem}_{index + 1}{target.suffix}")
+    taken = {path.resolve(): f"{path}" for path in inputs}
+    plan = []
+    for source, output in zip(inputs, _outputs(args, inputs, label), strict=True):
+        alpha = images.read(source).alpha is not None
+        targets = _numbered(output, samples)
+        for target in targets:
+            if target.resolve() in taken:
+                raise UsageError(
+                    f"{source}: its result {target.name} would overwrite "
+                    f"{taken[target.resolve()]}; name another -o"
+                )
+            taken[target.resolve()] = f"that of {source}"
+            images.check_writable(target, alpha)
+        plan.append((source, targets))
+    return plan
 
 
 def _write(target, rgb, alpha, grey=False, info=None):
@@ -190,27 +194,25 @@ def _resized_alpha(picture, shape):
 def _upscale(args):
     from hcflow_jax import images, inference
 
-    plan = _plan(args, f"x{args.scale}")
-    for _, target in plan:
-        for index in range(args.samples):
-            images.check_writable(_numbered(target, index, args.samples))
+    plan = _plan(args, f"x{args.scale}", args.samples)
     model, params = inference.load(args.checkpoint, "sr", args.scale)
-    for _, target, picture in _pictures(plan):
-        for index in range(args.samples):
+    for source, targets in plan:
+        picture = images.read(source)
+        for index, target in enumerate(targets):
             hr = inference.sample(model, params, picture.rgb, args.temperature, args.seed, index)
-            alpha = _resized_alpha(picture, hr.shape)
-            _write(_numbered(target, index, args.samples), hr, alpha, picture.grey)
+            _write(target, hr, _resized_alpha(picture, hr.shape), picture.grey)
 
 
 def _downscale(args):
-    from hcflow_jax import inference
+    from hcflow_jax import images, inference
 
     plan = _plan(args, "lr")
-    for _, target in plan:
+    for _, (target,) in plan:
         if target.suffix.lower() != ".png":
             raise UsageError(f"{target}: the small picture must be a .png, which keeps every value")
     model, params = inference.load(args.checkpoint, "rescaling")
-    for _, target, picture in _pictures(plan):
+    for source, (target,) in plan:
+        picture = images.read(source)
         lr = inference.downscale(model, params, picture.rgb)
         height, width, _ = picture.rgb.shape
         info = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(picture.grey))}
@@ -238,11 +240,12 @@ def _original_size(source, picture, scale):
 
 
 def _restore(args):
-    from hcflow_jax import inference
+    from hcflow_jax import images, inference
 
     plan = _plan(args, "restored")
     model, params = inference.load(args.checkpoint, "rescaling")
-    for source, target, picture in _pictures(plan):
+    for source, (target,) in plan:
+        picture = images.read(source)
         height, width = _original_size(source, picture, model.scale)
         hr = inference.sample(model, params, picture.rgb, args.temperature, args.seed)
         hr = hr[:height, :width]
@@ -298,6 +301,11 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError) as error:
         line = " ".join(str(error).split()) or "out of memory; use a smaller picture"
         print(f"hcflow: {line}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print("hcflow: out of memory; use a smaller picture or batch", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("hcflow: interrupted", file=sys.stderr)

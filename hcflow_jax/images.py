@@ -147,13 +147,18 @@ def _format(path):
     return FORMATS[suffix]
 
 
-def check_writable(path: str | Path) -> None:
-    """ImageError, naming the trouble and the remedy, if `write` would fail before any pixel."""
+def check_writable(path: str | Path, alpha: bool = False) -> None:
+    """ImageError, naming the trouble and the remedy, if `write` would fail before any pixel.
+
+    `alpha`: the image to write has transparency.
+    """
     path = Path(path)
     if os.path.isdir(path):
         raise ImageError(f"{path} is a folder; name a file in it")
     if len(os.fsencode(path.name)) > 255:
         raise ImageError(f"{path}: the name is longer than 255 bytes; shorten it")
+    if alpha and _format(path) in _NO_ALPHA:
+        raise ImageError(f"{path}: {_format(path)} keeps no transparency; write a .png")
     _format(path)
     _check_folder(path)
 
@@ -218,10 +223,8 @@ def write(
         written to.
     """
     path = Path(path)
-    check_writable(path)
+    check_writable(path, alpha is not None)
     kind = _format(path)
-    if alpha is not None and kind in _NO_ALPHA:
-        raise ImageError(f"{path}: {kind} keeps no transparency; write a .png")
     _check_arrays(path, rgb, alpha)
     planes = rgb.mean(axis=-1, keepdims=True) if grey else rgb
     if alpha is not None:
@@ -229,9 +232,7 @@ def write(
     if not np.all(np.isfinite(planes)):
         raise ImageError(f"{path}: the result has pixels that are no numbers; nothing is written")
     values = np.floor(255 * np.clip(planes, 0, 1) + 0.5).astype(np.uint8)
-    modes = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
     image = Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values)
-    assert image.mode == modes[values.shape[-1]], image.mode
     options = dict(_OPTIONS.get(kind, {}))
     if kind == "PNG" and info:
         chunks = PngImagePlugin.PngInfo()

@@ -180,7 +180,9 @@ def test_bad_outputs(folder, capsys, command, output):
         (["upscale", "photo.png", "-o", "photo.png"], ("photo.png", "overwrite")),
         (["upscale", "photo.png", "-o", "x.gif"], (".gif",)),
         (["downscale", "photo.png", "-o", "x.jpg"], ("x.jpg", ".png")),
-        (["upscale", "photo.png", "photo.png"], ("photo.png", "overwrite")),
+        (["upscale", "photo.png", "photo.png", "-o", "."], ("photo.png", "overwrite that of")),
+        (["upscale", "x_1.png", "-o", "x.png", "--samples", "2"], ("x_1.png", "overwrite")),
+        (["upscale", "clear.png", "-o", "x.jpg"], ("x.jpg", "transparency")),
         (["upscale", "photo.png", "--checkpoint", "absent"], ("absent",)),
         (["upscale", "photo.png", "--checkpoint", "."], ("no checkpoint",)),
         (["upscale", "photo.png", "--checkpoint", "photo.png"], ("photo.png", "no checkpoint")),
@@ -193,6 +195,8 @@ def test_bad_outputs(folder, capsys, command, output):
     ],
 )
 def test_bad_arguments(folder, capsys, argv, words):
+    Image.fromarray(PHOTO).save("x_1.png")
+    Image.fromarray(PHOTO).convert("RGBA").save("clear.png")
     _fails(capsys, argv, *words)
 
 
