@@ -227,18 +227,17 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
     joint = _shape(shapes, f"{top}f.weight", 4)[1]
     blocks = [_numbers(shapes, re.escape(top) + rf"RRDB_trunk{n}\.(\d+)\.") for n in (0, 1)]
     growth = _shape(shapes, f"{top}RRDB_trunk0.0.RDB1.conv1.weight", 4)[0]
-    cond_hidden = f"{_COND.format(0)}additional_flow_steps.0.affine.f.conv1.weight"
     return HCFlow(
         task="sr" if joint == 2 * features else "rescaling",
         steps=tuple(steps),
         conditional_steps=tuple(conditional),
-        conditional_hidden=_shape(shapes, cond_hidden, 4)[0] if conditional[0] else 64,
         blocks=(len(blocks[0]), len(blocks[1])),
         features=features,
         growth=growth,
         image_channels=image_channels,
         squeeze="haar" if "flow.layers.0.haar_weights" in shapes else "checkerboard",
         **_infer_steps(shapes, first_steps, image_channels),
+        **_infer_conditional(shapes, conditional),
     )
 
 
@@ -254,3 +253,12 @@ def _infer_steps(shapes, first_steps, image_channels):
         "permutation": "conv1x1" if f"{step}permute.weight" in shapes else "none",
         "net": "dense_block" if f"{step}affine.f.conv5.weight" in shapes else "fcn",
     }
+
+
+def _infer_conditional(shapes, conditional):
+    """The width that only the conditional steps show; the published one when there are none."""
+    for i, count in enumerate(conditional):
+        if count:
+            name = f"{_COND.format(i)}additional_flow_steps.0.affine.f.conv1.weight"
+            return {"conditional_hidden": _shape(shapes, name, 4)[0]}
+    return {}

@@ -79,6 +79,13 @@ def reference_model(case):
     return np.load(REFERENCE / f"{case}.npz"), manifest, *hcflow_jax.from_torch(state_dict)
 
 
+def training_model(run):
+    """(model, float32 params) that a recorded training started from."""
+    manifest = json.loads((REFERENCE / f"manifests/{run}.json").read_text())
+    weights = recipe.weights(manifest["parameters"], manifest["actnorm_at_zero"])
+    return hcflow_jax.from_torch(weights)
+
+
 def assert_reached(gradients, all_stacked=False):
     """Every array has a gradient that is not all zero; every copy of a stacked one does."""
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):

@@ -37,7 +37,7 @@ def test_published_names_and_numbers_return(case, prefix):
     [
         {"steps": (2,), "conditional_steps": (1,)},
         {"steps": (3, 1, 2, 1), "conditional_steps": (1, 0, 1, 1)},
-        {"steps": (4, 4), "conditional_steps": (3, 0), "image_channels": 1},
+        {"steps": (4, 4), "conditional_steps": (0, 3), "image_channels": 1},
         {"blocks": (2, 3), "hidden": 5, "conditional_hidden": 6, "features": 3, "growth": 1},
     ],
 )
