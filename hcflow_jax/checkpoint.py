@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import zipfile
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ def save_model(path: str | Path, model: HCFlow, params) -> None:
     import orbax.checkpoint as ocp
 
     path = Path(path).absolute()
-    if path.exists():
+    if os.path.lexists(path):
         raise CheckpointError(f"{path} exists; name a new directory")
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
@@ -108,9 +108,13 @@ def _load_directory(path):
                 path, ocp.args.Composite(**{PARAMS: ocp.args.StandardRestore(target)})
             )[PARAMS]
     except Exception as error:
-        first = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{path} cannot be restored, it is damaged: {first}") from error
+        reason = _first_line(error)
+        raise CheckpointError(f"{path} cannot be restored, it is damaged: {reason}") from error
     return model, params
+
+
+def _first_line(error):
+    return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
@@ -119,8 +123,11 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path} is no readable .npz of plain arrays: {error}") from error
+        except Exception as error:
+            reason = _first_line(error)
+            raise CheckpointError(
+                f"{path} is no readable .npz of plain arrays: {reason}"
+            ) from error
     if path.suffix in (".pth", ".pt"):
         return _read_torch(path)
     raise CheckpointError(f"{path} is no checkpoint; give a directory, a .npz or a .pth file")
@@ -136,11 +143,14 @@ def _read_torch(path):
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        first = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{path} holds more than weights, or is damaged: {first}") from error
+        reason = _first_line(error)
+        raise CheckpointError(f"{path} holds more than weights, or is damaged: {reason}") from error
     for key in ("state_dict", "params", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(hasattr(v, "numpy") for v in loaded.values()):
-        raise CheckpointError(f"{path} holds no state dict of named tensors")
-    return {name: tensor.detach().float().numpy() for name, tensor in loaded.items()}
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) and not value.is_complex()
+        for name, value in loaded.items()
+    ):
+        raise CheckpointError(f"{path} holds no state dict of named tensors of real numbers")
+    return {name: value.detach().to_dense().float().numpy() for name, value in loaded.items()}

@@ -47,7 +47,9 @@ def _whole(least):
         except ValueError:
             value = least - 1
         if not least <= value < 2**31:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no whole number from {least} to 2^31 − 1"
+            )
         return value
 
     return parse
@@ -156,23 +158,28 @@ def _numbered(target, samples):
     return [target.with_name(f"{target.stem}_{i + 1}{target.suffix}") for i in range(samples)]
 
 
+def _real(path):
+    """The file itself, links followed; `Path.resolve` raises RuntimeError where links circle."""
+    return os.path.realpath(path)
+
+
 def _plan(args, label, samples=1):
     """[(input, its outputs)]: inputs readable; outputs writable, distinct and no inputs."""
     from hcflow_jax import images
 
     inputs = [path for name in args.inputs for path in images.list_images(name)]
-    taken = {path.resolve(): f"{path}" for path in inputs}
+    taken = {_real(path): f"{path}" for path in inputs}
     plan = []
     for source, output in zip(inputs, _outputs(args, inputs, label), strict=True):
         alpha = images.read(source).alpha is not None
         targets = _numbered(output, samples)
         for target in targets:
-            if target.resolve() in taken:
+            if _real(target) in taken:
                 raise UsageError(
                     f"{source}: its result {target.name} would overwrite "
-                    f"{taken[target.resolve()]}; name another -o"
+                    f"{taken[_real(target)]}; name another -o"
                 )
-            taken[target.resolve()] = f"that of {source}"
+            taken[_real(target)] = f"that of {source}"
             images.check_writable(target, alpha)
         plan.append((source, targets))
     return plan
@@ -265,8 +272,10 @@ def _convert(args):
     from hcflow_jax import checkpoint, convert, images
 
     source, target = Path(args.input), Path(args.output)
-    if target.exists():
+    if os.path.lexists(target):
         raise UsageError(f"{target} exists; name a new one")
+    if target.suffix in (".pth", ".pt"):
+        raise UsageError(f"{target}: .pth is only read; name a .npz or a directory")
     if not target.absolute().parent.is_dir():
         raise UsageError(f"{target.parent} is no folder; create it, it is where {target} goes")
     model, params = checkpoint.load_model(source)

@@ -158,8 +158,10 @@ def _check(entry, array):
         raise ValueError(f"{entry.name}: expected an array of {entry.shape}, found none")
     if array.shape != entry.shape:
         raise ValueError(f"{entry.name}: expected {entry.shape}, found {array.shape}")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{entry.name}: expected numbers, found NaN or infinity")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{entry.name}: expected real numbers, found {array.dtype}")
+    if not np.all(np.abs(array) <= np.finfo(np.float32).max):
+        raise ValueError(f"{entry.name}: expected numbers, found NaN, infinity or beyond float32")
     if entry.path is None and not np.array_equal(array, _haar_weights(entry.shape[0])):
         raise ValueError(f"{entry.name}: expected the Haar signs, found other numbers")
 

@@ -54,9 +54,12 @@ def run(output: Path, checkpoints: list[str]) -> None:
 
     PSNR-Y: 8 bits, a border of 4 pixels left out. The photograph was in no training set.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    images.check_writable(output / "demo.png")
     models = _models(checkpoints)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise images.ImageError(f"cannot make {output} ({error.strerror}); name another") from error
+    images.check_writable(output / "demo.png")
     with resources.as_file(resources.files("hcflow_jax") / "assets" / "chelsea.png") as path:
         hr = images.read(path).rgb
 

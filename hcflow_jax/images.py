@@ -82,7 +82,9 @@ def read(path: str | Path) -> Picture:
         raise ImageError(f"{path} has too many pixels; crop it or make it smaller") from error
     except PermissionError as error:
         raise ImageError(f"{path} may not be read; change its permissions") from error
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # broken files make Pillow raise anything, struct.error too
         raise ImageError(f"{path} is truncated or damaged ({error}); export it again") from error
 
 

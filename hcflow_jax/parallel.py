@@ -24,16 +24,22 @@ def pmap_data_init(model):
     return jax.pmap(init, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
 
 
+def check_batch(size):
+    """ValueError where a batch of `size` does not divide over the devices."""
+    devices = jax.local_device_count()
+    if size % devices:
+        raise ValueError(
+            f"a batch of {size} does not divide over {devices} devices; "
+            "set train.batch_size to a multiple"
+        )
+
+
 def shard(batch):
     """[B, …] -> [devices, B / devices, …]; ValueError where B does not divide."""
     devices = jax.local_device_count()
 
     def split(x):
-        if x.shape[0] % devices:
-            raise ValueError(
-                f"a batch of {x.shape[0]} does not divide over {devices} devices; "
-                "set train.batch_size to a multiple"
-            )
+        check_batch(x.shape[0])
         return x.reshape(devices, x.shape[0] // devices, *x.shape[1:])
 
     return jax.tree.map(split, batch)

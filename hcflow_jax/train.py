@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import time
 from pathlib import Path
 
@@ -34,7 +35,10 @@ example:
 
 def make_schedule(train) -> optax.Schedule:
     """train.learning_rate, halved at each fraction train.halve_at of train.steps."""
-    boundaries = {round(fraction * train.steps): 0.5 for fraction in train.halve_at}
+    boundaries: dict[int, float] = {}
+    for fraction in train.halve_at:
+        step = round(fraction * train.steps)
+        boundaries[step] = 0.5 * boundaries.get(step, 1.0)
     return optax.piecewise_constant_schedule(train.learning_rate, boundaries)
 
 
@@ -140,8 +144,9 @@ def train(config, workdir: str | Path) -> Path:
     steps and at the end. Returns the folder of checkpoints. ValueError (ImageError,
     CheckpointError), one line each, for what the user can put right.
     """
+    model = build_model(_section(config, "model", ()))
+    _check(config, model)
     workdir, settings = Path(workdir), config.train
-    model = build_model(config.model)
     if not config.data.path:
         raise ValueError("no training data; give a folder of images by --config.data.path=DIR")
     data = folder.patches(
@@ -170,6 +175,37 @@ def train(config, workdir: str | Path) -> Path:
     skipped = int(state.skipped)
     _say(f"done; {skipped} steps were not finite and skipped; checkpoints in {checkpoints.path}")
     return checkpoints.path
+
+
+_COUNTS = ("batch_size", "steps", "log_every", "save_every")
+
+
+def _section(config, name, fields):
+    """config[name]; ValueError when it, or one of its `fields`, is missing."""
+    if name not in (config or {}):
+        raise ValueError(f"the config has no field {name}; start from one of configs/")
+    for field in fields:
+        if field not in config[name]:
+            raise ValueError(f"the config has no field {name}.{field}; start from one of configs/")
+    return config[name]
+
+
+def _check(config, model):
+    """ValueError naming the first field that is missing or makes no sense."""
+    data = _section(config, "data", ("path", "patch_size", "rotate"))
+    quant = ("quant",) if model.task == "sr" else ()
+    fields = (*_COUNTS, *quant, "learning_rate", "halve_at", "seed")
+    settings = _section(config, "train", fields)
+    counts = {f"train.{name}": settings[name] for name in (*_COUNTS, *quant)}
+    for name, value in (counts | {"data.patch_size": data.patch_size}).items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}; set --config.{name}")
+    if not (math.isfinite(settings.learning_rate) and settings.learning_rate > 0):
+        raise ValueError(
+            f"train.learning_rate must be a positive number, got {settings.learning_rate}; "
+            "set --config.train.learning_rate"
+        )
+    parallel.check_batch(settings.batch_size)
 
 
 def _run(loss, tx, state, data, settings, checkpoints, workdir):
@@ -216,7 +252,7 @@ def main(argv: list[str]) -> None:
         config = values.config
     except KeyError as error:
         raise ValueError(f"the config has no such field: {error}") from error
-    except (flags.Error, AttributeError, ValueError, OSError, SyntaxError, TypeError) as error:
+    except Exception as error:  # the config is a program: anything can come out of it
         reason = str(error).strip().split("\n")[-1].strip()
         raise ValueError(f"{reason}; see `hcflow train --help`") from error
     if values.help:

@@ -86,6 +86,16 @@ def test_samples_are_numbered_and_differ(folder, models):
     assert np.abs(first - second).max() > 0.05
 
 
+def test_links_in_a_circle_are_no_trouble(folder, models, capsys):
+    os.symlink("loop.png", "loop.png")
+    _fails(capsys, ["upscale", "loop.png", "-o", "x.png"], "loop.png")
+    argv = ["upscale", "photo.png", "-o", "loop.png", "--checkpoint", models["sr"]]
+    assert cli.main(argv) == 0
+    assert _size("loop.png") == (52, 40)
+    os.symlink("photo.png", "link.png")
+    _fails(capsys, ["upscale", "photo.png", "-o", "link.png"], "overwrite")
+
+
 def test_other_scales_need_a_checkpoint(folder, models, capsys):
     _fails(capsys, ["upscale", "photo.png", "--scale", "8"], "×8", "--checkpoint")
     argv = ["upscale", "photo.png", "--scale", "8", "--checkpoint", models["sr8"]]
@@ -188,7 +198,9 @@ def test_bad_outputs(folder, capsys, command, output):
         (["upscale", "photo.png", "--checkpoint", "photo.png"], ("photo.png", "no checkpoint")),
         (["convert", "photo.png", "-o", "x"], ("photo.png",)),
         (["convert", "absent.npz", "-o", "x"], ("absent.npz",)),
-        (["demo", "-o", "photo.png"], ("photo.png",)),
+        (["demo", "-o", "photo.png"], ("photo.png", "name another")),
+        (["demo", "-o", "new", "--checkpoint", "absent"], ("absent",)),
+        (["upscale", "photo.png", "--seed", str(2**31)], (str(2**31), "2^31")),
         (["upscale"], ("IN",)),
         (["nonsense"], ("nonsense",)),
         ([], ("COMMAND",)),
@@ -215,6 +227,9 @@ def test_convert_there_and_back(folder, models, capsys):
     capsys.readouterr()
     _fails(capsys, ["convert", "w.npz", "-o", "again"], "again", "exists")
     _fails(capsys, ["convert", "w.npz", "-o", "absent/x"], "absent")
+    _fails(capsys, ["convert", "w.npz", "-o", "w.pth"], "w.pth", ".npz")
+    os.symlink("nowhere", "dangling")
+    _fails(capsys, ["convert", "w.npz", "-o", "dangling"], "dangling", "exists")
 
 
 @pytest.mark.parametrize("command", [[], *([c] for c in (*COMMANDS, "demo", "convert", "train"))])

@@ -62,6 +62,9 @@ NAME = "flow.level1_condFlow.trunk_conv1.weight"
             (NAME, "(4, 4, 3, 3)", "(4, 5, 3, 3)"),
         ),
         (lambda d: d.update({NAME: np.full((4, 4, 3, 3), np.nan)}), (NAME, "NaN")),
+        (lambda d: d.update({NAME: np.full((4, 4, 3, 3), "a")}), (NAME, "real numbers")),
+        (lambda d: d.update({NAME: np.ones((4, 4, 3, 3), complex)}), (NAME, "complex128")),
+        (lambda d: d.update({NAME: np.full((4, 4, 3, 3), 1e300)}), (NAME, "beyond float32")),
         (lambda d: d.update({"flow.extra": np.zeros(3)}), ("flow.extra", "no such", "(3,)")),
         (lambda d: d.clear(), ("flow.level0_condFlow", "found none")),
         (lambda d: [d.pop(k) for k in list(d) if "level1_condFlow.f" in k], ("level1", "f.weight")),
@@ -111,6 +114,14 @@ def test_pth_is_read_with_weights_only(tmp_path, state_dict):
     jax.tree.map(np.testing.assert_array_equal, params, from_torch(state_dict)[1])
 
 
+@pytest.mark.parametrize("make", [lambda t: {1: t}, lambda t: {"a": t + 1j}, lambda t: [t]])
+def test_a_pth_without_a_state_dict_is_named(tmp_path, make):
+    torch = pytest.importorskip("torch")
+    torch.save(make(torch.zeros(3)), tmp_path / "w.pth")
+    with pytest.raises(checkpoint.CheckpointError, match="w.pth holds no state dict"):
+        checkpoint.load_model(tmp_path / "w.pth")
+
+
 class Bomb:
     """Unpickling it leaves a mark."""
 
@@ -141,7 +152,18 @@ def test_bad_paths_are_named_in_one_line(tmp_path, state_dict):
     (tmp_path / "a.txt").write_text("")
     (tmp_path / "folder").mkdir()
     (tmp_path / "workdir/checkpoints/3").mkdir(parents=True)
-    for name in ("cut.npz", "noise.npz", "empty.npz", "a.txt", "folder", "workdir", "absent"):
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    np.savez_compressed(tmp_path / "scratched.npz", a=np.arange(999))
+    data = bytearray((tmp_path / "scratched.npz").read_bytes())
+    data[100:200] = bytes(100)
+    (tmp_path / "scratched.npz").write_bytes(data)
+    np.savez(tmp_path / "locked.npz", a=np.zeros(3))
+    data = bytearray((tmp_path / "locked.npz").read_bytes())
+    data[data.find(b"PK\x01\x02") + 8] |= 1  # says that it is encrypted
+    (tmp_path / "locked.npz").write_bytes(data)
+    names = ("cut.npz", "noise.npz", "empty.npz", "a.txt", "folder", "workdir", "absent")
+    for name in (*names, "array.npz", "scratched.npz", "locked.npz"):
         with pytest.raises(checkpoint.CheckpointError) as error:
             checkpoint.load_model(tmp_path / name)
         assert name in str(error.value) and "\n" not in str(error.value)

@@ -118,6 +118,24 @@ def test_bad_files_are_named(tmp_path, name, suffix):
     assert "\n" not in str(error.value)
 
 
+def test_a_broken_exif_is_named(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "hello"
+    path = _save(tmp_path / "a.jpg", COLOUR, exif=exif)
+    data = path.read_bytes()
+    at = data.index(b"Exif\0\0")
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        broken = bytearray(data)
+        broken[at + 6 + rng.integers(50)] = rng.integers(256)
+        broken[at + 6 + rng.integers(50)] = rng.integers(256)
+        path.write_bytes(broken)
+        try:
+            images.read(path)
+        except images.ImageError as error:
+            assert str(path) in str(error)
+
+
 def test_nan_pixels_are_refused(tmp_path):
     values = np.full((4, 4), np.nan, np.float32)
     Image.fromarray(values).save(tmp_path / "a.tif")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hcflow_jax import checkpoint, cli, parallel, steps
+from hcflow_jax import checkpoint, cli, parallel, steps, train
 from tests.tiny import FIELDS, RESCALING, SR
 
 CONFIG = """
@@ -37,7 +38,11 @@ def folder(tmp_path, monkeypatch):
     for i in range(2):
         array = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
         Image.fromarray(array).save(f"photos/{i}.png")
-    (tmp_path / "c.py").write_text(CONFIG.format(fields=FIELDS))
+    text = CONFIG.format(fields=FIELDS)
+    (tmp_path / "c.py").write_text(text)
+    (tmp_path / "lame.py").write_text(text.replace("quant=64, ", ""))
+    (tmp_path / "empty.py").write_text(text.replace("model=model", "modle=model"))
+    (tmp_path / "wrong.py").write_text(text.replace("model=model", "model=zap"))
     return tmp_path
 
 
@@ -95,6 +100,21 @@ def test_rescaling_trains_on_two_devices(folder):
         (["--config=c.py", "--workdir=w", "--config.data.path=zz"], ("zz",)),
         (["--config=c.py", "--workdir=w", "--config.data.patch_size=64"], ("64",)),
         (["--config=c.py", "--workdir=w", "--config.model.hidden=0"], ("hidden", "0")),
+        *(
+            (["--config=c.py", "--workdir=w", f"--config.{field}={value}"], (field, value))
+            for field, value in (
+                ("train.steps", "0"),
+                ("train.save_every", "0"),
+                ("train.log_every", "0"),
+                ("train.batch_size", "-2"),
+                ("train.quant", "0"),
+                ("train.learning_rate", "nan"),
+                ("data.patch_size", "0"),
+            )
+        ),
+        (["--config=lame.py", "--workdir=w"], ("train.quant", "configs/")),
+        (["--config=empty.py", "--workdir=w"], ("model", "configs/")),
+        (["--config=wrong.py", "--workdir=w"], ("zap",)),
         (["--config=c.py", "--workdir=photos/0.png"], ("photos/0.png",)),
         (["extra"], ("extra",)),
     ],
@@ -104,6 +124,12 @@ def test_bad_arguments(folder, capsys, flags, words):
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and all(word in error for word in words), error
     assert not os.path.exists("w")
+
+
+def test_halvings_at_one_step_add_up():
+    settings = SimpleNamespace(learning_rate=1.0, steps=4, halve_at=(0.5, 0.9, 1.0))
+    schedule = train.make_schedule(settings)
+    assert [float(schedule(i)) for i in range(5)] == [1, 1, 0.5, 0.5, 0.125]
 
 
 def _quadratic(params, rng, batch):
