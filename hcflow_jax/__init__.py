@@ -1,6 +1,19 @@
 """HCFlow in JAX: super-resolution and rescaling with one invertible network."""
 
-from hcflow_jax.convert import from_torch, to_published
-from hcflow_jax.model import Encoding, HCFlow, build_model
+import importlib
 
-__all__ = ["Encoding", "HCFlow", "build_model", "from_torch", "to_published"]
+_HOMES = {
+    "Encoding": "model",
+    "HCFlow": "model",
+    "build_model": "model",
+    "from_torch": "convert",
+    "to_published": "convert",
+}
+__all__ = [*_HOMES]
+
+
+def __getattr__(name):
+    """Imports what is asked for: `hcflow --help` need not wait for JAX."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -102,33 +102,47 @@ def _load_directory(path):
             config = checkpointer.restore(
                 path, ocp.args.Composite(**{CONFIG: ocp.args.JsonRestore()})
             )[CONFIG]
-            model = build_model(config["model"])
+            model = build_model(model_fields(config, path))
             target = abstract(model.init_params, jax.random.key(0))
             params = checkpointer.restore(
                 path, ocp.args.Composite(**{PARAMS: ocp.args.StandardRestore(target)})
             )[PARAMS]
+    except CheckpointError:
+        raise
     except Exception as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         raise CheckpointError(f"{path} cannot be restored, it is damaged: {reason}") from error
     return model, params
 
 
-def _first_line(error):
+def model_fields(config, path: Path) -> dict:
+    """The model's fields in a checkpoint's config; CheckpointError when they are not HCFlow's."""
+    fields = config.get("model") if isinstance(config, dict) else None
+    expected = {field.name for field in dataclasses.fields(HCFlow)}
+    if not isinstance(fields, dict) or set(fields) != expected:
+        raise CheckpointError(
+            f"{path} does not say which model it holds; convert or train it again"
+        )
+    return fields
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without its details."""
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
     """{name: array} of a `.npz`, or of a `.pth` by torch with `weights_only=True`."""
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         except Exception as error:
-            reason = _first_line(error)
+            reason = first_line(error)
             raise CheckpointError(
                 f"{path} is no readable .npz of plain arrays: {reason}"
             ) from error
-    if path.suffix in (".pth", ".pt"):
+    if path.suffix.lower() in (".pth", ".pt"):
         return _read_torch(path)
     raise CheckpointError(f"{path} is no checkpoint; give a directory, a .npz or a .pth file")
 
@@ -143,7 +157,7 @@ def _read_torch(path):
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         raise CheckpointError(f"{path} holds more than weights, or is damaged: {reason}") from error
     for key in ("state_dict", "params", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):

@@ -143,6 +143,8 @@ def _outputs(args, inputs, label):
     beside = [path.with_name(f"{path.stem}_{label}.png") for path in inputs]
     if args.output is None:
         return beside
+    if not args.output:
+        raise UsageError("-o is empty; name a file or a folder")
     output = Path(args.output)
     several = len(inputs) > 1 or any(Path(name).is_dir() for name in args.inputs)
     if not (several or output.is_dir() or args.output.endswith(os.sep)):
@@ -167,6 +169,8 @@ def _plan(args, label, samples=1):
     """[(input, its outputs)]: inputs readable; outputs writable, distinct and no inputs."""
     from hcflow_jax import images
 
+    if not all(args.inputs):
+        raise UsageError("an input is empty; name a picture or a folder")
     inputs = [path for name in args.inputs for path in images.list_images(name)]
     taken = {_real(path): f"{path}" for path in inputs}
     plan = []
@@ -192,10 +196,14 @@ def _write(target, rgb, alpha, grey=False, info=None):
     print(f"{target}  {rgb.shape[1]}×{rgb.shape[0]}", flush=True)
 
 
-def _resized_alpha(picture, shape):
+def _resized_alpha(picture, shape, multiple=1):
+    from hcflow_jax import images
     from hcflow_jax.resize import imresize
 
-    return None if picture.alpha is None else imresize(picture.alpha, size=tuple(shape[:2]))
+    if picture.alpha is None:
+        return None
+    alpha = images.pad_reflect(picture.alpha[..., None], multiple)[..., 0]
+    return imresize(alpha, size=tuple(shape[:2]))
 
 
 def _upscale(args):
@@ -223,7 +231,7 @@ def _downscale(args):
         lr = inference.downscale(model, params, picture.rgb)
         height, width, _ = picture.rgb.shape
         info = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(picture.grey))}
-        _write(target, lr, _resized_alpha(picture, lr.shape), info=info)
+        _write(target, lr, _resized_alpha(picture, lr.shape, model.scale), info=info)
 
 
 def _original_size(source, picture, scale):
@@ -255,9 +263,10 @@ def _restore(args):
         picture = images.read(source)
         height, width = _original_size(source, picture, model.scale)
         hr = inference.sample(model, params, picture.rgb, args.temperature, args.seed)
-        hr = hr[:height, :width]
+        alpha = _resized_alpha(picture, hr.shape)
+        alpha = None if alpha is None else alpha[:height, :width]
         grey = picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
-        _write(target, hr, _resized_alpha(picture, hr.shape), grey)
+        _write(target, hr[:height, :width], alpha, grey)
 
 
 def _demo(args):
@@ -274,13 +283,13 @@ def _convert(args):
     source, target = Path(args.input), Path(args.output)
     if os.path.lexists(target):
         raise UsageError(f"{target} exists; name a new one")
-    if target.suffix in (".pth", ".pt"):
+    if target.suffix.lower() in (".pth", ".pt"):
         raise UsageError(f"{target}: .pth is only read; name a .npz or a directory")
     if not target.absolute().parent.is_dir():
         raise UsageError(f"{target.parent} is no folder; create it, it is where {target} goes")
     model, params = checkpoint.load_model(source)
     print(f"{source}: {model.task} ×{model.scale}, {convert.parameter_count(model):,} parameters")
-    if target.suffix == ".npz":
+    if target.suffix.lower() == ".npz":
         images.write_beside(
             target, lambda file: np.savez(file, **convert.to_published(model, params))
         )

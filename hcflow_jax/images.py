@@ -134,7 +134,7 @@ def _natural(path):
 
 
 def pad_reflect(rgb: np.ndarray, multiple: int) -> np.ndarray:
-    """[H, W, C] with H and W extended to multiples, by reflection at the bottom and the right."""
+    """[H, W, C] with H and W extended to multiples: mirrored, edge included, below and right."""
     pad = [(0, -side % multiple) for side in rgb.shape[:2]]
     return np.pad(rgb, [*pad, (0, 0)], mode="symmetric")
 
@@ -191,7 +191,7 @@ def write_beside(path: str | Path, save: Callable) -> None:
         os.replace(name, path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"cannot write {path} ({reason}); free space or write a .png") from error
+        raise ImageError(f"cannot write {path} ({reason}); free space or name another") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)

@@ -34,10 +34,13 @@ example:
 
 
 def make_schedule(train) -> optax.Schedule:
-    """train.learning_rate, halved at each fraction train.halve_at of train.steps."""
+    """train.learning_rate, halved from iteration round(f·train.steps) on, f in train.halve_at.
+
+    Iterations count from 1; optax asks for the rate of iteration i with count i − 1.
+    """
     boundaries: dict[int, float] = {}
     for fraction in train.halve_at:
-        step = round(fraction * train.steps)
+        step = round(fraction * train.steps) - 1
         boundaries[step] = 0.5 * boundaries.get(step, 1.0)
     return optax.piecewise_constant_schedule(train.learning_rate, boundaries)
 
@@ -88,14 +91,12 @@ class Checkpoints:
 
         state = checkpoint.abstract(fresh, jax.random.key(0))
         training = {"opt_state": state.opt_state, "skipped": state.skipped}
-        restored = self._manager.restore(
+        restored = self._read(
             step,
-            args=ocp.args.Composite(
-                **{
-                    checkpoint.PARAMS: ocp.args.StandardRestore(state.params),
-                    checkpoint.TRAINING: ocp.args.StandardRestore(training),
-                }
-            ),
+            {
+                checkpoint.PARAMS: ocp.args.StandardRestore(state.params),
+                checkpoint.TRAINING: ocp.args.StandardRestore(training),
+            },
         )
         return steps.TrainState(
             step=np.int32(step),
@@ -104,15 +105,23 @@ class Checkpoints:
         )
 
     def _check_model(self, step):
-        found = self._manager.restore(
-            step, args=ocp.args.Composite(**{checkpoint.CONFIG: ocp.args.JsonRestore()})
-        )[checkpoint.CONFIG]["model"]
+        config = self._read(step, {checkpoint.CONFIG: ocp.args.JsonRestore()})[checkpoint.CONFIG]
+        found = checkpoint.model_fields(config, self.path)
         for field, value in checkpoint.model_config(self._model).items():
             if found.get(field) != value:
                 raise checkpoint.CheckpointError(
                     f"{self.path} holds a model with {field} {found.get(field)}, the config says "
                     f"{value}; name another --workdir"
                 )
+
+    def _read(self, step, items):
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except Exception as error:
+            raise checkpoint.CheckpointError(
+                f"{self.path}/{step} is damaged, move it away to continue from an earlier step: "
+                f"{checkpoint.first_line(error)}"
+            ) from error
 
     def close(self) -> None:
         """Waits for what is being written."""
@@ -205,6 +214,8 @@ def _check(config, model):
             f"train.learning_rate must be a positive number, got {settings.learning_rate}; "
             "set --config.train.learning_rate"
         )
+    if not 0 <= settings.seed < 2**31 - 1:
+        raise ValueError(f"train.seed must be from 0 to 2^31 − 2, got {settings.seed}")
     parallel.check_batch(settings.batch_size)
 
 

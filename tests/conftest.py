@@ -1,4 +1,4 @@
-"""Float64 for exactness; quick compilation, shared by all tests and their subprocesses."""
+"""Float64 for exactness; two simulated devices; quick compilation, shared by all."""
 
 import os
 import tempfile
@@ -8,7 +8,8 @@ os.environ |= {
     "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": _CACHE.name,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_force_host_platform_device_count=2",
 }
 
 import jax  # noqa: E402

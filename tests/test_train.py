@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from functools import partial
 from types import SimpleNamespace
 
@@ -14,6 +12,7 @@ import pytest
 from PIL import Image
 
 from hcflow_jax import checkpoint, cli, parallel, steps, train
+from tests.support import REFERENCE
 from tests.tiny import FIELDS, RESCALING, SR
 
 CONFIG = """
@@ -70,21 +69,29 @@ def test_training_resumes_exactly_and_is_a_checkpoint(folder, capsys):
     assert "another --workdir" in capsys.readouterr().err
 
 
-def test_rescaling_trains_on_two_devices(folder):
-    """A process of its own, with two simulated devices."""
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    command = [sys.executable, "-m", "hcflow_jax.cli", "train", "--config=c.py:rescaling"]
-    done = subprocess.run(
-        [*command, "--workdir=run", "--config.train.steps=2"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "2 cpu device(s)" in done.stdout
+def test_rescaling_trains_on_two_devices(folder, capsys):
+    assert _train("run", "--config.train.steps=2", task="rescaling") == 0
+    assert "2 cpu device(s)" in capsys.readouterr().out
     assert checkpoint.load_model("run")[0] == RESCALING
     assert np.isfinite(_log("run")[-1]["loss"])
+
+
+def test_a_damaged_checkpoint_is_named_and_kept(folder, capsys):
+    assert _train("run", "--config.train.steps=2", task="rescaling") == 0
+    state = folder / "run/checkpoints/2/training"
+    state.rename(folder / "away")
+    before = sorted(os.listdir("run/checkpoints"))
+    assert _train("run", task="rescaling") == 2
+    error = capsys.readouterr().err
+    assert "damaged" in error and error.count("\n") == 1
+    assert sorted(os.listdir("run/checkpoints")) == before
+
+
+def test_halvings_follow_the_recorded_schedule():
+    recorded = np.load(REFERENCE / "modules.npz")["schedule/multistep"]
+    fields = {"steps": 100, "learning_rate": 2.5e-4, "halve_at": (0.2, 0.5, 0.5, 0.7)}
+    schedule = train.make_schedule(SimpleNamespace(**fields))
+    np.testing.assert_allclose([schedule(i) for i in range(100)], recorded, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +133,6 @@ def test_bad_arguments(folder, capsys, flags, words):
     assert not os.path.exists("w")
 
 
-def test_halvings_at_one_step_add_up():
-    settings = SimpleNamespace(learning_rate=1.0, steps=4, halve_at=(0.5, 0.9, 1.0))
-    schedule = train.make_schedule(settings)
-    assert [float(schedule(i)) for i in range(5)] == [1, 1, 0.5, 0.5, 0.125]
-
-
 def _quadratic(params, rng, batch):
     value = jnp.sum(jnp.square(params["w"] - jnp.mean(batch["hr"])))
     return value, {"w": params["w"][0]}
@@ -147,6 +148,24 @@ def test_a_step_clips_and_descends():
         losses.append(float(metrics["loss"]))
     assert losses[-1] < 0.05 * losses[0] and int(state.step) == 60
     np.testing.assert_allclose(float(metrics["gradient_norm"]) ** 2, 4 * losses[-1], rtol=1e-5)
+
+
+def test_two_devices_take_the_step_of_one_with_the_whole_batch():
+    tx = steps.optimizer(0.1)
+    state = steps.create_state({"w": jnp.array([3.0, -2.0])}, tx)
+    batch = {"hr": jnp.asarray(np.random.default_rng(0).random((4, 2, 2, 1)))}
+
+    def loss(params, rng, batch):
+        error = batch["hr"][..., 0, 0] * params["w"][0] - params["w"][1]
+        return jnp.mean(jnp.square(error)), {}
+
+    one, metrics = jax.jit(partial(steps.train_step, loss, tx))(state, batch, jax.random.key(0))
+    step = parallel.pmap_step(partial(steps.train_step, loss, tx))
+    both, shared = step(parallel.replicate(state), parallel.shard(batch), jax.random.key(0))
+    assert jax.local_device_count() == 2
+    np.testing.assert_allclose(shared["loss"], [metrics["loss"]] * 2, rtol=1e-12)
+    np.testing.assert_allclose(shared["gradient_norm"], [metrics["gradient_norm"]] * 2, rtol=1e-12)
+    np.testing.assert_allclose(both.params["w"], [one.params["w"]] * 2, rtol=1e-12)
 
 
 def test_a_step_that_is_not_finite_changes_nothing_but_the_count():
