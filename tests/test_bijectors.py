@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcflow_jax import bijectors
+from hcflow_jax.convolution import conv2d
 from hcflow_jax.networks import FCN, DenseBlock
 from hcflow_jax.priors import ConditionalGaussian
 from tests.support import assert_reached, randomized
@@ -42,6 +43,7 @@ TABLE = {
     "step_without_conv1x1": (bijectors.flow_step(SHIFT, permute=False), C, 0),
     "alternate_even": (bijectors.alternate((SHIFT_AFFINE, SHIFT), 4), C, 0),
     "alternate_odd": (bijectors.alternate((SHIFT_AFFINE, SHIFT), 3), C, 0),
+    "alternate_conv1x1": (bijectors.alternate((STEP,), 3), C, 0),
     "repeat_cond": (bijectors.Repeat(affine(cond=U), 3), C, U),
     "chain": (bijectors.Chain((("squeeze", bijectors.HaarSqueeze()), ("step", STEP))), 2, 0),
     "nothing": (bijectors.alternate((STEP,), 0), C, 0),
@@ -49,6 +51,9 @@ TABLE = {
     "prior_bounded": (ConditionalGaussian(C, U, True), C, U),
 }
 rows = pytest.mark.parametrize("name", TABLE)
+FIXED = ("checkerboard", "haar", "nothing")
+trained_rows = pytest.mark.parametrize("name", [name for name in TABLE if name not in FIXED])
+mixing_rows = pytest.mark.parametrize("name", ["conv1x1", "step", "step_cond", "alternate_conv1x1"])
 
 
 class Case:
@@ -127,7 +132,7 @@ def test_batch_elements_are_independent(name):
         assert a.ndim == 1 or np.any(a[1] != b[1])
 
 
-@rows
+@trained_rows
 def test_gradient_reaches_every_parameter(name):
     row = case(name)
     x, cond = row.inputs()
@@ -140,10 +145,11 @@ def test_gradient_reaches_every_parameter(name):
     assert_reached(jax.jit(jax.grad(objective))(row.params), stacked)
 
 
-@rows
+@mixing_rows
 def test_prepared_parameters_are_the_same_map(name):
     row = case(name)
     prepared = row.bijector.prepare(row.params)
+    assert len(jax.tree.leaves(prepared)) == len(jax.tree.leaves(row.params)) + 2
     x, cond = row.inputs()
     for method in (row.forward, row.inverse):
         y = x if method is row.forward else row.forward(row.params, x, cond)[0]
@@ -186,10 +192,12 @@ def test_data_init_normalises_and_leaves_the_rest():
     np.testing.assert_allclose(normal.std((0, 1, 2)), 1, atol=1e-4)
     same = {k: v for k, v in params["affine"]["f"]["conv1"].items() if k != "actnorm"}
     np.testing.assert_array_equal(same["kernel"], row.params["affine"]["f"]["conv1"]["kernel"])
-    assert np.any(
-        params["affine"]["f"]["conv1"]["actnorm"]["bias"]
-        != row.params["affine"]["f"]["conv1"]["actnorm"]["bias"]
-    )
+    mixed, _ = row.bijector.parts[1][1].forward(params["permute"], normal)
+    hidden = conv2d(mixed[..., : C // 2], same["kernel"])
+    fitted = params["affine"]["f"]["conv1"]["actnorm"]
+    hidden = (hidden + fitted["bias"]) * jnp.exp(fitted["logs"])
+    np.testing.assert_allclose(hidden.mean((0, 1, 2)), 0, atol=1e-9)
+    np.testing.assert_allclose(hidden.std((0, 1, 2)), 1, atol=1e-4)
 
 
 def test_data_init_of_a_scan_is_that_of_its_steps_one_by_one():

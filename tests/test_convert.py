@@ -79,6 +79,24 @@ def test_what_does_not_fit_is_named(state_dict, change, words):
     assert all(word in str(error.value) for word in words), error.value
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flow.layers.1.actnorm.bias",
+        "flow.layers.1.permute.weight",
+        "flow.layers.4.actnorm.bias",
+        "flow.level1_condFlow.conv_first.weight",
+        "flow.level0_condFlow.additional_flow_steps.0.affine.f.conv1.weight",
+    ],
+)
+def test_arrays_that_tell_the_architecture_are_missed_too(state_dict, name):
+    """Without them another model may be inferred, but never silently."""
+    changed = dict(state_dict)
+    del changed[name]
+    with pytest.raises(ValueError, match=r"flow\.(layers|level).* found "):
+        from_torch(changed)
+
+
 def test_a_foreign_network_is_refused():
     with pytest.raises(ValueError, match="HCFlow checkpoint"):
         from_torch({"conv1.weight": np.zeros((3, 3, 3, 3))})
@@ -141,6 +159,17 @@ def test_nothing_is_ever_unpickled(tmp_path):
         with pytest.raises(checkpoint.CheckpointError, match=name):
             checkpoint.load_model(tmp_path / name)
     assert not mark.exists()
+
+
+def test_nothing_is_unpickled_from_an_archive_of_torch(tmp_path):
+    torch = pytest.importorskip("torch")
+    mark = tmp_path / "unpickled"
+    torch.save({"a": torch.zeros(3), "b": Bomb(str(mark))}, tmp_path / "bomb.pth")
+    with pytest.raises(checkpoint.CheckpointError, match="bomb.pth holds more than weights"):
+        checkpoint.load_model(tmp_path / "bomb.pth")
+    assert not mark.exists()
+    torch.load(tmp_path / "bomb.pth", weights_only=False)
+    assert mark.exists()
 
 
 def test_bad_paths_are_named_in_one_line(tmp_path, state_dict):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import export, lax
 
-from hcflow_jax import steps
+from hcflow_jax import convolution, steps
 from hcflow_jax.convolution import conv2d
 from tests.tiny import RESCALING, SR
 
@@ -34,6 +34,17 @@ def test_values_and_gradients_are_xlas(size):
     expected = jax.grad(partial(objective, native), (0, 1))(x, kernel)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_both_kernel_gradients_agree(size):
+    """The one for CPUs and the one that other platforms take."""
+    rng = np.random.default_rng(size)
+    x, g = (jnp.asarray(rng.standard_normal((2, 5, 4, channels))) for channels in (3, 6))
+    shape = (size, size, 3, 6)
+    for_cpu = convolution._kernel_gradient_matmul(x, g, shape)
+    elsewhere = convolution._kernel_gradient_native(x, g, shape)
+    np.testing.assert_allclose(for_cpu, elsewhere, atol=1e-12)
 
 
 def _step(model, loss):

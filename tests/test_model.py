@@ -117,6 +117,12 @@ def test_jit_and_preparation_change_nothing(name):
     lr, latents = row.latents()
     quick = row.decode(row.params, lr, latents)
     np.testing.assert_allclose(row.model.decode(row.params, lr, latents), quick, rtol=0, atol=1e-12)
+    for a, b in zip(
+        jax.tree.leaves(row.model.encode(row.params, quick)),
+        jax.tree.leaves(row.encode(row.params, quick)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-11)
     prepared = row.model.prepare(row.params)
     np.testing.assert_allclose(row.decode(prepared, lr, latents), quick, rtol=0, atol=1e-9)
     encoding = row.encode(prepared, quick)
@@ -142,28 +148,64 @@ def test_sampling_follows_key_and_temperature():
 
 def test_init_normalises_what_reaches_the_actnorms():
     model = TABLE["x4"]
-    hr = jnp.asarray(np.random.default_rng(0).random((4, 16, 16, 3)))
+    hr = jnp.asarray(np.random.default_rng(0).random((4, 16, 16, 3)), jnp.float32)
     params = model.init(jax.random.key(0), hr)
     z, _ = model.levels[0].squeeze.forward({}, hr)
     first = jax.tree.map(lambda v: v[0], params["level0"]["flow"]["turns"]["0"])
     z = (z + first["actnorm"]["bias"]) * jnp.exp(first["actnorm"]["logs"])
     np.testing.assert_allclose(z.mean((0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(z.std((0, 1, 2)), 1, atol=1e-3)
-    encoding = model.encode(params, hr)
+    encoding = jax.jit(model.encode)(params, hr)
     for latent in encoding.latents:
         assert 0.2 < float(latent.std()) < 5
     assert np.all(np.isfinite(encoding.log_det))
 
 
-def test_programs_do_not_grow_with_the_number_of_steps_or_blocks():
-    def size(**fields):
-        model = _model(**fields)
+def test_data_init_of_shares_is_that_of_the_whole_batch():
+    row = case("x4")
+    hr = row.image(batch=4)
+    init = functools.partial(row.model.data_init, axis_name="data")
+    mapped = jax.vmap(init, in_axes=(None, 0), axis_name="data")
+    shares = jax.jit(mapped)(row.params, hr.reshape(2, 2, *hr.shape[1:]))
+    whole = jax.jit(row.model.data_init)(row.params, hr)
+    alone = jax.jit(row.model.data_init)(row.params, hr[:2])
+    changed = False
+    for share, expected, part in zip(*map(jax.tree.leaves, (shares, whole, alone)), strict=True):
+        np.testing.assert_allclose(share, np.stack([expected] * 2), rtol=0, atol=1e-9)
+        changed |= bool(np.any(expected != part))
+    assert changed
+
+
+def _encode(model, params, hr):
+    return model.encode(params, hr)
+
+
+def _decode(model, params, hr):
+    lr = hr[:, ::4, ::4]
+    return model.decode(params, lr, model.draw_latents(jax.random.key(0), lr, 1.0))
+
+
+def _gradient(model, params, hr):
+    lr = hr[:, ::4, ::4]
+    return jax.grad(lambda p: losses.nll(losses.likelihood(model, p, hr, lr, 64)))(params)
+
+
+@pytest.mark.parametrize("function", [_encode, _decode, _gradient])
+def test_programs_do_not_grow_with_the_number_of_steps_or_blocks(function):
+    """Counts stay distinct within a model, or equal scans would share their helpers."""
+
+    def size(unconditional, conditional, blocks):
+        model = _model(
+            steps=(unconditional + conditional,) * 2,
+            conditional_steps=(conditional,) * 2,
+            blocks=blocks,
+        )
         params = jax.eval_shape(model.init_params, jax.random.key(0))
         hr = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
-        return len(jax.jit(model.encode).lower(params, hr).as_text().splitlines())
+        program = jax.jit(functools.partial(function, model)).lower(params, hr)
+        return len(program.as_text().splitlines())
 
-    small = size(steps=(4, 4), conditional_steps=(2, 2))
-    assert size(steps=(20, 20), conditional_steps=(9, 9), blocks=(5, 4)) == small
+    assert size(13, 11, (9, 10)) == size(7, 5, (6, 8))
 
 
 @pytest.mark.parametrize("height, width", [(6, 8), (8, 10), (3, 3)])

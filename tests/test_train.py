@@ -69,17 +69,12 @@ def test_training_resumes_exactly_and_is_a_checkpoint(folder, capsys):
     assert "another --workdir" in capsys.readouterr().err
 
 
-def test_rescaling_trains_on_two_devices(folder, capsys):
+def test_rescaling_trains_on_two_devices_and_names_a_damaged_checkpoint(folder, capsys):
     assert _train("run", "--config.train.steps=2", task="rescaling") == 0
     assert "2 cpu device(s)" in capsys.readouterr().out
     assert checkpoint.load_model("run")[0] == RESCALING
     assert np.isfinite(_log("run")[-1]["loss"])
-
-
-def test_a_damaged_checkpoint_is_named_and_kept(folder, capsys):
-    assert _train("run", "--config.train.steps=2", task="rescaling") == 0
-    state = folder / "run/checkpoints/2/training"
-    state.rename(folder / "away")
+    (folder / "run/checkpoints/2/training").rename(folder / "away")
     before = sorted(os.listdir("run/checkpoints"))
     assert _train("run", task="rescaling") == 2
     error = capsys.readouterr().err
