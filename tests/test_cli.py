@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from hcflow_jax import build_model, checkpoint, cli, images, inference
+from tests.support import randomized
 from tests.tiny import RESCALING, SIZES, SR
 
 RNG = np.random.default_rng(0)
@@ -22,7 +23,8 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     eight = build_model(SIZES | {"steps": (1, 1, 1), "conditional_steps": (1, 1, 1)})
     for name, model in {"sr": SR, "rescaling": RESCALING, "sr8": eight}.items():
-        params = jax.jit(model.init_params)(jax.random.key(0))
+        shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+        params = randomized(shapes, dtype=np.float32)
         checkpoint.save_model(folder / name, model, params)
     return {name: str(folder / name) for name in ("sr", "rescaling", "sr8")}
 

@@ -54,9 +54,9 @@ def test_decode(case, tau):
         np.float32(tau) * nhwc(recipe.normal(f"{case}/eps/{i}", (b, c, h, w)))
         for i, (b, h, w, c) in enumerate(model.latent_shapes(lr.shape))
     ]
-    for weights in (params, model.prepare(params)):
-        hr = jax.jit(model.decode)(weights, lr, latents)
-        assert_reference(hr, arrays[f"decode/hr_tau{tau}"])
+    weights = params if tau == "0.0" else model.prepare(params)
+    hr = jax.jit(model.decode)(weights, lr, latents)
+    assert_reference(hr, arrays[f"decode/hr_tau{tau}"])
 
 
 X12 = nhwc(recipe.normal("modules/x12", (2, 12, 6, 4)))
