@@ -43,11 +43,6 @@ def quantize(x: jax.Array) -> jax.Array:
     return x + jax.lax.stop_gradient(rounded - x)
 
 
-def dequantize(rng: jax.Array, hr: jax.Array, quant: int) -> jax.Array:
-    """hr + U(0, 1)/q."""
-    return hr + jax.random.uniform(rng, hr.shape, hr.dtype) / quant
-
-
 def likelihood(model: HCFlow, params, hr: jax.Array, lr: jax.Array, quant: int) -> LikelihoodTerms:
     """Terms of log p(hr, lr) for an already dequantised `hr` and its LR image `lr`.
 
@@ -91,18 +86,13 @@ def lr_bits_per_dim(terms: LikelihoodTerms) -> jax.Array:
     return -jnp.mean(terms.log_lr) / (math.log(2) * terms.pixels * terms.channels)
 
 
-def rescaling_losses(model: HCFlow, params, rng: jax.Array, hr: jax.Array, lr: jax.Array):
+def rescaling_losses(model: HCFlow, params, latents, hr: jax.Array, lr: jax.Array):
     """The three terms of the rescaling objective, unweighted: {"lr", "latents", "hr"}.
 
-    LR = clamp(LR_raw), HR' = clamp(decode(Q(LR), e ~ N(0, 1))):
-    lr = mean (LR − lr)², latents = mean of all latents², hr = mean |HR' − hr|.
+    LR = clamp(LR_raw), HR' = clamp(decode(Q(LR), e)) with the given latents e ~ N(0, 1):
+    lr = mean (LR − lr)², latents = mean of all encoded latents², hr = mean |HR' − hr|.
+    (HCFlow, equation 11.)
     """
-    latents = model.draw_latents(rng, lr, 1.0)
-    return rescaling_losses_given(model, params, latents, hr, lr)
-
-
-def rescaling_losses_given(model: HCFlow, params, latents, hr: jax.Array, lr: jax.Array):
-    """`rescaling_losses` with the latents to decode given."""
     encoding = model.encode(params, hr)
     small = jnp.clip(encoding.lr, 0, 1)
     restored = jnp.clip(model.decode(params, quantize(small), latents), 0, 1)
@@ -114,6 +104,56 @@ def rescaling_losses_given(model: HCFlow, params, latents, hr: jax.Array, lr: ja
     }
 
 
-def rescaling_objective(terms) -> jax.Array:
-    """0.05·lr + 1e-5·latents + 1.0·hr. (HCFlow, equation 11.)"""
-    return 0.05 * terms["lr"] + 1e-5 * terms["latents"] + terms["hr"]
+def distance(a: jax.Array, b: jax.Array, norm: str) -> jax.Array:
+    """mean |a − b| for norm "l1", mean (a − b)² for "l2"."""
+    return jnp.mean(jnp.abs(a - b) if norm == "l1" else jnp.square(a - b))
+
+
+GAN_TYPES = ("gan", "lsgan", "wgan", "ragan")
+
+
+def _judge(kind, logits, real):
+    """How far the judgement of images from "they are real", or "they are not", is."""
+    if kind == "lsgan":
+        return jnp.mean(jnp.square(logits - float(real)))
+    if kind == "wgan":
+        return -jnp.mean(logits) if real else jnp.mean(logits)
+    return jnp.mean(jax.nn.softplus(-logits if real else logits))
+
+
+def _against(logits, others, axis_name):
+    """Logits relative to the mean of the others over all devices."""
+    mean = jnp.mean(others)
+    return logits - (mean if axis_name is None else jax.lax.pmean(mean, axis_name))
+
+
+def discriminator_losses(
+    kind: str, real: jax.Array, fake: jax.Array, axis_name: str | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(what the discriminator minimises, its share on real images, on fake ones).
+
+    gan: BCE with logits; lsgan: MSE against 1 and 0; wgan: −mean real + mean fake; their sum.
+    ragan: BCE of each side's logits minus the mean of the other's, halved. (ESRGAN, equation 1.)
+
+    Args:
+      kind: one of GAN_TYPES.
+      real, fake: logits of any shape.
+      axis_name: mapped axis over which ragan takes its means.
+    """
+    if kind == "ragan":
+        real, fake = _against(real, fake, axis_name), _against(fake, real, axis_name)
+    on_real, on_fake = _judge(kind, real, True), _judge(kind, fake, False)
+    return (on_real + on_fake) / (2 if kind == "ragan" else 1), on_real, on_fake
+
+
+def generator_loss(
+    kind: str, real: jax.Array, fake: jax.Array, axis_name: str | None = None
+) -> jax.Array:
+    """What the generator minimises to make `fake` pass for real; arguments as above.
+
+    Only ragan looks at `real`. (ESRGAN, equation 2.)
+    """
+    if kind == "ragan":
+        relative = _against(real, fake, axis_name), _against(fake, real, axis_name)
+        return (_judge(kind, relative[0], False) + _judge(kind, relative[1], True)) / 2
+    return _judge(kind, fake, True)

@@ -39,7 +39,12 @@ _CHOICES = {
     "coupling": ("affine", "shift"),
     "permutation": ("conv1x1", "none"),
     "net": ("fcn", "dense_block"),
+    "dtype": ("float32", "bfloat16"),
+    "remat": (False, True),
 }
+
+EXECUTION = ("dtype", "remat")
+"""Fields that change how the same map is computed, not which map it is."""
 
 
 def _check_counts(name, value, least):
@@ -83,6 +88,10 @@ class HCFlow:
         image_channels apart and alternates affine and additive steps.
       permutation: "conv1x1" or "none" in the unconditional steps.
       net: "fcn" or "dense_block" in the unconditional couplings.
+      dtype: what the networks' convolutions compute in, "float32" or "bfloat16"; parameters, the
+        image, log-determinants and 1×1 convolutions stay float32.
+      remat: gradients compute the inside of flow steps and RRDBs again instead of keeping it:
+        less memory, more time.
 
     Raises ValueError, naming the field and its value, when one does not make sense.
     """
@@ -100,6 +109,8 @@ class HCFlow:
     coupling: Literal["affine", "shift"] = "affine"
     permutation: Literal["conv1x1", "none"] = "conv1x1"
     net: Literal["fcn", "dense_block"] = "fcn"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
@@ -133,12 +144,18 @@ class HCFlow:
         """How many kinds of unconditional step take turns."""
         return 2 if self.coupling == "shift" else 1
 
+    @property
+    def _dtype(self):
+        return jnp.bfloat16 if self.dtype == "bfloat16" else None
+
     @functools.cached_property
     def levels(self) -> tuple[Level, ...]:
         """The parts of every level, finest first."""
         depth, levels, channels = len(self.steps), [], self.image_channels
         widths = [2 * self.image_channels * 2**i for i in range(depth - 1)] + [self.image_channels]
         feature_width = self.features * (2 if self.task == "sr" else 1)
+        both, bounded = self.task == "sr", self.task == "rescaling"
+        trunk = FeatureTrunk(self.blocks, self.features, self.growth, both, self._dtype, self.remat)
         for i, keep in enumerate(widths):
             channels *= 4
             unconditional = self.steps[i] - self.conditional_steps[i]
@@ -147,7 +164,7 @@ class HCFlow:
                 bijectors.AffineCoupling(
                     rest,
                     rest // 2,
-                    FCN(self.conditional_hidden, 2 * (rest - rest // 2)),
+                    FCN(self.conditional_hidden, 2 * (rest - rest // 2), self._dtype),
                     feature_width,
                 )
             )
@@ -156,11 +173,13 @@ class HCFlow:
                     squeeze=bijectors.HaarSqueeze()
                     if self.squeeze == "haar"
                     else bijectors.CheckerboardSqueeze(),
-                    flow=bijectors.alternate(self._cycle(channels), unconditional),
+                    flow=bijectors.alternate(self._cycle(channels), unconditional, self.remat),
                     split=bijectors.ChannelSplit(keep),
-                    trunk=FeatureTrunk(self.blocks, self.features, self.growth, self.task == "sr"),
-                    conditional=bijectors.alternate((conditional,), self.conditional_steps[i]),
-                    prior=ConditionalGaussian(rest, feature_width, self.task == "rescaling"),
+                    trunk=trunk,
+                    conditional=bijectors.alternate(
+                        (conditional,), self.conditional_steps[i], self.remat
+                    ),
+                    prior=ConditionalGaussian(rest, feature_width, bounded, self._dtype),
                     cond_channels=keep + feature_width * (depth - 1 - i),
                 )
             )
@@ -169,9 +188,10 @@ class HCFlow:
 
     def _cycle(self, channels: int) -> tuple[Bijector, ...]:
         def step(kind, split, outputs):
-            net = (
-                FCN(self.hidden, outputs) if self.net == "fcn" else DenseBlock(self.hidden, outputs)
-            )
+            if self.net == "fcn":
+                net = FCN(self.hidden, outputs, dtype=self._dtype)
+            else:
+                net = DenseBlock(self.hidden, outputs, dtype=self._dtype)
             return bijectors.flow_step(
                 kind(channels, split, net), permute=self.permutation == "conv1x1"
             )

@@ -13,6 +13,8 @@ from hcflow_jax.bijectors.base import Fit
 from hcflow_jax.convolution import conv2d
 
 Initializer = Callable[..., jax.Array]
+Dtype = jax.typing.DTypeLike | None
+"""What convolutions compute in; None for the type of their inputs and kernels."""
 
 small_xavier = nn.initializers.variance_scaling(0.01, "fan_avg", "normal")
 """Xavier-normal × 0.1."""
@@ -51,6 +53,10 @@ class ConvWeights(nn.Module):
         return kernel, self.param("bias", bias_init, (self.outputs,), jnp.float32)
 
 
+def _convolve(x, kernel, dtype: Dtype):
+    return conv2d(*nn.dtypes.promote_dtype(x, kernel, dtype=dtype))
+
+
 def _own(module, weights: ConvWeights):
     """The arrays of `weights`, kept directly under `module`."""
     nn.share_scope(module, weights)
@@ -61,13 +67,14 @@ class Conv(nn.Module):
     """conv(x) + bias, initialised as PyTorch does by default."""
 
     outputs: int
+    dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x):
         kernel, bias = _own(
             self, ConvWeights(x.shape[-1], self.outputs, init=kaiming, uniform_bias=True)
         )
-        return conv2d(x, kernel) + bias
+        return _convolve(x, kernel, self.dtype) + bias
 
 
 class NetActNorm(nn.Module):
@@ -91,17 +98,19 @@ class ActNormConv(nn.Module):
 
     outputs: int
     size: int
+    dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
         kernel = _own(self, ConvWeights(x.shape[-1], self.outputs, self.size, use_bias=False))
-        return nn.relu(NetActNorm(name="actnorm")(conv2d(x, kernel), fit))
+        return nn.relu(NetActNorm(name="actnorm")(_convolve(x, kernel, self.dtype), fit))
 
 
 class ZeroConv(nn.Module):
     """(conv(x) + bias)·exp(3·g), zero at first; g is one gain per channel. (Glow, section 4.)"""
 
     outputs: int
+    dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x):
@@ -109,7 +118,7 @@ class ZeroConv(nn.Module):
             self, ConvWeights(x.shape[-1], self.outputs, init=nn.initializers.zeros)
         )
         logs = self.param("logs", nn.initializers.zeros, (self.outputs,), jnp.float32)
-        return (conv2d(x, kernel) + bias) * jnp.exp(3 * logs)
+        return (_convolve(x, kernel, self.dtype) + bias) * jnp.exp(3 * logs)
 
 
 class FCN(nn.Module):
@@ -120,12 +129,13 @@ class FCN(nn.Module):
 
     hidden: int
     outputs: int
+    dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
-        x = ActNormConv(self.hidden, 3, name="conv1")(x, fit)
-        x = ActNormConv(self.hidden, 1, name="conv2")(x, fit)
-        return ZeroConv(self.outputs, name="conv3")(x)
+        x = ActNormConv(self.hidden, 3, self.dtype, name="conv1")(x, fit)
+        x = ActNormConv(self.hidden, 1, self.dtype, name="conv2")(x, fit)
+        return ZeroConv(self.outputs, self.dtype, name="conv3")(x)
 
 
 class DenseBlock(nn.Module):
@@ -140,6 +150,7 @@ class DenseBlock(nn.Module):
     growth: int
     outputs: int
     zero_last: bool = True
+    dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
@@ -156,7 +167,7 @@ class DenseBlock(nn.Module):
         for i in range(5):
             stop = start + x.shape[-1]
             readers = jnp.concatenate([k[:, :, start:stop] for k in kernels[i:]], -1)
-            pieces = jnp.split(conv2d(x, readers), _edges(widths[i:]), -1)
+            pieces = jnp.split(_convolve(x, readers, self.dtype), _edges(widths[i:]), -1)
             sums[i:] = [total + piece for total, piece in zip(sums[i:], pieces, strict=True)]
             x, start = leaky_relu(sums[i]), stop
         return sums[4]
@@ -170,12 +181,14 @@ class RRDB(nn.Module):
     """x + 0.2·RDB(RDB(RDB(x))), RDB(x) = x + 0.2·dense_block(x). (ESRGAN, section 3.1.)"""
 
     growth: int
+    dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x):
         y = x
         for i in (1, 2, 3):
-            y = y + 0.2 * DenseBlock(self.growth, x.shape[-1], zero_last=False, name=f"RDB{i}")(y)
+            block = DenseBlock(self.growth, x.shape[-1], False, self.dtype, name=f"RDB{i}")
+            y = y + 0.2 * block(y)
         return x + 0.2 * y
 
 
@@ -184,6 +197,8 @@ class _Trunk(nn.Module):
 
     blocks: int
     growth: int
+    dtype: Dtype = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x):
@@ -193,7 +208,7 @@ class _Trunk(nn.Module):
         scan = nn.scan(
             body, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.blocks
         )
-        rrdb = RRDB(self.growth)
+        rrdb = (nn.remat(RRDB) if self.remat else RRDB)(self.growth, self.dtype)
         nn.share_scope(self, rrdb)
         return scan(rrdb, x, None)[0]
 
@@ -209,11 +224,16 @@ class FeatureTrunk(nn.Module):
     features: int
     growth: int
     both: bool
+    dtype: Dtype = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, c):
-        f0 = Conv(self.features, name="conv_first")(c)
-        f1 = _Trunk(self.blocks[0], self.growth, name="RRDB_trunk0")(f0)
-        f2 = _Trunk(self.blocks[1], self.growth, name="RRDB_trunk1")(f1)
-        f2 = Conv(self.features, name="trunk_conv1")(f2) + f0
+        def trunk(i, x):
+            name = f"RRDB_trunk{i}"
+            return _Trunk(self.blocks[i], self.growth, self.dtype, self.remat, name=name)(x)
+
+        f0 = Conv(self.features, self.dtype, name="conv_first")(c)
+        f1 = trunk(0, f0)
+        f2 = Conv(self.features, self.dtype, name="trunk_conv1")(trunk(1, f1)) + f0
         return jnp.concatenate([f1, f2], -1) if self.both else f2

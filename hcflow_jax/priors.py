@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from hcflow_jax.bijectors.base import Bijector, sum_pixels
 from hcflow_jax.bijectors.coupling import bounded_log_scale, interleaved
-from hcflow_jax.networks import ZeroConv
+from hcflow_jax.networks import Dtype, ZeroConv
 
 
 def gaussian_logp(x: jax.Array, mean=0.0, log_std=0.0) -> jax.Array:
@@ -31,15 +31,17 @@ class ConditionalGaussian(Bijector):
     Args:
       channels: C of a.
       cond_channels: channels of the features u.
+      dtype: what the convolution computes in.
     """
 
     channels: int
     cond_channels: int
     bounded: bool
+    dtype: Dtype = None
 
     @property
     def _net(self):
-        return ZeroConv(2 * self.channels)
+        return ZeroConv(2 * self.channels, self.dtype)
 
     def init(self, rng):
         return self._net.init(rng, jnp.zeros((1, 2, 2, self.cond_channels), jnp.float32))["params"]

@@ -93,3 +93,21 @@ def assert_reached(gradients, all_stacked=False):
         stacked = all_stacked or "turns" in keys or any(k.startswith("RRDB_") for k in keys)
         for copy in gradient if stacked else [gradient]:
             assert np.any(np.asarray(copy) != 0), jax.tree_util.keystr(path)
+
+
+def discriminator_params(state_dict, name):
+    """Recorded discriminator weights as the tree of ours; PatchGAN's flat `model.N` renamed."""
+    tree = {}
+    for full, array in state_dict.items():
+        *layer, kind = full.removeprefix(f"{name}.").split(".")
+        if layer[0] == "model":
+            place = int(layer[1])
+            kinds = "conv" if place == 0 or place % 3 else "bn"
+            layer = [f"{kinds}{-(-place // 3)}"]
+        if array.ndim > 1:
+            kind = "kernel"
+            array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        elif layer[0].startswith("bn") and kind == "weight":
+            kind = "scale"
+        tree.setdefault(layer[0], {})[kind] = jnp.asarray(array)
+    return tree

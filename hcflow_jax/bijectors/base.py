@@ -103,11 +103,13 @@ class Repeat(Bijector):
     """`times` copies of one bijector in a row, each with its own weights: f_n ∘ … ∘ f_1.
 
     Runs as one `lax.scan`, so that compile time does not depend on `times`. Every array of params
-    has a leading axis of that length.
+    has a leading axis of that length. With `remat` gradients keep only what passes between copies
+    and compute the inside of each again.
     """
 
     bijector: Bijector
     times: int
+    remat: bool = False
 
     def init(self, rng):
         return jax.vmap(self.bijector.init)(jax.random.split(rng, self.times))
@@ -118,6 +120,8 @@ class Repeat(Bijector):
             x, log_det = step(one, x)
             return (x, total + log_det), None
 
+        if self.remat:
+            body = jax.checkpoint(body, prevent_cse=False)
         start = (x, jnp.zeros(x.shape[0], x.dtype))
         return jax.lax.scan(body, start, params, length=self.times, reverse=reverse)[0]
 
