@@ -1,52 +1,27 @@
-"""Super-resolution ×8 of faces. `--config=configs/sr_x8.py` or `configs/sr_x8.py:tiny`."""
+"""Super-resolution ×8 of faces. `--config=configs/sr_x8.py[:VARIANT]`.
 
-import ml_collections
+VARIANT: hcflow, plus, plusplus (HCFlow+ and HCFlow++, which start from a trained hcflow, named by
+--config.init_from); tiny, smoke, plus-tiny, plus-smoke, …: the same on a small network.
+"""
 
-VARIANTS = ("hcflow", "tiny")
+from hcflow_jax import defaults
 
 
-def get_config(variant: str = "hcflow") -> ml_collections.ConfigDict:
-    """hcflow: the published network and recipe; tiny: a small one for a CPU."""
-    if variant not in VARIANTS:
-        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
-    config = ml_collections.ConfigDict()
-
-    config.model = model = ml_collections.ConfigDict()
-    model.task = "sr"
-    model.steps = (26, 26, 26)
-    model.conditional_steps = (13, 13, 13)
-    model.hidden = 64
-    model.conditional_hidden = 64
-    model.blocks = (5, 5)
-    model.features = 64
-    model.growth = 32
-
-    config.data = data = ml_collections.ConfigDict()
-    data.path = ""
-    data.patch_size = 160
-    data.rotate = False
-
-    config.train = train = ml_collections.ConfigDict()
-    train.batch_size = 16
-    train.steps = 350_000
-    train.learning_rate = 2.5e-4
-    train.halve_at = (200 / 350, 250 / 350, 280 / 350, 310 / 350, 340 / 350)
-    train.quant = 256
-    train.seed = 0
-    train.log_every = 100
-    train.save_every = 5000
-
-    if variant == "tiny":
-        model.steps = (8, 8, 8)
-        model.conditional_steps = (4, 4, 4)
-        model.hidden = 24
-        model.conditional_hidden = 24
-        model.blocks = (1, 1)
-        model.features = 24
-        model.growth = 12
-        data.patch_size = 64
-        train.batch_size = 8
-        train.steps = 9_000
-        train.learning_rate = 5e-4
-        train.save_every = 500
+def get_config(variant: str = "hcflow"):
+    """The locked config of a variant; ValueError when it is unknown."""
+    name, size = defaults.parse(variant, ("hcflow", "plus", "plusplus"))
+    config = defaults.sr()
+    config.model.steps = (26, 26, 26)
+    config.model.conditional_steps = (13, 13, 13)
+    config.model.blocks = (5, 5)
+    config.data.rotate = False
+    config.loss.quant = 256
+    config.loss.temperature = 0.8
+    config.valid.temperatures = (0.0, 0.8)
+    config.train.steps = 350_000
+    config.train.milestones = tuple(k / 350 for k in (200, 250, 280, 310, 340))
+    if name != "hcflow":
+        defaults.plus(config, name)
+    if size:
+        defaults.shrink(config, size)
     return config.lock()

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from hcflow_jax import convert
-from hcflow_jax.model import HCFlow, build_model
+from hcflow_jax.model import EXECUTION, HCFlow, build_model
 
-CONFIG, PARAMS, TRAINING = "config", "params", "training"
+CONFIG, PARAMS, EMA, TRAINING, PLACE = "config", "params", "ema", "training", "place"
+"""Items of a checkpoint; those of a model alone are the config and the parameters."""
+
+METRIC = "psnr_y"
+"""By which the best checkpoint of a training is chosen."""
 
 
 class CheckpointError(ValueError):
@@ -50,15 +54,16 @@ def save_model(path: str | Path, model: HCFlow, params) -> None:
 def load_model(path: str | Path) -> tuple[HCFlow, dict]:
     """(model, params) of whatever `path` is.
 
-    A checkpoint directory, a training's workdir (its latest checkpoint), or a file of published
-    weights: `.npz`, or `.pth` where torch is installed. Nothing is unpickled. CheckpointError,
+    A checkpoint directory, a training's workdir (its best checkpoint by PSNR-Y, else its latest;
+    averaged parameters where there are some), or a file of published weights: `.npz`, or `.pth`
+    where torch is installed. Nothing is unpickled. CheckpointError,
     naming the path and the remedy, when it is none of these or is damaged.
     """
     path = Path(path).absolute()
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; give a checkpoint directory or .npz file")
     if path.is_dir():
-        return _load_directory(_newest(path))
+        return _load_directory(_chosen(path))
     try:
         return convert.from_torch(read_weights(path))
     except CheckpointError:
@@ -78,15 +83,36 @@ def abstract(function, *args):
     )
 
 
-def _newest(path: Path) -> Path:
-    """The latest finished step below a training's workdir, or the directory itself."""
-    steps = path / "checkpoints"
-    if not steps.is_dir():
+def finished_steps(path: Path) -> list[int]:
+    """The checkpoints of a training's folder of checkpoints that were written to the end."""
+    if not path.is_dir():
+        return []
+    return [int(p.name) for p in path.iterdir() if p.name.isdigit() and (p / PARAMS).is_dir()]
+
+
+def best(workdir: Path) -> Path | None:
+    """The checkpoint of a training with the highest PSNR-Y, else its latest; None without one."""
+    folder = workdir / "checkpoints"
+
+    def rank(step):
+        try:
+            score = json.loads((folder / str(step) / "metrics" / "metrics").read_text())[METRIC]
+        except (OSError, ValueError, KeyError, TypeError):
+            score = float("-inf")
+        return score, step
+
+    steps = finished_steps(folder)
+    return folder / str(max(steps, key=rank)) if steps else None
+
+
+def _chosen(path: Path) -> Path:
+    """The best step below a training's workdir, or the directory itself."""
+    if not (path / "checkpoints").is_dir():
         return path
-    finished = [p for p in steps.iterdir() if p.name.isdigit() and (p / PARAMS).is_dir()]
-    if not finished:
+    chosen = best(path)
+    if chosen is None:
         raise CheckpointError(f"{path} holds no finished checkpoint yet; train longer")
-    return max(finished, key=lambda p: int(p.name))
+    return chosen
 
 
 def _load_directory(path):
@@ -104,9 +130,10 @@ def _load_directory(path):
             )[CONFIG]
             model = build_model(model_fields(config, path))
             target = abstract(model.init_params, jax.random.key(0))
+            item = EMA if (path / EMA).is_dir() else PARAMS
             params = checkpointer.restore(
-                path, ocp.args.Composite(**{PARAMS: ocp.args.StandardRestore(target)})
-            )[PARAMS]
+                path, ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
+            )[item]
     except CheckpointError:
         raise
     except Exception as error:
@@ -119,7 +146,7 @@ def model_fields(config, path: Path) -> dict:
     """The model's fields in a checkpoint's config; CheckpointError when they are not HCFlow's."""
     fields = config.get("model") if isinstance(config, dict) else None
     expected = {field.name for field in dataclasses.fields(HCFlow)}
-    if not isinstance(fields, dict) or set(fields) != expected:
+    if not isinstance(fields, dict) or set(fields) | set(EXECUTION) != expected:
         raise CheckpointError(
             f"{path} does not say which model it holds; convert or train it again"
         )

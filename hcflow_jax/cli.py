@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -87,6 +88,26 @@ def _add_sampling(command, temperature, why):
     )
 
 
+def _add_data(commands):
+    data = commands.add_parser("data", help="make data sets for training")
+    build = data.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser).add_parser(
+        "build",
+        help="a sharded data set of HR and LR pictures from folders of them",
+        description="Writes the pictures of HR_DIR, and their smaller versions, as a sharded "
+        "TensorFlow Datasets data set (array_record) to train on.",
+    )
+    build.set_defaults(run=_data_build)
+    build.add_argument("hr", metavar="HR_DIR", help="a folder of pictures")
+    build.add_argument("-o", "--output", metavar="DIR", required=True, help="a new folder")
+    build.add_argument(
+        "--lr",
+        metavar="LR_DIR",
+        help="a folder of the smaller versions, by the same names or with x4 at the end "
+        "(default: made by MATLAB's bicubic imresize)",
+    )
+    build.add_argument("--scale", type=int, default=4, choices=(2, 4, 8, 16), help="default: 4")
+
+
 def _parser():
     parser = _Parser(
         prog="hcflow",
@@ -134,6 +155,7 @@ def _parser():
     convert.set_defaults(run=_convert)
     convert.add_argument("input", metavar="IN", help=".pth, .npz, or a checkpoint directory")
     convert.add_argument("-o", "--output", metavar="OUT", required=True, help="DIR, or a .npz")
+    _add_data(commands)
     commands.add_parser("train", help="train a model: `hcflow train --help`", add_help=False)
     return parser
 
@@ -296,6 +318,25 @@ def _convert(args):
     else:
         checkpoint.save_model(target, model, params)
     print(f"{target} written")
+
+
+def _data_build(args):
+    try:
+        from hcflow_jax.data import build
+    except ImportError as error:
+        raise UsageError(f"building needs {error.name}; pip install 'hcflow_jax[train]'") from error
+    from hcflow_jax.data import sources
+
+    for name, value in (("HR_DIR", args.hr), ("-o", args.output), ("--lr", args.lr)):
+        if value == "":
+            raise UsageError(f"{name} is empty; name a folder")
+    output = build.build(args.hr, args.output, args.lr, args.scale)
+    count = len(sources.open_source(str(output), "", "train", args.scale))
+    size = sum(path.stat().st_size for path in output.iterdir())
+    config = f"configs/sr_x{args.scale}.py" if args.scale in (4, 8) else "CONFIG.py"
+    print(f"{output}: {count:,} pairs ×{args.scale}, {size:,} bytes; to train on them:")
+    path = shlex.quote(args.output)
+    print(f"hcflow train --config={config} --workdir=runs/sr --config.data.path={path}")
 
 
 def _run(argv):

@@ -1,6 +1,7 @@
 """Image quality, by the protocol of super-resolution papers: 8 bits, border cropped."""
 
 import numpy as np
+from scipy import ndimage
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -16,6 +17,16 @@ def luma(image: np.ndarray) -> np.ndarray:
     return 16 + image.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255
 
 
+def _inner(a, b, border):
+    if a.shape != b.shape:
+        raise ValueError(f"images of {a.shape} and {b.shape} cannot be compared")
+    height, width = a.shape[:2]
+    if min(height, width) <= 2 * border:
+        raise ValueError(f"a border of {border} leaves nothing of a {width}×{height} image")
+    inner = (slice(border, height - border), slice(border, width - border))
+    return a[inner], b[inner]
+
+
 def psnr(a: np.ndarray, b: np.ndarray, border: int = 0) -> float:
     """20·log10(255) − 10·log10(mean (a − b)²), in dB; infinite for equal images.
 
@@ -23,16 +34,55 @@ def psnr(a: np.ndarray, b: np.ndarray, border: int = 0) -> float:
       a, b: uint8 images, or float planes on the same 0–255 scale, [H, W] or [H, W, C].
       border: pixels left out on every side; the scale, by the papers' protocol.
     """
-    if a.shape != b.shape:
-        raise ValueError(f"images of {a.shape} and {b.shape} cannot be compared")
-    height, width = a.shape[:2]
-    if min(height, width) <= 2 * border:
-        raise ValueError(f"a border of {border} leaves nothing of a {width}×{height} image")
-    inner = (slice(border, height - border), slice(border, width - border))
-    error = np.mean(np.square(a[inner].astype(np.float64) - b[inner].astype(np.float64)))
+    a, b = _inner(a, b, border)
+    error = np.mean(np.square(a.astype(np.float64) - b.astype(np.float64)))
     return float("inf") if error == 0 else float(20 * np.log10(255) - 10 * np.log10(error))
 
 
 def psnr_y(a: np.ndarray, b: np.ndarray, border: int) -> float:
     """PSNR of the luma planes of two uint8 RGB images."""
     return psnr(luma(a), luma(b), border)
+
+
+def ssim(a: np.ndarray, b: np.ndarray, border: int = 0) -> float:
+    """Structural similarity: mean over the valid region and channels, at most 1.
+
+    (2·μa·μb + C1)(2·σab + C2) / ((μa² + μb² + C1)(σa² + σb² + C2)), C1 = (0.01·255)²,
+    C2 = (0.03·255)², with moments under an 11×11 Gaussian window of σ 1.5. (Wang et al. 2004,
+    equation 13.)
+
+    Args: as for `psnr`; what the border leaves must be at least 11×11.
+    """
+    a, b = (np.atleast_3d(x.astype(np.float64)) for x in _inner(a, b, border))
+    if min(a.shape[:2]) < 11:
+        raise ValueError(
+            f"SSIM needs 11×11 pixels inside the border, got {a.shape[1]}×{a.shape[0]}"
+        )
+    window = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+
+    def blur(x):
+        for axis in (0, 1):
+            x = ndimage.correlate1d(x, window, axis)
+        return x[5:-5, 5:-5]
+
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    covariance = blur(a * b) - mean_a * mean_b
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    return float(np.mean(similarity / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))))
+
+
+def ssim_y(a: np.ndarray, b: np.ndarray, border: int) -> float:
+    """SSIM of the luma planes of two uint8 RGB images."""
+    return ssim(luma(a), luma(b), border)
+
+
+def diversity(samples: np.ndarray) -> float:
+    """Unbiased standard deviation over samples, per value on the 0–255 scale, averaged.
+
+    Args:
+      samples: uint8 [N, H, W, C], N ≥ 2.
+    """
+    return float(np.mean(np.std(samples.astype(np.float64), axis=0, ddof=1)))

@@ -1,48 +1,72 @@
-"""Devices: the only module that knows there are several. The mapped axis is called "data"."""
+"""Devices and hosts: the only module that knows there are several. The mapped axis is "data"."""
 
 import functools
 
 import jax
 import numpy as np
-from flax import jax_utils
+from jax.sharding import Mesh, PartitionSpec
 
 AXIS = "data"
 
 
-def pmap_step(step):
-    """step(state, batch, rng, axis_name) on every device, each with its share of the batch.
+def connect(coordinator: str = "", processes: int = 0, process: int = 0) -> None:
+    """Joins the processes of a training; before anything else touches a device.
 
-    Takes and returns a replicated state (its buffers are reused) and a batch made by `shard`.
+    Args:
+      coordinator: "host:port" of process 0, which all of them reach; "" where the cluster says
+        (TPU pods, SLURM, Open MPI).
+      processes: how many there are; process: this one's number, from 0.
+    """
+    if coordinator:
+        jax.distributed.initialize(coordinator, processes, process)
+    else:
+        jax.distributed.initialize()
+
+
+def pmap_step(step):
+    """step(state, batch, rng, vgg, axis_name) on every device, each with its share of the batch.
+
+    Takes and returns a replicated state (its buffers are reused), a batch made by `shard` and
+    replicated weights of VGG19.
     """
     mapped = functools.partial(step, axis_name=AXIS)
-    return jax.pmap(mapped, axis_name=AXIS, in_axes=(0, 0, None), donate_argnums=(0,))
+    return jax.pmap(mapped, axis_name=AXIS, in_axes=(0, 0, None, 0), donate_argnums=(0,))
+
+
+def shard_map_step(step, devices=None):
+    """The same as one global program: a plain state, the whole batch [B, …], plain weights."""
+    mesh = Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
+    whole, split = PartitionSpec(), PartitionSpec(AXIS)
+    mapped = jax.shard_map(
+        functools.partial(step, axis_name=AXIS),
+        mesh=mesh,
+        in_specs=(whole, split, whole, whole),
+        out_specs=whole,
+        check_vma=False,  # gradients stay a device's own until the step averages them
+    )
+    return jax.jit(mapped, donate_argnums=(0,))
 
 
 def pmap_data_init(model):
-    """model.data_init(params, hr) over the batch of all devices."""
+    """model.data_init(params, hr) over the batch of all devices; `params` and result replicated."""
     init = functools.partial(model.data_init, axis_name=AXIS)
-    return jax.pmap(init, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+    return jax.pmap(init, axis_name=AXIS)
 
 
-def check_batch(size):
-    """ValueError where a batch of `size` does not divide over the devices."""
-    devices = jax.local_device_count()
-    if size % devices:
+def check_batch(size: int, parts: int = 1) -> None:
+    """ValueError where a global batch of `size` does not divide over the devices and `parts`."""
+    devices = jax.device_count()
+    if size % (devices * parts):
+        shares = f"{devices} devices" + (f" × {parts} parts" if parts > 1 else "")
         raise ValueError(
-            f"a batch of {size} does not divide over {devices} devices; "
-            "set train.batch_size to a multiple"
+            f"a batch of {size} does not divide over {shares}; set train.batch_size to a multiple"
         )
 
 
 def shard(batch):
-    """[B, …] -> [devices, B / devices, …]; ValueError where B does not divide."""
+    """This process's part of a batch, [b, …] -> [local devices, b / devices, …]."""
     devices = jax.local_device_count()
-
-    def split(x):
-        check_batch(x.shape[0])
-        return x.reshape(devices, x.shape[0] // devices, *x.shape[1:])
-
-    return jax.tree.map(split, batch)
+    return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
 def replicate(tree):
@@ -51,4 +75,14 @@ def replicate(tree):
     return copy(tree, np.zeros(jax.local_device_count()))
 
 
-unreplicate = jax_utils.unreplicate
+def fetch(tree):
+    """A replicated tree as numpy arrays of their own, safe from the next step."""
+    return jax.tree.map(lambda x: np.array(x.addressable_data(0)).reshape(x.shape[1:]), tree)
+
+
+def shares(x) -> np.ndarray:
+    """What this process's devices hold of a mapped array: [local devices, …]."""
+    if not isinstance(x, jax.Array):
+        return x
+    parts = sorted(x.addressable_shards, key=lambda part: part.index[0].start or 0)
+    return np.concatenate([np.asarray(part.data) for part in parts])

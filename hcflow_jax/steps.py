@@ -103,7 +103,9 @@ OPTIMIZER = optax.chain(
 
 def learner(params, batch_stats=None) -> Learner:
     """A network that has not learnt yet; its optimiser sees all parameters as one vector."""
-    return Learner(params, OPTIMIZER.init(ravel_pytree(params)[0]), batch_stats or {})
+    leaves = jax.tree.leaves(params)
+    vector = jnp.zeros(sum(x.size for x in leaves), jnp.result_type(*leaves))
+    return Learner(params, OPTIMIZER.init(vector), batch_stats or {})
 
 
 def create_state(recipe: Recipe, params, rng: jax.Array, patch: int) -> TrainState:

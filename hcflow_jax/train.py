@@ -1,246 +1,348 @@
 """Training: `hcflow train --config=configs/x.py:variant --workdir=DIR`."""
 
+import contextlib
 import functools
-import json
-import math
-import time
+import signal
+import threading
 from pathlib import Path
 
 import jax
 import numpy as np
-import optax
-import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
-from hcflow_jax import checkpoint, parallel, steps
-from hcflow_jax.data import folder
-from hcflow_jax.model import HCFlow, build_model
+from hcflow_jax import (
+    checkpoint,
+    discriminators,
+    parallel,
+    perceptual,
+    schedules,
+    settings,
+    steps,
+)
+from hcflow_jax.data import pipeline, sources
+from hcflow_jax.model import HCFlow
+from hcflow_jax.reporting import Report, say
+from hcflow_jax.validation import Validation, centre_crops
+from hcflow_jax.workdir import Checkpoints
 
 USAGE = """usage: hcflow train --config=FILE.py[:VARIANT] --workdir=DIR [--config.FIELD=VALUE …]
 
-Trains on a folder of images and continues where DIR left off.
+Trains on images and continues where DIR left off, however that came about.
 
-  --config      configs/sr_x4.py, configs/sr_x8.py or configs/rescaling_x4.py; the variant tiny
-                trains the small network that ships with hcflow
-  --workdir     folder of checkpoints and log.jsonl; give it to --checkpoint later
-  --config.data.path=DIR          the images
-  --config.data.patch_size=N      side of the training patches, in pixels
-  --config.train.steps=N          iterations
-  --config.train.batch_size=N     patches per iteration, over all devices
-  --config.train.learning_rate=X  every other field of the config likewise
+  --config   configs/sr_x4.py or configs/sr_x8.py (hcflow, plus, plusplus) or
+             configs/rescaling_x4.py; VARIANT picks the recipe, with -tiny for the small network
+             that ships with hcflow and -smoke for a run of seconds: sr_x4.py:plusplus-tiny
+  --workdir  folder of checkpoints and log; give it to --checkpoint later
+  --config.data.path=DIR            a folder of images, or a set made by `hcflow data build`
+  --config.data.tfds=NAME           or an installed TFDS data set
+  --config.data.patch_size=N        side of the training patches, in pixels
+  --config.data.workers=N           processes that read ahead (0: threads)
+  --config.valid.path=DIR           images for validation, which picks the best checkpoint
+  --config.init_from=PATH           checkpoint to start from; plus and plusplus need one
+  --config.train.steps=N            iterations
+  --config.train.batch_size=N       patches per iteration, over all devices
+  --config.train.accumulate=N       parts of it that a device takes in turn
+  --config.train.learning_rate=X    every other field of the config likewise
+  --config.train.ema=0.999          average the weights
+  --config.model.dtype=bfloat16     faster convolutions where the hardware has them
+  --config.model.remat=True         less memory, more time
+
+Several hosts run the same command each, with --distributed where the cluster tells who is who
+(TPU pods, SLURM), or else with --coordinator=HOST:PORT --processes=N --process=I.
 
 example:
   hcflow train --config=configs/sr_x4.py:tiny --workdir=runs/sr --config.data.path=photos/
 """
 
 
-def make_schedule(train) -> optax.Schedule:
-    """train.learning_rate, halved from iteration round(f·train.steps) on, f in train.halve_at.
+def make_schedule(train, base: float) -> schedules.Schedule:
+    """The rate of iteration i: train.schedule from `base`, its fractions counted in steps."""
 
-    Iterations count from 1; optax asks for the rate of iteration i with count i − 1.
-    """
-    boundaries: dict[int, float] = {}
-    for fraction in train.halve_at:
-        step = round(fraction * train.steps) - 1
-        boundaries[step] = 0.5 * boundaries.get(step, 1.0)
-    return optax.piecewise_constant_schedule(train.learning_rate, boundaries)
+    def at(fractions):
+        return [round(f * train.steps) for f in fractions]
 
-
-def make_loss(model: HCFlow, train) -> steps.Loss:
-    """The objective of the model's task."""
-    if model.task == "sr":
-        return steps.sr_loss(model, train.quant)
-    return steps.rescaling_loss(model)
+    restarts, weights = at(train.restarts), train.restart_weights
+    if train.schedule == "cosine":
+        return schedules.cosine(base, at(train.periods), restarts, weights, train.least_rate)
+    return schedules.multistep(base, at(train.milestones), train.gamma, restarts, weights)
 
 
-class Checkpoints:
-    """The checkpoints of a workdir: model config and parameters, and what resuming needs."""
-
-    def __init__(self, workdir: Path, model: HCFlow, tx: optax.GradientTransformation):
-        self.path = workdir / "checkpoints"
-        self._model, self._tx = model, tx
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
-        self._manager = ocp.CheckpointManager(self.path.absolute(), options=options)
-
-    def save(self, state: steps.TrainState) -> None:
-        """Starts writing `state` (one device's) in the background."""
-        training = {"opt_state": state.opt_state, "skipped": state.skipped}
-        config = {"model": checkpoint.model_config(self._model)}
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                **{
-                    checkpoint.CONFIG: ocp.args.JsonSave(config),
-                    checkpoint.PARAMS: ocp.args.StandardSave(state.params),
-                    checkpoint.TRAINING: ocp.args.StandardSave(training),
-                }
+def make_recipe(config, model: HCFlow) -> steps.Recipe:
+    """What `config.loss`, `config.train` and `config.discriminator` say."""
+    train, loss = config.train, config.loss
+    rate = make_schedule(train, train.learning_rate)
+    common = {"model": model, "rate": rate, "accumulate": train.accumulate, "ema": train.ema}
+    if model.task == "rescaling":
+        return steps.Recipe(**common, lr=loss.lr, latents=loss.latents, hr=loss.hr)
+    names = ("quant", "nll", "pixel", "perceptual", "gan", "gan_type", "temperature")
+    common |= {name: loss[name] for name in (*names, "pixel_norm", "perceptual_norm")}
+    if loss.gan:
+        chosen = config.discriminator
+        kinds = {
+            "vgg": functools.partial(discriminators.VGGDiscriminator, features=chosen.features),
+            "patchgan": functools.partial(
+                discriminators.PatchGAN, features=chosen.features, layers=chosen.layers
             ),
+        }
+        common["discriminator"] = kinds[chosen.kind](axis_name=parallel.AXIS)
+        common["discriminator_rate"] = make_schedule(train, chosen.learning_rate)
+    return steps.Recipe(**common)
+
+
+def _source(section, scale):
+    split = "train" if section.path else section.split
+    return sources.open_source(section.path, section.tfds, split, scale)
+
+
+def _initial_params(config, model, batch):
+    """Parameters to start from: those of `init_from`, else fresh ones fitted to the batch."""
+    if not config.init_from:
+        key = jax.random.key(config.train.seed, impl="unsafe_rbg")  # quicker to compile
+        params = parallel.replicate(jax.jit(model.init_params)(key))
+        return parallel.fetch(parallel.pmap_data_init(model)(params, parallel.shard(batch["hr"])))
+    found, params = checkpoint.load_model(config.init_from)
+    settings.check_same_model(found, model, config.init_from)
+    return jax.tree.map(np.asarray, params)
+
+
+def initial_state(config, recipe: steps.Recipe, batch) -> steps.TrainState:
+    """A training before its first step, as numpy arrays; `batch` is this process's first."""
+    params = _initial_params(config, recipe.model, batch)
+    key = jax.random.key(config.train.seed + 2)
+    return jax.tree.map(np.asarray, steps.create_state(recipe, params, key, config.data.patch_size))
+
+
+def _resumed(checkpoints, config, recipe, step, fingerprint):
+    """What `Training.start` returns; CheckpointError when it is that of another training."""
+    saved, place = checkpoints.read(step)
+    settings.check_resumable(saved, config, checkpoints.path.parent)
+    if place["data"] != fingerprint:
+        raise checkpoint.CheckpointError(
+            f"the training data are not those that {checkpoints.path.parent} was trained on; "
+            "restore them, or name another --workdir and give this one by --config.init_from"
         )
 
-    def restore(self) -> steps.TrainState | None:
-        """The latest saved state, None when there is none.
+    def fresh(key):
+        params = recipe.model.init_params(key)
+        return steps.create_state(recipe, params, key, config.data.patch_size)
 
-        CheckpointError when the workdir holds a training of another model.
-        """
-        step = self._manager.latest_step()
-        if step is None:
-            return None
-        self._check_model(step)
+    shapes = jax.eval_shape(fresh, jax.random.key(0))
+    key = jax.random.wrap_key_data(np.array(place["rng"], np.uint32))
+    return checkpoints.restore(step, shapes), key, place["next_batch"]
 
-        def fresh(rng):
-            return steps.create_state(self._model.init_params(rng), self._tx)
 
-        state = checkpoint.abstract(fresh, jax.random.key(0))
-        training = {"opt_state": state.opt_state, "skipped": state.skipped}
-        restored = self._read(
-            step,
-            {
-                checkpoint.PARAMS: ocp.args.StandardRestore(state.params),
-                checkpoint.TRAINING: ocp.args.StandardRestore(training),
-            },
-        )
-        return steps.TrainState(
-            step=np.int32(step),
-            params=restored[checkpoint.PARAMS],
-            **restored[checkpoint.TRAINING],
-        )
+class Preemption:
+    """Whether the training was asked to stop, by SIGTERM; all processes agree on when."""
 
-    def _check_model(self, step):
-        config = self._read(step, {checkpoint.CONFIG: ocp.args.JsonRestore()})[checkpoint.CONFIG]
-        found = checkpoint.model_fields(config, self.path)
-        for field, value in checkpoint.model_config(self._model).items():
-            if found.get(field) != value:
-                raise checkpoint.CheckpointError(
-                    f"{self.path} holds a model with {field} {found.get(field)}, the config says "
-                    f"{value}; name another --workdir"
-                )
+    def __init__(self):
+        self.asked = False
 
-    def _read(self, step, items):
+    @contextlib.contextmanager
+    def watched(self):
+        """Inside, SIGTERM asks; where processes are several, jax's own service listens."""
+        if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+
+        def ask(*_):
+            self.asked = True
+
+        before = signal.signal(signal.SIGTERM, ask)
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except Exception as error:
-            raise checkpoint.CheckpointError(
-                f"{self.path}/{step} is damaged, move it away to continue from an earlier step: "
-                f"{checkpoint.first_line(error)}"
-            ) from error
+            yield self
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
-    def close(self) -> None:
-        """Waits for what is being written."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+    def due(self, step: int) -> bool:
+        """Whether to stop after `step`."""
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self.asked
 
 
-def _report(record, rate, remaining):
-    shown = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k != "step")
-    minutes, seconds = divmod(int(remaining), 60)
-    _say(f"step {record['step']}  {shown}  {rate:.2f} steps/s  {minutes}:{seconds:02d} left")
+class Training:
+    """One training: what `train` has opened and checked, and its loop."""
+
+    def __init__(self, config, model: HCFlow, workdir: Path):
+        self.config, self.model, self.workdir = config, model, workdir
+        train = config.train
+        self.recipe = make_recipe(config, model)
+        self.vgg = {}
+        if self.recipe.perceptual:
+            self.vgg = perceptual.load(config.loss.vgg, config.loss.vgg_sha256)
+        self.source = _source(config.data, model.scale)
+        self.data = pipeline.patches(
+            self.source,
+            model.scale,
+            config.data.patch_size,
+            config.data.rotate,
+            train.batch_size,
+            train.seed,
+            jax.process_index(),
+            jax.process_count(),
+        )
+        self.validation = self._validation()
+        workdir.mkdir(parents=True, exist_ok=True)
+        path = workdir / "checkpoints"
+        self.checkpoints = Checkpoints(path, train.keep, train.keep_every)
+
+    def _validation(self):
+        valid = self.config.valid
+        if not (valid.path or valid.tfds):
+            return None
+        pairs = centre_crops(_source(valid, self.model.scale), valid.count, valid.size)
+        quant = self.config.loss.get("quant", 1)
+        return Validation(self.model, pairs, valid.temperatures, valid.samples, quant)
+
+    def start(self) -> tuple[steps.TrainState, jax.Array, int]:
+        """(state, key, number of the next batch): the latest checkpoint's, or fresh ones."""
+        step = self.checkpoints.latest()
+        if step is not None:
+            return _resumed(
+                self.checkpoints, self.config, self.recipe, step, self.source.fingerprint
+            )
+        state = initial_state(self.config, self.recipe, self.data[0])
+        return state, jax.random.key(self.config.train.seed + 1), 0
+
+    def introduce(self, state: steps.TrainState) -> None:
+        """Says what is trained, on what, on which devices and from where."""
+        config, first = self.config, int(state.step)
+        parameters = sum(x.size for x in jax.tree.leaves(state.model.params)) / 1e6
+        origin = f"from {config.init_from}" if config.init_from else "from scratch"
+        origin = f"resuming from step {first}" if first else origin
+        processes = jax.process_count()
+        hosts = f" of {processes} processes" if processes > 1 else ""
+        device = jax.devices()[0]
+        say(f"training {self.model.task} ×{self.model.scale}, {parameters:.2f} M parameters")
+        say(f"data: {self.source!r}, patches of {config.data.patch_size}")
+        say(f"devices: {jax.device_count()} × {device.platform} ({device.device_kind}){hosts}")
+        say(f"{origin}, to step {config.train.steps}; workdir {self.workdir}")
+        if self.validation is None:
+            say("no validation images (--config.valid.path=DIR): the latest checkpoint is the best")
+        if jax.process_index() == 0:
+            from clu import parameter_overview
+
+            overview = parameter_overview.get_parameter_overview(state.model.params)
+            (self.workdir / "parameters.txt").write_text(overview + "\n")
+
+    def save(self, state, key, psnr_y=None) -> None:
+        """Starts writing a replicated state."""
+        place = {
+            "data": self.source.fingerprint,
+            "next_batch": int(parallel.fetch(state.step)),
+            "rng": np.asarray(jax.random.key_data(key)).tolist(),
+        }
+        text = settings.as_json(self.config, self.model)
+        self.checkpoints.save(parallel.fetch(state), text, place, psnr_y)
+
+    def validate(self, state, report: Report) -> float:
+        """PSNR-Y at the first temperature."""
+        params = state.model.params if state.ema is None else state.ema
+        figures, pictures = self.validation(params, self.config.train.seed)
+        step = int(parallel.fetch(state.step))
+        report.validation(step, figures, pictures)
+        report.pause(step)
+        return figures[f"psnr_y@{self.config.valid.temperatures[0]:g}"]
+
+    def run(self, state: steps.TrainState, key, next_batch: int, preemption: Preemption):
+        """Trains to the last step, or to where it is asked to stop; saves there."""
+        config, train = self.config, self.config.train
+        first, last = int(state.step), train.steps
+        alone = config.discriminator.first_steps if self.recipe.gan else 0
+        step_of = {
+            only: parallel.pmap_step(
+                functools.partial(steps.train_step, self.recipe, only_discriminator=only)
+            )
+            for only in (False, True)
+        }
+        pixels = train.batch_size * config.data.patch_size**2
+        report = Report(self.workdir, first, last, pixels, config.to_dict(), train.tensorboard)
+        vgg, state = parallel.replicate(self.vgg), parallel.replicate(state)
+        profiler = _Profiler(self.workdir / "profile", first + 10, train.profile)
+        streak = None
+        batches = pipeline.iterate(self.data, next_batch, config.data.workers)
+        with contextlib.closing(report), batches:
+            for i in range(first + 1, last + 1):
+                profiler.before(i)
+                with report.waiting():
+                    batch = parallel.shard(next(batches))
+                state, values = step_of[i <= alone](state, batch, key, vgg)
+                self._check_streak(i - 1, streak)
+                streak = values["skipped_in_a_row"]
+                if i % train.log_every == 0 or i in (1, last):
+                    report.step(i, {k: float(v) for k, v in parallel.fetch(values).items()})
+                stop = preemption.due(i)
+                valid = self.validation and (i % config.valid.every == 0 or i == last)
+                if valid or stop or i % train.save_every == 0 or i == last:
+                    self._check_streak(i, streak)
+                    psnr_y = self.validate(state, report) if valid else None
+                    self.save(state, key, psnr_y)
+                if stop:
+                    break
+        profiler.stop()
+        return parallel.fetch(state)
+
+    def _check_streak(self, step, streak):
+        """ValueError when too many steps in a row, up to `step`, were not finite."""
+        most = self.config.train.max_skipped
+        if streak is None or int(parallel.fetch(streak)) < most:
+            return
+        self.checkpoints.close()
+        kept = self.checkpoints.latest()
+        good = "nothing was saved yet"
+        if kept is not None:
+            good = f"the checkpoint of step {kept} in {self.checkpoints.path} is good"
+        raise ValueError(
+            f"{most} steps in a row up to step {step} met values that are not finite, training "
+            f"stopped; {good}; lower --config.train.learning_rate or look at the data"
+        )
 
 
-def _say(line):
-    print(line, flush=True)
+class _Profiler:
+    """jax's trace of `count` steps, the first of which is `first`."""
 
+    def __init__(self, folder, first, count):
+        self._folder, self._first, self._stop, self._on = folder, first, first + count, False
 
-def initial_state(model: HCFlow, tx, first_batch, seed: int) -> steps.TrainState:
-    """Fresh parameters, ActNorms set from the batch that `parallel.shard` has split."""
-    params = jax.jit(model.init_params)(jax.random.key(seed))
-    params = parallel.pmap_data_init(model)(params, first_batch["hr"])
-    return steps.create_state(parallel.unreplicate(params), tx)
+    def before(self, step):
+        if self._first < self._stop and step == self._first:
+            jax.profiler.start_trace(str(self._folder))
+            self._on = True
+        if step == self._stop:
+            self.stop()
+
+    def stop(self):
+        if self._on:
+            jax.profiler.stop_trace()
+            say(f"profile in {self._folder}; look at it with TensorBoard or xprof")
+        self._on = False
 
 
 def train(config, workdir: str | Path) -> Path:
-    """Trains `config.model` on the folder `config.data.path`; continues what `workdir` holds.
+    """Trains `config.model` on `config.data`; continues what `workdir` holds.
 
-    Logs to the console and to `workdir/log.jsonl`; checkpoints every `config.train.save_every`
-    steps and at the end. Returns the folder of checkpoints. ValueError (ImageError,
-    CheckpointError), one line each, for what the user can put right.
+    Returns the workdir. ValueError (ImageError, CheckpointError), one line each, for what the
+    user can put right; nothing that was saved is touched then.
     """
-    model = build_model(_section(config, "model", ()))
-    _check(config, model)
-    workdir, settings = Path(workdir), config.train
-    if not config.data.path:
-        raise ValueError("no training data; give a folder of images by --config.data.path=DIR")
-    data = folder.patches(
-        config.data.path,
-        model.scale,
-        config.data.patch_size,
-        config.data.rotate,
-        settings.batch_size,
-        settings.seed,
-    )
-    tx = steps.optimizer(make_schedule(settings))
-    workdir.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(workdir, model, tx)
-    state = checkpoints.restore()
-    if state is None:
-        state = initial_state(model, tx, parallel.shard(data[0]), settings.seed)
-    first = int(state.step)
-    parameters = sum(x.size for x in jax.tree.leaves(state.params)) / 1e6
-    _say(
-        f"training {model.task} ×{model.scale}, {parameters:.2f} M parameters, on "
-        f"{config.data.path}, with {jax.local_device_count()} {jax.default_backend()} device(s), "
-        f"from step {first} to {settings.steps}"
-    )
-    state = _run(make_loss(model, settings), tx, state, data, settings, checkpoints, workdir)
-    checkpoints.close()
-    skipped = int(state.skipped)
-    _say(f"done; {skipped} steps were not finite and skipped; checkpoints in {checkpoints.path}")
-    return checkpoints.path
-
-
-_COUNTS = ("batch_size", "steps", "log_every", "save_every")
-
-
-def _section(config, name, fields):
-    """config[name]; ValueError when it, or one of its `fields`, is missing."""
-    if name not in (config or {}):
-        raise ValueError(f"the config has no field {name}; start from one of configs/")
-    for field in fields:
-        if field not in config[name]:
-            raise ValueError(f"the config has no field {name}.{field}; start from one of configs/")
-    return config[name]
-
-
-def _check(config, model):
-    """ValueError naming the first field that is missing or makes no sense."""
-    data = _section(config, "data", ("path", "patch_size", "rotate"))
-    quant = ("quant",) if model.task == "sr" else ()
-    fields = (*_COUNTS, *quant, "learning_rate", "halve_at", "seed")
-    settings = _section(config, "train", fields)
-    counts = {f"train.{name}": settings[name] for name in (*_COUNTS, *quant)}
-    for name, value in (counts | {"data.patch_size": data.patch_size}).items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}; set --config.{name}")
-    if not (math.isfinite(settings.learning_rate) and settings.learning_rate > 0):
-        raise ValueError(
-            f"train.learning_rate must be a positive number, got {settings.learning_rate}; "
-            "set --config.train.learning_rate"
-        )
-    if not 0 <= settings.seed < 2**31 - 1:
-        raise ValueError(f"train.seed must be from 0 to 2^31 − 2, got {settings.seed}")
-    parallel.check_batch(settings.batch_size)
-
-
-def _run(loss, tx, state, data, settings, checkpoints, workdir):
-    first = int(state.step)
-    if first >= settings.steps:
-        return state
-    step = parallel.pmap_step(functools.partial(steps.train_step, loss, tx))
-    rng = jax.random.key(settings.seed + 1)
-    state = parallel.replicate(state)
-    batches = iter(data[first:].to_iter_dataset())
-    since, at = time.time(), first
-    with open(workdir / "log.jsonl", "a") as log:
-        for i in range(first + 1, settings.steps + 1):
-            state, metrics = step(state, parallel.shard(next(batches)), rng)
-            if i % settings.log_every == 0 or i in (first + 1, settings.steps):
-                record = {"step": i} | {k: float(v[0]) for k, v in metrics.items()}
-                log.write(json.dumps(record) + "\n")
-                log.flush()
-                rate = (i - at) / (time.time() - since)
-                _report(record, rate, (settings.steps - i) / rate)
-                since, at = time.time(), i
-            if i % settings.save_every == 0 or i == settings.steps:
-                checkpoints.save(parallel.unreplicate(state))
-    return parallel.unreplicate(state)
+    workdir = Path(workdir)
+    model = settings.check(config)
+    training = Training(config, model, workdir)
+    with Preemption().watched() as preemption:
+        state, key, next_batch = training.start()
+        training.introduce(state)
+        if int(state.step) < config.train.steps:
+            state = training.run(state, key, next_batch, preemption)
+        training.checkpoints.close()
+    step, skipped = int(state.step), int(state.skipped)
+    if skipped:
+        say(f"{skipped} steps met values that are not finite and changed nothing")
+    if step < config.train.steps:
+        say(f"stopped at step {step}, saved; the same command continues")
+        return workdir
+    command = "upscale --scale=" + str(model.scale) if model.task == "sr" else "downscale"
+    say(f"done; best checkpoint {checkpoint.best(workdir)}")
+    say(f"try it: hcflow {command} --checkpoint={workdir} PICTURE")
+    return workdir
 
 
 def main(argv: list[str]) -> None:
@@ -258,6 +360,10 @@ def main(argv: list[str]) -> None:
     )
     flags.DEFINE_string("workdir", None, "folder of checkpoints and log", flag_values=values)
     flags.DEFINE_boolean("help", False, "show this", flag_values=values, short_name="h")
+    flags.DEFINE_boolean("distributed", False, "one of several processes", flag_values=values)
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0", flag_values=values)
+    flags.DEFINE_integer("processes", 0, "how many", flag_values=values)
+    flags.DEFINE_integer("process", 0, "which one this is", flag_values=values)
     try:
         rest = values(["hcflow", *argv])[2:]
         config = values.config
@@ -274,4 +380,6 @@ def main(argv: list[str]) -> None:
     for name in ("config", "workdir"):
         if values[name].value is None:
             raise ValueError(f"--{name}=… is missing; see `hcflow train --help`")
+    if values.distributed or values.coordinator:
+        parallel.connect(values.coordinator, values.processes, values.process)
     train(config, values.workdir)

@@ -1,0 +1,299 @@
+"""Building a sharded TFDS data set of training pairs from folders of images."""
+
+import contextlib
+import fcntl
+import functools
+import glob
+import hashlib
+import io
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+from tqdm import tqdm
+
+from hcflow_jax import images
+from hcflow_jax.data.sources import METADATA, SCALES, crop, listed, read_uint8
+from hcflow_jax.resize import imresize
+
+Pair = tuple[Path, Path | None]
+"""An HR file, and its LR file if that is given."""
+
+SHARD_BYTES = 2**28
+"""About what a shard takes on disk, and in memory while it is written."""
+
+_PNG_BYTES = 2  # per pixel, of photographs
+
+
+class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """{"hr": image, "lr": image, "name": text}, in the order of the files.
+
+    GeneratorBasedBuilder would do, but its writer keeps up to 1 GB in memory, and needs
+    TensorFlow for more.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    code_path = None  # no URLs, citations or tags to look for beside this file
+
+    def __init__(
+        self, *, pairs: list[Pair], scale: int, shards: int, facts: dict, data_dir: str | Path
+    ):
+        self._pairs, self._scale, self._shards, self._facts = pairs, scale, shards, facts
+        super().__init__(data_dir=os.fspath(data_dir), file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"HR and LR images, ×{self._scale}, for training hcflow_jax.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "hr": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+                    "lr": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+                    "name": tfds.features.Text(),
+                }
+            ),
+            metadata=tfds.core.MetadataDict({METADATA: self._facts}),
+            disable_shuffling=True,
+        )
+
+    def _shard_iterators_per_split(self, dl_manager):
+        examples = self._examples()
+        ends = [len(self._pairs) * k // self._shards for k in range(self._shards + 1)]
+        counts = [end - start for start, end in itertools.pairwise(ends)]
+        return {"train": [functools.partial(itertools.islice, examples, n) for n in counts]}
+
+    def _examples(self):
+        digest = hashlib.sha256()
+        with _progress(None, len(self._pairs), "building") as bar:
+            for i, example in enumerate(_in_order(self._encode, self._pairs), start=1):
+                digest.update(example["hr"] + example["lr"])
+                self._facts["contents"] = digest.hexdigest()[:16]
+                bar.update()
+                if i == len(self._pairs):
+                    bar.close()
+                yield i, example
+
+    def _encode(self, pair):
+        return encode(pair, self._scale)
+
+
+def encode(pair: Pair, scale: int) -> dict[str, bytes | str]:
+    """{"hr": PNG, "lr": PNG, "name"}; HR cropped to multiples of `scale`."""
+    hr_path, lr_path = pair
+    hr = crop(read_uint8(hr_path), scale)
+    lr = imresize(hr, 1 / scale) if lr_path is None else read_uint8(lr_path)
+    return {"hr": _as_is(hr_path, hr) or _png(hr), "lr": _png(lr), "name": hr_path.name}
+
+
+def _png(array):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
+
+
+def _as_is(path, array):
+    """The bytes of a file that is already a plain RGB PNG of `array`, which saves encoding."""
+    if path.suffix.lower() != ".png":
+        return None
+    data = path.read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        plain = image.format == "PNG" and image.mode == "RGB" and "transparency" not in image.info
+        same = plain and np.array_equal(np.asarray(image), array)
+    return data if same else None
+
+
+def _in_order(function, items) -> Iterator:
+    """function(item) for each, computed in threads a few ahead; bounded memory."""
+    count = os.cpu_count() or 1
+    with futures.ThreadPoolExecutor(count) as pool:
+        waiting = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _progress(items, total, what):
+    return tqdm(items, total=total, desc=what, unit=" images", file=sys.stderr, mininterval=1.0)
+
+
+def find_pairs(hr_dir: Path, lr_dir: Path | None, scale: int) -> list[Pair]:
+    """The HR files with the LR files of the same name, or of that name and `x{scale}`.
+
+    ImageError when a folder has no images, two of one name, or some without a partner.
+    """
+    if lr_dir is None:
+        return [(path, None) for path in _images_in(hr_dir)]
+    hr, lr = _by_stem(hr_dir), _by_stem(lr_dir)
+    partners = {stem: lr.pop(stem, None) or lr.pop(f"{stem}x{scale}", None) for stem in hr}
+    lonely = [f"{hr[stem]} has no partner in {lr_dir}" for stem in hr if partners[stem] is None]
+    lonely += [f"{path} has no partner in {hr_dir}" for path in lr.values()]
+    if lonely:
+        raise images.ImageError(f"{listed(lonely, 5)}; remove it or add the partner")
+    return [(path, partners[stem]) for stem, path in hr.items()]
+
+
+def _images_in(folder):
+    if not folder.is_dir():
+        raise images.ImageError(f"{folder} is no folder; name a folder of images")
+    return images.list_images(folder)
+
+
+def _by_stem(folder):
+    found = {}
+    for path in _images_in(folder):
+        if path.stem in found:
+            raise images.ImageError(
+                f"{found[path.stem]} and {path.name} have the same name; rename one"
+            )
+        found[path.stem] = path
+    return found
+
+
+def check_pairs(pairs: list[Pair], scale: int) -> list[tuple[int, int]]:
+    """(height, width) of every LR picture, after decoding all files.
+
+    ImageError naming the damaged files, those too small, and the pairs that do not fit: LR sides
+    times `scale` must be the HR sides, both grey or both in colour.
+    """
+
+    def attempt(pair):
+        try:
+            return _check_pair(pair, scale)
+        except images.ImageError as error:
+            return error
+
+    checked = list(_progress(_in_order(attempt, pairs), len(pairs), "checking"))
+    bad = [str(found) for found in checked if isinstance(found, Exception)]
+    if bad:
+        raise images.ImageError(listed(bad, 5))
+    return checked
+
+
+def _check_pair(pair, scale):
+    hr_path, lr_path = pair
+    hr = images.read(hr_path)
+    height, width = (side // scale for side in hr.rgb.shape[:2])
+    if min(height, width) < 1:
+        raise images.ImageError(f"{hr_path} is smaller than the scale {scale}; remove it")
+    if lr_path is None:
+        return height, width
+    lr = images.read(lr_path)
+    if hr.rgb.shape[:2] != tuple(scale * side for side in lr.rgb.shape[:2]):
+        raise images.ImageError(
+            f"{hr_path} is {hr.rgb.shape[1]}×{hr.rgb.shape[0]}, not {scale} times {lr_path}, "
+            f"{lr.rgb.shape[1]}×{lr.rgb.shape[0]}; crop it, or name another --scale"
+        )
+    if hr.grey != lr.grey:
+        kinds = [["in colour", "grey"][picture.grey] for picture in (hr, lr)]
+        raise images.ImageError(f"{hr_path} is {kinds[0]} but {lr_path} {kinds[1]}; convert one")
+    return height, width
+
+
+def build(
+    hr_dir: str | Path, output: str | Path, lr_dir: str | Path | None = None, scale: int = 4
+) -> Path:
+    """Writes the pairs of a folder of images as a sharded TFDS data set; its folder.
+
+    Without `lr_dir`, LR is MATLAB's bicubic downscaling of HR, which is first cropped to multiples
+    of `scale`. The whole appears in `output` at once, or nothing does.
+
+    Raises:
+      ValueError: `output` exists or cannot be written; unknown scale; ImageError naming files
+        that are damaged or do not fit together. All that before anything is written.
+    """
+    hr_dir, output = Path(hr_dir), Path(os.path.abspath(output))
+    lr_dir = None if lr_dir is None else Path(lr_dir)
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
+    _check_output(output)
+    pairs = find_pairs(hr_dir, lr_dir, scale)
+    sizes = check_pairs(pairs, scale)
+    pixels = sum(height * width for height, width in sizes) * (scale**2 + 1)
+    shards = max(1, min(len(pairs), round(pixels * _PNG_BYTES / SHARD_BYTES)))
+    facts = _facts(pairs, hr_dir, lr_dir, scale, sizes)
+    with _unfinished(output) as temporary, _quiet():
+        builder = HcflowPairs(
+            pairs=pairs, scale=scale, shards=shards, facts=facts, data_dir=temporary
+        )
+        config = tfds.download.DownloadConfig(try_download_gcs=False)
+        builder.download_and_prepare(download_config=config)
+        _check_output(output)
+        os.rename(builder.data_dir, output)
+    return output
+
+
+def _check_output(output):
+    if os.path.lexists(output):
+        raise ValueError(f"{output} exists; name a new folder")
+    if not output.parent.is_dir():
+        raise ValueError(f"{output.parent} is no folder; create it, it is where {output.name} goes")
+    if not os.access(output.parent, os.W_OK):
+        raise ValueError(f"cannot write to {output.parent}; name another folder")
+
+
+def _facts(pairs, hr_dir, lr_dir, scale, sizes):
+    (hr_path, _), size = min(zip(pairs, sizes, strict=True), key=lambda found: min(found[1]))
+    return {
+        "scale": scale,
+        "lr": "MATLAB bicubic" if lr_dir is None else f"files of {lr_dir.resolve().name}",
+        "hr": f"files of {hr_dir.resolve().name}",
+        "smallest": [hr_path.name, *size],
+    }
+
+
+@contextlib.contextmanager
+def _unfinished(output):
+    """A hidden folder beside `output`, removed at the end; those of killed builds too.
+
+    A build holds a lock on its folder; the system lets go of it however the build ends.
+    """
+    prefix = f".{output.name}.unfinished-"
+    for left in output.parent.glob(f"{glob.escape(prefix)}*"):
+        with contextlib.suppress(OSError), _locked(left):
+            shutil.rmtree(left)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=output.parent))
+    try:
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # some network file systems have no locks
+                stack.enter_context(_locked(folder))
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    """Holds the lock of a folder; OSError when another process does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Only our own progress: that of TFDS shows paths that are about to be renamed."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()

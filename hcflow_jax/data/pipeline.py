@@ -1,0 +1,140 @@
+"""Batches of random patches, the same for any number of workers, hosts and restarts."""
+
+import dataclasses
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Iterator
+from multiprocessing import connection, parent_process
+
+import grain
+import numpy as np
+from absl import flags
+
+from hcflow_jax.data.sources import Source
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomPatch(grain.transforms.RandomMap):
+    """A random aligned crop of picture `index`, flipped and (if `rotate`) turned at random."""
+
+    source: Source
+    size: int
+    rotate: bool
+
+    def random_map(self, index: int, rng: np.random.Generator) -> Batch:
+        """{"hr": uint8 [s·size, s·size, 3], "lr": uint8 [size, size, 3]}."""
+        height, width = self.source.size(index)
+        top, left = (int(rng.integers(max(side - self.size, 0) + 1)) for side in (height, width))
+        flip, turns = rng.integers(2), rng.integers(4) if self.rotate else 0
+        patch = self.source.patch(index, top, left, self.size)
+        return {k: np.rot90(x[:, ::-1] if flip else x, turns) for k, x in patch.items()}
+
+
+def _to_float(batch):
+    return {key: x.astype(np.float32) / 255 for key, x in batch.items()}
+
+
+def patches(
+    source: Source,
+    scale: int,
+    patch_size: int,
+    rotate: bool,
+    batch_size: int,
+    seed: int,
+    process: int = 0,
+    processes: int = 1,
+) -> grain.MapDataset:
+    """Endless batches {"hr": float32 [b, P, P, 3] in [0, 1], "lr": [b, P/s, P/s, 3]}.
+
+    b = batch_size / processes. Global batch i is elements i·B … i·B + B − 1 of a stream in which
+    every epoch has each picture once, in an order of its own; `process` gets its rows. Whatever
+    is random about an element is a function of (seed, its number) alone.
+
+    Raises:
+      ValueError: the patch does not divide by the scale, or the batch by the processes; the source
+        has another scale; ImageError when it has pictures smaller than the patch.
+    """
+    if patch_size < 1 or patch_size % scale:
+        raise ValueError(
+            f"patch_size {patch_size} does not divide by the scale {scale}; "
+            "set --config.data.patch_size"
+        )
+    if source.scale != scale:
+        raise ValueError(f"{source!r} has another scale than the model, {scale}")
+    if batch_size < 1 or batch_size % processes:
+        raise ValueError(
+            f"batch_size {batch_size} does not divide by {processes} processes; "
+            "set --config.train.batch_size"
+        )
+    source.check_patch(patch_size // scale)
+    stream = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    stream = stream.random_map(RandomPatch(source, patch_size // scale, rotate))
+    stream = stream.batch(batch_size // processes, drop_remainder=True)[process::processes]
+    return stream.map(_to_float)
+
+
+class Batches(Iterator[Batch]):
+    """The batches of a grain stream.
+
+    `close()` it, or leave its `with`, to end threads and workers; the end of the program does too.
+    """
+
+    def __init__(self, stream: grain.IterDataset):
+        self._open = [iter(stream)]
+        self.close = weakref.finalize(self, _close, self._open)
+
+    def __next__(self) -> Batch:
+        if not self._open:
+            raise ValueError("these batches are closed")
+        return next(self._open[0])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+
+def _close(iterators):
+    while iterators:
+        iterators.pop().close()
+
+
+def iterate(dataset: grain.MapDataset, first: int = 0, workers: int = 0) -> Batches:
+    """dataset[first], dataset[first + 1], …, read ahead.
+
+    Args:
+      first: the number of the first batch: after k steps, resume with k.
+      workers: 0 reads in threads of this process, more in that many processes. The batches are
+        the same.
+    """
+    if workers < 0:
+        raise ValueError(f"workers must be 0 or more, got {workers}; set --config.data.workers")
+    threads = 1 if workers else max(2, min(os.cpu_count() or 1, 8))
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    stream = dataset[first:].to_iter_dataset(options)
+    if workers:
+        if not flags.FLAGS.is_parsed():  # grain reads its own flags, which need not be given
+            flags.FLAGS.mark_as_parsed()
+        # Through pipes: containers often have only 64 MB of shared memory.
+        pipes = grain.experimental.DatasetOptions(min_shm_size=2**62)
+        stream = grain.experimental.WithOptionsIterDataset(stream, pipes)
+        many = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        stream = stream.mp_prefetch(many, worker_init_fn=_start_worker)
+    return Batches(stream)
+
+
+def _start_worker(index, count):
+    """Leaves signals, sent to all, to the parent; ends when that is gone, however it went."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+
+
+def _end_with(parent):
+    connection.wait([parent.sentinel])
+    os._exit(1)
