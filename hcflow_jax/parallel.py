@@ -23,14 +23,15 @@ def connect(coordinator: str = "", processes: int = 0, process: int = 0) -> None
         jax.distributed.initialize()
 
 
-def pmap_step(step):
+def pmap_step(step, devices=None):
     """step(state, batch, rng, vgg, axis_name) on every device, each with its share of the batch.
 
     Takes and returns a replicated state (its buffers are reused), a batch made by `shard` and
     replicated weights of VGG19.
     """
     mapped = functools.partial(step, axis_name=AXIS)
-    return jax.pmap(mapped, axis_name=AXIS, in_axes=(0, 0, None, 0), donate_argnums=(0,))
+    axes = (0, 0, None, 0)
+    return jax.pmap(mapped, AXIS, in_axes=axes, donate_argnums=(0,), devices=devices)
 
 
 def shard_map_step(step, devices=None):
@@ -71,6 +72,8 @@ def shard(batch):
 
 def replicate(tree):
     """`tree` on every device, laid out as the steps return it, so that they compile once."""
+    if not jax.tree.leaves(tree):
+        return tree
     copy = jax.pmap(lambda tree, _: tree, axis_name=AXIS, in_axes=(None, 0))
     return copy(tree, np.zeros(jax.local_device_count()))
 

@@ -12,6 +12,7 @@ from hcflow_jax.checkpoint import CheckpointError, read_weights
 
 CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 """Places of the convolutions in torchvision's `features`; 34 is conv5_4."""
+_WIDTHS = (64, 64, 128, 128, *(256,) * 4, *(512,) * 8)
 _POOLED = (5, 10, 19, 28)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -46,24 +47,37 @@ def vgg19(params, x: jax.Array) -> jax.Array:
     return x
 
 
+def _shapes():
+    """{torchvision's name: shape}."""
+    shapes, channels = {}, 3
+    for place, width in zip(CONVOLUTIONS, _WIDTHS, strict=True):
+        shapes[f"features.{place}.weight"] = (width, channels, 3, 3)
+        shapes[f"features.{place}.bias"] = (width,)
+        channels = width
+    return shapes
+
+
 def from_torch(weights) -> dict:
     """The tree that `vgg19` takes, of torchvision's {"features.0.weight": array, …}.
 
     ValueError naming the first array that is missing or has another shape.
     """
-    params, channels = {}, 3
-    for i, place in enumerate(CONVOLUTIONS):
-        width = (64, 64, 128, 128, *(256,) * 4, *(512,) * 8)[i]
-        shapes = {"weight": (width, channels, 3, 3), "bias": (width,)}
-        for kind, shape in shapes.items():
-            name = f"features.{place}.{kind}"
-            found = np.shape(weights[name]) if name in weights else "nothing"
-            if found != shape:
-                raise ValueError(f"VGG19 needs {name} of shape {shape}, found {found}")
-        kernel = np.asarray(weights[f"features.{place}.weight"], np.float32).transpose(2, 3, 1, 0)
-        bias = np.asarray(weights[f"features.{place}.bias"], np.float32)
-        params[str(place)], channels = {"kernel": kernel, "bias": bias}, width
+    params = {}
+    for name, shape in _shapes().items():
+        found = np.shape(weights[name]) if name in weights else "nothing"
+        if found != shape:
+            raise ValueError(f"VGG19 needs {name} of shape {shape}, found {found}")
+        _, place, kind = name.split(".")
+        array = np.asarray(weights[name], np.float32)
+        array = array.transpose(2, 3, 1, 0) if kind == "weight" else array
+        params.setdefault(place, {})["kernel" if kind == "weight" else "bias"] = array
     return params
+
+
+def abstract_params() -> dict:
+    """Shapes and types of what `from_torch` returns."""
+    zeros = {name: np.broadcast_to(np.float32(0), shape) for name, shape in _shapes().items()}
+    return jax.eval_shape(lambda: from_torch(zeros))
 
 
 def load(path: str | Path, sha256: str = SHA256) -> dict:

@@ -123,6 +123,20 @@ def create_state(recipe: Recipe, params, rng: jax.Array, patch: int) -> TrainSta
     return TrainState(zero, learner(params), adversary, ema, zero, zero)
 
 
+def abstract_arguments(recipe: Recipe, rows: int, patch: int) -> tuple[TrainState, Batch, dict]:
+    """Shapes and types of an iteration's state, batch and VGG19 weights."""
+    model = recipe.model
+    small = patch // model.scale
+
+    def arguments(key):
+        state = create_state(recipe, model.init_params(key), key, patch)
+        hr = jnp.zeros((rows, patch, patch, model.image_channels), jnp.float32)
+        return state, {"hr": hr, "lr": hr[:, :small, :small]}
+
+    vgg = perceptual.abstract_params() if recipe.perceptual else {}
+    return *jax.eval_shape(arguments, jax.random.key(0)), vgg
+
+
 def draw_noise(recipe: Recipe, rng: jax.Array, batch: Batch, first_row=0) -> Batch:
     """The batch with the noise of an iteration: "dequantization" U(0, 1)/q, "latents" N(0, 1).
 

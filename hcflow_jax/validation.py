@@ -98,11 +98,11 @@ class Validation:
         """
         total, pictures = {}, {}
         for indices in self._turns():
-            for figures, shown, index in self._turn(params, seed, indices):
+            for figures, shown, (index, counts) in self._turn(params, seed, indices):
                 if index == 0:
                     pictures = shown
                 for name, value in figures.items():
-                    total[name] = total.get(name, 0.0) + value / len(self._pairs)
+                    total[name] = total.get(name, 0.0) + counts * value / len(self._pairs)
         names = sorted(total)
         values = np.array([total[name] for name in names], np.float64)
         if jax.process_count() > 1:
@@ -110,9 +110,10 @@ class Validation:
         return dict(zip(names, map(float, values), strict=True)), pictures
 
     def _turns(self):
-        """Groups of image numbers, one per local device; None where there is nothing left to do.
+        """Groups of (image number, whether it counts), one per local device.
 
-        A group's images have one size, and every process has the same groups of sizes.
+        A group's images have one size, every process has as many groups, and an image is repeated
+        where there are more devices.
         """
         sizes = {}
         for index, pair in enumerate(self._pairs):
@@ -126,7 +127,7 @@ class Validation:
                 yield padded[first : first + local]
 
     def _turn(self, params, seed, turn):
-        """Yields (figures, pictures, image number) of a group's images."""
+        """Yields (figures, pictures, (image number, whether it counts)) of a group's images."""
         pairs = [self._pairs[index] for index, _ in turn]
         hr, lr = (np.stack([p[k] for p in pairs]).astype(np.float32) / 255 for k in ("hr", "lr"))
         indices = [index for index, _ in turn]
@@ -147,13 +148,10 @@ class Validation:
             {k: parallel.shares(v) for k, v in common.items()},
             metrics.to_uint8(parallel.shares(lr)),
         )
-        for d, (index, counts) in enumerate(turn):
-            if counts:
-                own = {name: float(values[d]) for name, values in common.items()}
-                yield (
-                    *self._image(own, pairs[d], lr[d], {t: s[d] for t, s in sampled.items()}),
-                    index,
-                )
+        for d, place in enumerate(turn):
+            own = {name: float(values[d]) for name, values in common.items()}
+            samples = {tau: images[d] for tau, images in sampled.items()}
+            yield *self._image(own, pairs[d], lr[d], samples), place
 
     def _image(self, figures, pair, lr, sampled):
         pictures = {"lr": lr, "hr": pair["hr"]}

@@ -3,13 +3,14 @@
 import os
 import tempfile
 
-_CACHE = tempfile.TemporaryDirectory(prefix="hcflow_tests_")
+if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers share that of their parent
+    _CACHE = tempfile.TemporaryDirectory(prefix="hcflow_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
-    "JAX_COMPILATION_CACHE_DIR": _CACHE.name,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
     "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_force_host_platform_device_count=2",
+    "--xla_cpu_use_fusion_emitters=false --xla_force_host_platform_device_count=2",
 }
 
 import jax  # noqa: E402

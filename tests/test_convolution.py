@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from jax import export, lax
 
-from hcflow_jax import convolution, steps
+from hcflow_jax import convolution
 from hcflow_jax.convolution import conv2d
-from tests.tiny import RESCALING, SR
+from tests.tiny import SR
 
 
 def native(x, kernel):
@@ -45,30 +45,6 @@ def test_both_kernel_gradients_agree(size):
     for_cpu = convolution._kernel_gradient_matmul(x, g, shape)
     elsewhere = convolution._kernel_gradient_native(x, g, shape)
     np.testing.assert_allclose(for_cpu, elsewhere, atol=1e-12)
-
-
-def _step(model, loss):
-    tx = steps.optimizer(1e-4)
-
-    def fresh(rng):
-        return steps.create_state(model.init_params(rng), tx)
-
-    return partial(steps.train_step, loss, tx), jax.eval_shape(fresh, jax.random.key(0))
-
-
-@pytest.mark.parametrize("task", ["sr", "rescaling"])
-def test_training_steps_lower_for_gpus_and_tpus(task):
-    model = SR if task == "sr" else RESCALING
-    loss = steps.sr_loss(model, 64) if task == "sr" else steps.rescaling_loss(model)
-    step, state = _step(model, loss)
-    batch = {
-        "hr": jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32),
-        "lr": jax.ShapeDtypeStruct((2, 4, 4, 3), jnp.float32),
-    }
-    rng = jax.eval_shape(lambda: jax.random.key(0))
-    exported = export.export(jax.jit(step), platforms=("cuda", "tpu"))(state, batch, rng)
-    assert exported.platforms == ("cuda", "tpu")
-    assert len(exported.mlir_module_serialized) > 1000
 
 
 def test_sampling_lowers_for_gpus_and_tpus():

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from importlib.util import module_from_spec, spec_from_file_location
 
 import jax
 import numpy as np
@@ -13,7 +12,7 @@ from hcflow_jax import build_model, checkpoint, cli
 from hcflow_jax import train as training
 from tests.reference import recipe
 from tests.support import modules
-from tests.training import CONFIGS, log, photographs, saved, train
+from tests.training import config, log, photographs, saved, train
 
 
 @pytest.fixture(scope="module")
@@ -192,12 +191,6 @@ def test_training_that_diverges_stops_and_says_where(root, capsys):
 
 
 def test_configs_are_the_published_recipes():
-    def config(name, variant):
-        spec = spec_from_file_location(name, CONFIGS / f"{name}.py")
-        module = module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.get_config(variant)
-
     expected = {
         ("sr_x4", "hcflow"): (300_000, 2.5e-4, [150_000, 225_000, 270_000, 285_000]),
         ("sr_x4", "plus"): (50_000, 5e-5, [20_000, 40_000]),

@@ -23,4 +23,8 @@ FIELDS = {
         "steps": (3, 3),
     },
 }
+ONE_LEVEL = {
+    task: build_model(fields | {"steps": (fields["steps"][0],), "conditional_steps": (1,)})
+    for task, fields in FIELDS.items()
+}
 SR, RESCALING = (build_model(FIELDS[task]) for task in ("sr", "rescaling"))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,14 @@ ONE_LEVEL = (
     "--config.model.conditional_steps=(1,)",
     "--config.train.tensorboard=False",
 )
+
+
+def config(name, variant):
+    """What `--config=configs/NAME.py:VARIANT` is, free to be changed."""
+    spec = spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant).unlock()
 
 
 def photographs(folder, count=3, seed=0, side=40):

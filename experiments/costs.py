@@ -1,0 +1,114 @@
+"""What an iteration of every published recipe costs: arithmetic, memory, bytes between devices.
+
+    python experiments/costs.py [--rows 16 2]
+
+FLOPs are two per multiplication of every convolution and matrix product, counted in the traced
+program of a batch of 16 patches of 160×160; memory is what XLA's CPU backend plans (arguments and
+temporaries) for so many patches on one device. Nothing is run.
+"""
+
+import argparse
+import dataclasses
+import functools
+import importlib.util
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from hcflow_jax import build_model, steps
+from hcflow_jax.train import make_recipe
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+RECIPES = (
+    ("sr_x4", "hcflow"),
+    ("sr_x4", "plus"),
+    ("sr_x4", "plusplus"),
+    ("sr_x8", "hcflow"),
+    ("sr_x8", "plus"),
+    ("sr_x8", "plusplus"),
+    ("rescaling_x4", "hcflow"),
+)
+
+
+def load(name, variant):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant)
+
+
+def flops(jaxpr):
+    """Of the convolutions and matrix products of a jaxpr; loops count every turn."""
+    return sum(_flops_of(equation) for equation in jaxpr.eqns)
+
+
+def _flops_of(equation):
+    name, params = equation.primitive.name, equation.params
+    if name == "conv_general_dilated":
+        kernel, spec = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
+        return 2 * equation.outvars[0].aval.size * math.prod(kernel) // kernel[spec[0]]
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        depth = math.prod(equation.invars[0].aval.shape[i] for i in contracted)
+        return 2 * equation.outvars[0].aval.size * depth
+    inner = [
+        getattr(sub, "jaxpr", sub)
+        for value in params.values()
+        for sub in (value if isinstance(value, tuple | list) else (value,))
+        if hasattr(getattr(sub, "jaxpr", sub), "eqns")
+    ]
+    costs = [flops(sub) for sub in inner]
+    if name == "cond":
+        return max(costs, default=0)
+    return params.get("length", 1) * sum(costs) if name == "scan" else sum(costs)
+
+
+def step_and_arguments(config, rows):
+    recipe = dataclasses.replace(make_recipe(config, build_model(config.model)))
+    if recipe.discriminator is not None:  # one device: no axis to share statistics over
+        alone = dataclasses.replace(recipe.discriminator, axis_name=None)
+        recipe = dataclasses.replace(recipe, discriminator=alone)
+    state, batch, vgg = steps.abstract_arguments(recipe, rows, config.data.patch_size)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return functools.partial(steps.train_step, recipe), (state, batch, key, vgg)
+
+
+def memory(config, rows):
+    """GiB on one device: the state, the batch, VGG19 and XLA's temporaries."""
+    step, arguments = step_and_arguments(config, rows)
+    compiled = jax.jit(step, donate_argnums=0).lower(*arguments).compile()
+    plan = compiled.memory_analysis()
+    return (plan.argument_size_in_bytes + plan.temp_size_in_bytes) / 2**30
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[16, 2], help="patches per device")
+    rows = parser.parse_args().rows
+    columns = [f"GiB, {n} per device" for n in rows] + [f"with remat, {n}" for n in rows]
+    print("| recipe | TFLOP per iteration | MB all-reduced |", " | ".join(columns), "|")
+    print("|---" * (3 + len(columns)) + "|")
+    for name, variant in RECIPES:
+        config = load(name, variant).unlock()
+        step, arguments = step_and_arguments(config, 16)
+        total = flops(jax.make_jaxpr(step)(*arguments).jaxpr) / 1e12
+        state = arguments[0]
+        updates = 1 + bool(config.loss.get("pixel")) + bool(config.loss.get("gan"))
+        shared = updates * _bytes(state.model.params)
+        shared += 0 if state.discriminator is None else _bytes(state.discriminator.params)
+        cells = []
+        for remat in (False, True):
+            config.model.remat = remat
+            cells += [f"{memory(config, n):.2f}" for n in rows]
+        row = [f"{name}:{variant}", f"{total:.2f}", f"{shared / 1e6:.0f}", *cells]
+        print("|", " | ".join(row), "|", flush=True)
+
+
+def _bytes(tree):
+    return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+if __name__ == "__main__":
+    main()
