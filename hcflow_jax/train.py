@@ -94,20 +94,30 @@ def _source(section, scale):
     return sources.open_source(section.path, section.tfds, split, scale)
 
 
-def _initial_params(config, model, batch):
+def _key(config) -> jax.Array:
+    """Of everything random in the iterations."""
+    return jax.random.key(config.train.seed + 1)
+
+
+def _initial_params(config, recipe, batch):
     """Parameters to start from: those of `init_from`, else fresh ones fitted to the batch."""
-    if not config.init_from:
-        key = jax.random.key(config.train.seed, impl="unsafe_rbg")  # quicker to compile
-        params = parallel.replicate(jax.jit(model.init_params)(key))
-        return parallel.fetch(parallel.pmap_data_init(model)(params, parallel.shard(batch["hr"])))
-    found, params = checkpoint.load_model(config.init_from)
-    settings.check_same_model(found, model, config.init_from)
-    return jax.tree.map(np.asarray, params)
+    model = recipe.model
+    if config.init_from:
+        found, params = checkpoint.load_model(config.init_from)
+        settings.check_same_model(found, model, config.init_from)
+        return jax.tree.map(np.asarray, params)
+    key = jax.random.key(config.train.seed, impl="unsafe_rbg")  # quicker to compile
+    params = parallel.replicate(jax.jit(model.init_params)(key))
+    noise = jax.random.fold_in(_key(config), 0)  # that of the first iteration
+    first_row = jax.process_index() * len(batch["hr"])
+    noisy = jax.jit(functools.partial(steps.draw_noise, recipe))(noise, batch, first_row)
+    hr = batch["hr"] + np.asarray(noisy.get("dequantization", 0))
+    return parallel.fetch(parallel.pmap_data_init(model)(params, parallel.shard(hr)))
 
 
 def initial_state(config, recipe: steps.Recipe, batch) -> steps.TrainState:
     """A training before its first step, as numpy arrays; `batch` is this process's first."""
-    params = _initial_params(config, recipe.model, batch)
+    params = _initial_params(config, recipe, batch)
     key = jax.random.key(config.train.seed + 2)
     return jax.tree.map(np.asarray, steps.create_state(recipe, params, key, config.data.patch_size))
 
@@ -132,26 +142,31 @@ def _resumed(checkpoints, config, recipe, step, fingerprint):
 
 
 class Preemption:
-    """Whether the training was asked to stop, by SIGTERM; all processes agree on when."""
+    """Whether the training was asked to stop, by SIGTERM or Ctrl-C; all processes agree on when."""
+
+    _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self):
         self.asked = False
 
+    def _ask(self, number, frame):
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+        say("stopping after this step; Ctrl-C again to stop without saving")
+
     @contextlib.contextmanager
     def watched(self):
-        """Inside, SIGTERM asks; where processes are several, jax's own service listens."""
+        """Inside, signals ask; where processes are several, jax's own service hears SIGTERM."""
         if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
             yield self
             return
-
-        def ask(*_):
-            self.asked = True
-
-        before = signal.signal(signal.SIGTERM, ask)
+        before = {number: signal.signal(number, self._ask) for number in self._NUMBERS}
         try:
             yield self
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def due(self, step: int) -> bool:
         """Whether to stop after `step`."""
@@ -202,7 +217,7 @@ class Training:
                 self.checkpoints, self.config, self.recipe, step, self.source.fingerprint
             )
         state = initial_state(self.config, self.recipe, self.data[0])
-        return state, jax.random.key(self.config.train.seed + 1), 0
+        return state, _key(self.config), 0
 
     def introduce(self, state: steps.TrainState) -> None:
         """Says what is trained, on what, on which devices and from where."""

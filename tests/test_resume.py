@@ -57,14 +57,15 @@ def test_killed_ten_times_it_ends_as_if_undisturbed(tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, saved("parts", 90), saved("whole", 90))
 
 
-def test_preempted_it_saves_and_says_so(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_and_says_so(tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
     photographs("photos")
     process = start("run", "--config.train.steps=1000000", "--config.train.save_every=1000000")
     for line in process.stdout:
         if line.startswith("step 2 "):
             break
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     since = time.monotonic()
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and "saved; the same command continues" in out
