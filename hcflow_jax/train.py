@@ -126,6 +126,11 @@ def _resumed(checkpoints, config, recipe, step, fingerprint):
     """What `Training.start` returns; CheckpointError when it is that of another training."""
     saved, place = checkpoints.read(step)
     settings.check_resumable(saved, config, checkpoints.path.parent)
+    if saved["train"]["steps"] != config.train.steps:
+        say(
+            f"train.steps was {saved['train']['steps']}, is {config.train.steps}: the schedule's "
+            "fractions count the new steps"
+        )
     if place["data"] != fingerprint:
         raise checkpoint.CheckpointError(
             f"the training data are not those that {checkpoints.path.parent} was trained on; "
@@ -219,26 +224,27 @@ class Training:
         state = initial_state(self.config, self.recipe, self.data[0])
         return state, _key(self.config), 0
 
-    def introduce(self, state: steps.TrainState) -> None:
+    def introduce(self) -> None:
         """Says what is trained, on what, on which devices and from where."""
-        config, first = self.config, int(state.step)
-        parameters = sum(x.size for x in jax.tree.leaves(state.model.params)) / 1e6
+        config, step, workdir = self.config, self.checkpoints.latest(), self.workdir
+        params = jax.eval_shape(self.model.init_params, jax.random.key(0))
+        parameters = sum(x.size for x in jax.tree.leaves(params)) / 1e6
         origin = f"from {config.init_from}" if config.init_from else "from scratch"
-        origin = f"resuming from step {first}" if first else origin
+        origin = origin if step is None else f"resuming from step {step}"
         processes = jax.process_count()
         hosts = f" of {processes} processes" if processes > 1 else ""
         device = jax.devices()[0]
         say(f"training {self.model.task} ×{self.model.scale}, {parameters:.2f} M parameters")
         say(f"data: {self.source!r}, patches of {config.data.patch_size}")
         say(f"devices: {jax.device_count()} × {device.platform} ({device.device_kind}){hosts}")
-        say(f"{origin}, to step {config.train.steps}; workdir {self.workdir}")
+        say(f"{origin}, to step {config.train.steps}; workdir {workdir}")
         if self.validation is None:
             say("no validation images (--config.valid.path=DIR): the latest checkpoint is the best")
         if jax.process_index() == 0:
             from clu import parameter_overview
 
-            overview = parameter_overview.get_parameter_overview(state.model.params)
-            (self.workdir / "parameters.txt").write_text(overview + "\n")
+            overview = parameter_overview.get_parameter_overview(params, include_stats=False)
+            (workdir / "parameters.txt").write_text(overview + "\n")
 
     def save(self, state, key, psnr_y=None) -> None:
         """Starts writing a replicated state."""
@@ -343,8 +349,8 @@ def train(config, workdir: str | Path) -> Path:
     model = settings.check(config)
     training = Training(config, model, workdir)
     with Preemption().watched() as preemption:
+        training.introduce()
         state, key, next_batch = training.start()
-        training.introduce(state)
         if int(state.step) < config.train.steps:
             state = training.run(state, key, next_batch, preemption)
         training.checkpoints.close()
