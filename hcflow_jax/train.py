@@ -202,7 +202,12 @@ class Training:
             jax.process_count(),
         )
         self.validation = self._validation()
-        workdir.mkdir(parents=True, exist_ok=True)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"cannot create {workdir}: {error.strerror}; name another --workdir"
+            ) from error
         path = workdir / "checkpoints"
         self.checkpoints = Checkpoints(path, train.keep, train.keep_every)
 
@@ -210,7 +215,15 @@ class Training:
         valid = self.config.valid
         if not (valid.path or valid.tfds):
             return None
-        pairs = centre_crops(_source(valid, self.model.scale), valid.count, valid.size)
+        source, least = _source(valid, self.model.scale), 11 + 2 * self.model.scale
+        pairs = centre_crops(source, valid.count, valid.size)
+        for index, pair in enumerate(pairs):
+            height, width, _ = pair["hr"].shape
+            if min(height, width) < least:
+                raise ValueError(
+                    f"{source.name(index)} leaves {width}×{height} pixels to validate on, SSIM "
+                    f"needs {least}; set --config.valid.size higher or remove it"
+                )
         quant = self.config.loss.get("quant", 1)
         return Validation(self.model, pairs, valid.temperatures, valid.samples, quant)
 

@@ -271,6 +271,11 @@ BAD = [
     (["--config=empty.py", "--workdir=w"], ("model", "configs/")),
     (["--config=wrong.py", "--workdir=w"], ("zap",)),
     (["--config=c.py", "--workdir=photos/0.png"], ("photos/0.png",)),
+    (["--config=c.py", "--workdir=photos/0.png/w"], ("photos/0.png/w", "--workdir")),
+    (
+        ["--config=c.py", "--workdir=w", "--config.valid.path=others", "--config.valid.size=12"],
+        ("others/0.png", "12×12", "valid.size"),
+    ),
     (["extra"], ("extra",)),
 ]
 
