@@ -23,7 +23,7 @@ def _data(config):
     config.data = data = ml_collections.ConfigDict()
     data.path = ""  # a folder of images, or a set made by `hcflow data build`
     data.tfds = ""  # or the name of an installed TFDS data set
-    data.split = "train"  # of the TFDS data set; slices like train[:90%] too
+    data.split = "train"  # of a TFDS or built data set; slices like train[:90%] too
     data.patch_size = 160
     data.rotate = True
     data.workers = 0  # processes that read ahead; 0 reads in threads
@@ -31,7 +31,7 @@ def _data(config):
     config.valid = valid = ml_collections.ConfigDict()
     valid.path = ""  # as in data; without either there is no validation
     valid.tfds = ""
-    valid.split = "validation"
+    valid.split = ""  # "" is train for a path, validation for TFDS
     valid.count = 16  # the first so many images
     valid.size = 160  # side of their centre crops; 0 for whole images
     valid.every = 5000

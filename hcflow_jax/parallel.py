@@ -1,9 +1,11 @@
 """Devices and hosts: the only module that knows there are several. The mapped axis is "data"."""
 
 import functools
+import zlib
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
 AXIS = "data"
@@ -21,6 +23,17 @@ def connect(coordinator: str = "", processes: int = 0, process: int = 0) -> None
         jax.distributed.initialize(coordinator, processes, process)
     else:
         jax.distributed.initialize()
+
+
+def check_agreement(facts: dict[str, str]) -> None:
+    """ValueError naming the first fact that is not the same on every process."""
+    if jax.process_count() == 1:
+        return
+    digests = np.array([zlib.crc32(value.encode()) for value in facts.values()], np.int64)
+    gathered = multihost_utils.process_allgather(digests)
+    for name, values in zip(facts, gathered.T, strict=True):
+        if len(set(values.tolist())) > 1:
+            raise ValueError(f"the processes differ in {name}; start them all alike")
 
 
 def pmap_step(step, devices=None):

@@ -36,7 +36,13 @@ _CHOICES = {
 _LEAST = {
     **{f"train.{name}": 1 for name in ("batch_size", "accumulate", "steps", "log_every")},
     **{f"train.{name}": 1 for name in ("save_every", "keep", "keep_every", "max_skipped")},
-    **{"data.patch_size": 1, "data.workers": 0, "loss.quant": 1, "train.profile": 0},
+    **{
+        "train.least_rate": 0,
+        "data.patch_size": 1,
+        "data.workers": 0,
+        "loss.quant": 1,
+        "train.profile": 0,
+    },
     **{"valid.count": 1, "valid.size": 0, "valid.every": 1, "valid.samples": 1},
     **{f"loss.{name}": 0 for name in ("nll", "pixel", "perceptual", "gan", "temperature")},
     **{f"loss.{name}": 0 for name in ("lr", "latents", "hr")},
@@ -84,17 +90,25 @@ def _check_values(config):
             raise ValueError(f"{name} must be a positive number, got {value}; set --config.{name}")
 
 
+def _check_numbers(name, values):
+    for value in values:
+        if not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} must be numbers from 0 up, got {values}; set --config.{name}")
+
+
 def _check_train(config):
     train = config.train
     if not 0 <= train.seed < 2**31 - 3:
         raise ValueError(f"train.seed must be from 0 to 2^31 − 4, got {train.seed}")
     if not 0 <= train.ema < 1:
         raise ValueError(f"train.ema must be from 0 to below 1, got {train.ema}")
-    for name in ("milestones", "restarts", "periods"):
-        if any(not (math.isfinite(f) and f >= 0) for f in train[name]):
-            raise ValueError(f"train.{name} are fractions of train.steps, got {train[name]}")
-    if not config.valid.temperatures or any(t < 0 for t in config.valid.temperatures):
-        raise ValueError(f"valid.temperatures must be 0 or more, got {config.valid.temperatures}")
+    for name in ("milestones", "restarts", "restart_weights", "periods"):
+        _check_numbers(f"train.{name}", train[name])
+    if any(round(period * train.steps) < 1 for period in train.periods):
+        raise ValueError(f"train.periods must be a step or longer each, got {train.periods}")
+    if not config.valid.temperatures:
+        raise ValueError("valid.temperatures is (); set --config.valid.temperatures=(0.0,)")
+    _check_numbers("valid.temperatures", config.valid.temperatures)
     parallel.check_batch(train.batch_size, train.accumulate)
 
 
@@ -109,7 +123,13 @@ def _check_losses(config, model):
             f"the vgg discriminator needs patches of a multiple of 32 pixels, not {patch}; set "
             "--config.data.patch_size or --config.discriminator.kind=patchgan"
         )
-    if (loss.pixel or loss.perceptual or loss.gan) and not config.init_from:
+
+
+def check_start(config) -> None:
+    """ValueError where a training that starts anew needs a checkpoint to start from."""
+    loss = config.loss
+    later = any(loss.get(name) for name in ("pixel", "perceptual", "gan"))
+    if later and not config.init_from:
         raise ValueError(
             "this recipe starts from a trained model; give its checkpoint or workdir by "
             "--config.init_from=PATH"

@@ -272,7 +272,7 @@ def _update(recipe, loss, rate, own: Learner, batch, axis_name):
         own.replace(params=params, opt_state=opt_state),
         metrics,
         rest,
-        jnp.isfinite(value) & jnp.isfinite(norm),
+        jnp.isfinite(value) & jnp.isfinite(norm) & jnp.isfinite(rate * jnp.sum(updates)),
     )
 
 

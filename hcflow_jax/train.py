@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import json
+import os
 import signal
 import threading
 from pathlib import Path
@@ -23,7 +25,7 @@ from hcflow_jax.data import pipeline, sources
 from hcflow_jax.model import HCFlow
 from hcflow_jax.reporting import Report, say
 from hcflow_jax.validation import Validation, centre_crops
-from hcflow_jax.workdir import Checkpoints
+from hcflow_jax.workdir import Checkpoints, locked
 
 USAGE = """usage: hcflow train --config=FILE.py[:VARIANT] --workdir=DIR [--config.FIELD=VALUE …]
 
@@ -90,7 +92,7 @@ def make_recipe(config, model: HCFlow) -> steps.Recipe:
 
 
 def _source(section, scale):
-    split = "train" if section.path else section.split
+    split = section.split or ("train" if section.path else "validation")
     return sources.open_source(section.path, section.tfds, split, scale)
 
 
@@ -123,7 +125,7 @@ def initial_state(config, recipe: steps.Recipe, batch) -> steps.TrainState:
 
 
 def _resumed(checkpoints, config, recipe, step, fingerprint):
-    """What `Training.start` returns; CheckpointError when it is that of another training."""
+    """(state, key, place) of a step; CheckpointError when it is that of another training."""
     saved, place = checkpoints.read(step)
     settings.check_resumable(saved, config, checkpoints.path.parent)
     if saved["train"]["steps"] != config.train.steps:
@@ -143,7 +145,7 @@ def _resumed(checkpoints, config, recipe, step, fingerprint):
 
     shapes = jax.eval_shape(fresh, jax.random.key(0))
     key = jax.random.wrap_key_data(np.array(place["rng"], np.uint32))
-    return checkpoints.restore(step, shapes), key, place["next_batch"]
+    return checkpoints.restore(step, shapes), key, place
 
 
 class Preemption:
@@ -155,18 +157,22 @@ class Preemption:
         self.asked = False
 
     def _ask(self, number, frame):
-        if self.asked and number == signal.SIGINT:
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        else:
+            os.write(2, b"stopping after this step; Ctrl-C again to stop without saving\n")
         self.asked = True
-        say("stopping after this step; Ctrl-C again to stop without saving")
 
     @contextlib.contextmanager
     def watched(self):
         """Inside, signals ask; where processes are several, jax's own service hears SIGTERM."""
-        if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._ask) for number in self._NUMBERS}
+        numbers = self._NUMBERS if jax.process_count() == 1 else (signal.SIGINT,)
+        before = {number: signal.signal(number, self._ask) for number in numbers}
         try:
             yield self
         finally:
@@ -185,8 +191,10 @@ class Training:
 
     def __init__(self, config, model: HCFlow, workdir: Path):
         self.config, self.model, self.workdir = config, model, workdir
+        if not checkpoint.finished_steps(workdir / "checkpoints"):
+            settings.check_start(config)
         train = config.train
-        self.recipe = make_recipe(config, model)
+        self.recipe, self.validated = make_recipe(config, model), True
         self.vgg = {}
         if self.recipe.perceptual:
             self.vgg = perceptual.load(config.loss.vgg, config.loss.vgg_sha256)
@@ -231,9 +239,11 @@ class Training:
         """(state, key, number of the next batch): the latest checkpoint's, or fresh ones."""
         step = self.checkpoints.latest()
         if step is not None:
-            return _resumed(
+            state, key, place = _resumed(
                 self.checkpoints, self.config, self.recipe, step, self.source.fingerprint
             )
+            self.validated = place["validated"]
+            return state, key, place["next_batch"]
         state = initial_state(self.config, self.recipe, self.data[0])
         return state, _key(self.config), 0
 
@@ -259,9 +269,23 @@ class Training:
             overview = parameter_overview.get_parameter_overview(params, include_stats=False)
             (workdir / "parameters.txt").write_text(overview + "\n")
 
+    def agree(self, state: steps.TrainState) -> None:
+        """ValueError where the processes of this training are about to do different things."""
+        text = settings.as_json(self.config, self.model)
+        parallel.check_agreement(
+            {
+                "the step they continue from, share one --workdir": str(int(state.step)),
+                "their data": self.source.fingerprint,
+                "their config": json.dumps(
+                    {name: text[name] for name in ("model", "train", "loss")}
+                ),
+            }
+        )
+
     def save(self, state, key, psnr_y=None) -> None:
         """Starts writing a replicated state."""
         place = {
+            "validated": psnr_y is not None,
             "data": self.source.fingerprint,
             "next_batch": int(parallel.fetch(state.step)),
             "rng": np.asarray(jax.random.key_data(key)).tolist(),
@@ -294,41 +318,63 @@ class Training:
         vgg, state = parallel.replicate(self.vgg), parallel.replicate(state)
         profiler = _Profiler(self.workdir / "profile", first + 10, train.profile)
         streak = None
-        batches = pipeline.iterate(self.data, next_batch, config.data.workers)
-        with contextlib.closing(report), batches:
+        reading = pipeline.iterate(self.data, next_batch, config.data.workers)
+        with contextlib.closing(report), reading as batches:
+            if self._validation_due(first) and first and not self.validated:
+                self.validate(state, report)
             for i in range(first + 1, last + 1):
+                if i == first + 1 and preemption.asked:
+                    break
                 profiler.before(i)
                 with report.waiting():
-                    batch = parallel.shard(next(batches))
+                    batch = parallel.shard(self._next(batches, state, key))
                 state, values = step_of[i <= alone](state, batch, key, vgg)
                 self._check_streak(i - 1, streak)
                 streak = values["skipped_in_a_row"]
                 if i % train.log_every == 0 or i in (1, last):
                     report.step(i, {k: float(v) for k, v in parallel.fetch(values).items()})
-                stop = preemption.due(i)
-                valid = self.validation and (i % config.valid.every == 0 or i == last)
-                if valid or stop or i % train.save_every == 0 or i == last:
-                    self._check_streak(i, streak)
-                    psnr_y = self.validate(state, report) if valid else None
-                    self.save(state, key, psnr_y)
+                stop, due = preemption.due(i), self._validation_due(i)
+                if stop or due or i % train.save_every == 0 or i == last:
+                    good = self._check_streak(i, streak)
+                    psnr_y = self.validate(state, report) if due and not stop else None
+                    if good or stop or i == last:  # a save of skipped steps would push out others
+                        self.save(state, key, psnr_y)
                 if stop:
                     break
         profiler.stop()
         return parallel.fetch(state)
 
+    def _validation_due(self, step):
+        every = self.config.valid.every
+        return self.validation and (step % every == 0 or step == self.config.train.steps)
+
+    def _next(self, batches, state, key):
+        """The next batch; where a picture turns out to be damaged, what was trained is saved."""
+        try:
+            return next(batches)
+        except ValueError:
+            done = int(parallel.fetch(state.step))
+            if jax.process_count() == 1 and done > (self.checkpoints.latest() or 0):
+                self.save(state, key)
+                self.checkpoints.wait()
+            raise
+
     def _check_streak(self, step, streak):
-        """ValueError when too many steps in a row, up to `step`, were not finite."""
-        most = self.config.train.max_skipped
-        if streak is None or int(parallel.fetch(streak)) < most:
-            return
+        """Whether `step` was finite; ValueError when too many in a row, up to it, were not."""
+        skipped = 0 if streak is None else int(parallel.fetch(streak))
+        if skipped < self.config.train.max_skipped:
+            return skipped == 0
         self.checkpoints.close()
         kept = self.checkpoints.latest()
-        good = "nothing was saved yet"
+        remedy = "start again with a lower --config.train.learning_rate"
         if kept is not None:
-            good = f"the checkpoint of step {kept} in {self.checkpoints.path} is good"
+            remedy = (
+                f"step {kept} is saved; start from it with --workdir=NEW "
+                f"--config.init_from={self.workdir} and a lower --config.train.learning_rate"
+            )
         raise ValueError(
-            f"{most} steps in a row up to step {step} met values that are not finite, training "
-            f"stopped; {good}; lower --config.train.learning_rate or look at the data"
+            f"{skipped} steps in a row up to step {step} met values that are not finite, training "
+            f"stopped; {remedy}, or look at the data"
         )
 
 
@@ -360,10 +406,13 @@ def train(config, workdir: str | Path) -> Path:
     """
     workdir = Path(workdir)
     model = settings.check(config)
-    training = Training(config, model, workdir)
-    with Preemption().watched() as preemption:
+    with Preemption().watched() as preemption, contextlib.ExitStack() as stack:
+        training = Training(config, model, workdir)
+        if jax.process_index() == 0:
+            stack.enter_context(locked(workdir))
         training.introduce()
         state, key, next_batch = training.start()
+        training.agree(state)
         if int(state.step) < config.train.steps:
             state = training.run(state, key, next_batch, preemption)
         training.checkpoints.close()

@@ -6,6 +6,8 @@ log.jsonl           a line per logged step
 tensorboard/        the same and pictures, where TensorFlow is installed
 """
 
+import contextlib
+import fcntl
 import json
 import math
 import os
@@ -60,6 +62,7 @@ class Checkpoints:
         ]
         options = ocp.CheckpointManagerOptions(
             preservation_policy=managers.AnyPreservationPolicy(policies),
+            best_fn=lambda m: m[METRIC],  # without it no metrics are written
             cleanup_tmp_directories=True,
         )
         try:
@@ -158,6 +161,22 @@ class Record:
 def _step(line: bytes) -> float:
     """The step of a line, infinite when the line was cut off."""
     try:
-        return json.loads(line)["step"]
+        step = json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
         return math.inf
+    return step if isinstance(step, int) else math.inf
+
+
+@contextlib.contextmanager
+def locked(workdir: Path):
+    """Holds the workdir's lock; ValueError where another training does."""
+    with open(workdir / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another training runs in {workdir}; wait for it, or name another --workdir"
+            ) from error
+        except OSError:  # some network file systems have no locks
+            pass
+        yield

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hcflow_jax import checkpoint, steps
-from hcflow_jax.workdir import Checkpoints, Record
+from hcflow_jax.workdir import Checkpoints, Record, locked
 from tests.training import log, photographs, saved, start
 
 KILLS = 10
@@ -97,6 +97,25 @@ def test_the_last_every_mth_and_the_best_stay(tmp_path):
     assert sorted(checkpoint.finished_steps(tmp_path / "c")) == [3, 10, 13, 14]
 
 
+def test_the_best_stays_the_best_when_scores_fall_and_the_folder_is_opened_again(tmp_path):
+    folder = tmp_path / "checkpoints"
+    for scores in ({1: 30.0, 2: 20.0}, {3: 10.0, 4: 5.0}):
+        checkpoints = Checkpoints(folder, keep=1, keep_every=100)
+        for step, score in scores.items():
+            _save(checkpoints, step, psnr_y=score)
+        checkpoints.close()
+    assert sorted(checkpoint.finished_steps(folder)) == [1, 4]
+    assert checkpoint.best(tmp_path).name == "1"
+
+
+def test_two_trainings_do_not_share_a_workdir(tmp_path):
+    refused = pytest.raises(ValueError, match="another training runs in")
+    with locked(tmp_path), refused, locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
 def test_a_full_disk_is_reported_and_what_was_saved_stays(tmp_path):
     checkpoints = Checkpoints(tmp_path / "c", keep=2, keep_every=100)
     _save(checkpoints, 1, 1.0)
@@ -121,7 +140,7 @@ def test_the_record_forgets_what_a_broken_run_wrote_after_its_checkpoint(tmp_pat
         record.write(step, {"nll": float("nan") if step == 2 else 0.1})
     record.close()
     with open(path, "a") as file:
-        file.write('{"step": 4, "nl')
+        file.write('null\n{"step": "2"}\n{"step": 4, "nl')
     record = Record(path, 2)
     record.write(3, {"nll": 0.25})
     record.close()

@@ -1,5 +1,6 @@
 """Training through the command line: what it says, writes, refuses and continues."""
 
+import contextlib
 import os
 import shutil
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hcflow_jax import build_model, checkpoint, cli
+from hcflow_jax import build_model, checkpoint, cli, images
 from hcflow_jax import train as training
 from tests.reference import recipe
 from tests.support import modules
@@ -162,6 +163,24 @@ def test_plusplus_starts_from_a_training_with_every_loss(root, capsys):
     assert "resuming from step 2" in capsys.readouterr().out
 
 
+def test_a_picture_that_is_damaged_costs_no_steps(root, capsys, monkeypatch):
+    def broken(*arguments):
+        batches, count = iterate(*arguments), iter(range(3))
+
+        def read():
+            for _ in count:
+                yield next(batches)
+            raise images.ImageError("1.png is damaged; export it again")
+
+        return contextlib.nullcontext(read())
+
+    iterate = training.pipeline.iterate
+    monkeypatch.setattr(training.pipeline, "iterate", broken)
+    assert train("damaged") == 2
+    assert "1.png is damaged" in capsys.readouterr().err
+    assert max(checkpoint.finished_steps(root / "damaged/checkpoints")) == 3
+
+
 def test_plus_from_another_model_is_refused(root, capsys):
     flags = ("--config.init_from=run", "--config.model.hidden=6")
     assert train("plus", *flags, config="sr_x4.py:plus-smoke") == 2
@@ -183,10 +202,9 @@ def test_training_that_diverges_stops_and_says_where(root, capsys):
     flags = ("--config.train.learning_rate=1e30", "--config.train.max_skipped=2")
     assert train("wild", *flags, "--config.train.steps=20", "--config.train.save_every=1") == 2
     error = capsys.readouterr().err
-    assert "2 steps in a row up to step 3" in error and "learning_rate" in error
-    assert checkpoint.finished_steps(root / "wild/checkpoints")
-    kept = saved("wild", max(checkpoint.finished_steps(root / "wild/checkpoints")))
-    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(kept["params"]))
+    assert "2 steps in a row up to step 3" in error and "--config.init_from=wild" in error
+    assert checkpoint.finished_steps(root / "wild/checkpoints") == [1]
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(saved("wild", 1)["params"]))
     assert log("wild")[-1]["nll"] is None
 
 
@@ -246,6 +264,10 @@ BAD = [
             ("train.ema", "1"),
             ("train.schedule", "linear"),
             ("train.milestones", "(-1.0,)"),
+            ("train.restarts", "('a',)"),
+            ("train.periods", "(0.0,)"),
+            ("train.least_rate", "-1.0"),
+            ("valid.temperatures", "('a',)"),
             ("train.max_skipped", "0"),
             ("train.learning_rate", "nan"),
             ("loss.quant", "0"),
