@@ -302,25 +302,29 @@ class Training:
         report.pause(step)
         return figures[f"psnr_y@{self.config.valid.temperatures[0]:g}"]
 
+    def _programs(self):
+        """step(i): the mapped program of iteration i, one of two."""
+        alone = self.config.discriminator.first_steps if self.recipe.gan else 0
+        both, discriminator = (
+            parallel.pmap_step(
+                functools.partial(steps.train_step, self.recipe, only_discriminator=b)
+            )
+            for b in (False, True)
+        )
+        return lambda i: discriminator if i <= alone else both
+
     def run(self, state: steps.TrainState, key, next_batch: int, preemption: Preemption):
         """Trains to the last step, or to where it is asked to stop; saves there."""
         config, train = self.config, self.config.train
         first, last = int(state.step), train.steps
-        alone = config.discriminator.first_steps if self.recipe.gan else 0
-        step_of = {
-            only: parallel.pmap_step(
-                functools.partial(steps.train_step, self.recipe, only_discriminator=only)
-            )
-            for only in (False, True)
-        }
         pixels = train.batch_size * config.data.patch_size**2
         report = Report(self.workdir, first, last, pixels, config.to_dict(), train.tensorboard)
         vgg, state = parallel.replicate(self.vgg), parallel.replicate(state)
         profiler = _Profiler(self.workdir / "profile", first + 10, train.profile)
-        streak = None
+        program, streak = self._programs(), None
         reading = pipeline.iterate(self.data, next_batch, config.data.workers)
-        with contextlib.closing(report), reading as batches:
-            if self._validation_due(first) and first and not self.validated:
+        with contextlib.closing(report), contextlib.closing(profiler), reading as batches:
+            if first and self._validation_due(first) and not self.validated:
                 self.validate(state, report)
             for i in range(first + 1, last + 1):
                 if i == first + 1 and preemption.asked:
@@ -328,7 +332,7 @@ class Training:
                 profiler.before(i)
                 with report.waiting():
                     batch = parallel.shard(self._next(batches, state, key))
-                state, values = step_of[i <= alone](state, batch, key, vgg)
+                state, values = program(i)(state, batch, key, vgg)
                 self._check_streak(i - 1, streak)
                 streak = values["skipped_in_a_row"]
                 if i % train.log_every == 0 or i in (1, last):
@@ -341,7 +345,6 @@ class Training:
                         self.save(state, key, psnr_y)
                 if stop:
                     break
-        profiler.stop()
         return parallel.fetch(state)
 
     def _validation_due(self, step):
@@ -389,9 +392,9 @@ class _Profiler:
             jax.profiler.start_trace(str(self._folder))
             self._on = True
         if step == self._stop:
-            self.stop()
+            self.close()
 
-    def stop(self):
+    def close(self):
         if self._on:
             jax.profiler.stop_trace()
             say(f"profile in {self._folder}; look at it with TensorBoard or xprof")
