@@ -174,7 +174,8 @@ def check_resumable(saved: dict, config, workdir) -> None:
     """CheckpointError naming the first field that may not change when a training continues."""
     model = build_model(config.model)
     before, now = dict(_fields(saved)), dict(_fields(as_json(config, model)))
-    for name in sorted(before.keys() | now.keys()):
+    names = before.keys() | now.keys()
+    for name in sorted(names, key=lambda name: (not name.startswith("model."), name)):
         if name in FREE or name.startswith("valid."):
             continue
         if before.get(name) != now.get(name):

@@ -162,7 +162,9 @@ class Preemption:
         elif self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         else:
-            os.write(2, b"stopping after this step; Ctrl-C again to stop without saving\n")
+            name = signal.Signals(number).name
+            again = "; Ctrl-C again to stop without saving" if number == signal.SIGINT else ""
+            os.write(2, f"{name}: saving and stopping after this step{again}\n".encode())
         self.asked = True
 
     @contextlib.contextmanager
@@ -262,7 +264,7 @@ class Training:
         say(f"devices: {jax.device_count()} × {device.platform} ({device.device_kind}){hosts}")
         say(f"{origin}, to step {config.train.steps}; workdir {workdir}")
         if self.validation is None:
-            say("no validation images (--config.valid.path=DIR): the latest checkpoint is the best")
+            say("no validation images (--config.valid.path=DIR): the latest checkpoint is used")
         if jax.process_index() == 0:
             from clu import parameter_overview
 
@@ -302,8 +304,8 @@ class Training:
         report.pause(step)
         return figures[f"psnr_y@{self.config.valid.temperatures[0]:g}"]
 
-    def _programs(self):
-        """step(i): the mapped program of iteration i, one of two."""
+    def _programs(self, first):
+        """step(i): the mapped program of iteration i, one of two; says when one is compiled."""
         alone = self.config.discriminator.first_steps if self.recipe.gan else 0
         both, discriminator = (
             parallel.pmap_step(
@@ -311,7 +313,13 @@ class Training:
             )
             for b in (False, True)
         )
-        return lambda i: discriminator if i <= alone else both
+
+        def program(i):
+            if i in (first + 1, alone + 1):
+                say("compiling; takes minutes for full-size networks")
+            return discriminator if i <= alone else both
+
+        return program
 
     def run(self, state: steps.TrainState, key, next_batch: int, preemption: Preemption):
         """Trains to the last step, or to where it is asked to stop; saves there."""
@@ -321,7 +329,7 @@ class Training:
         report = Report(self.workdir, first, last, pixels, config.to_dict(), train.tensorboard)
         vgg, state = parallel.replicate(self.vgg), parallel.replicate(state)
         profiler = _Profiler(self.workdir / "profile", first + 10, train.profile)
-        program, streak = self._programs(), None
+        program, streak = self._programs(first), None
         reading = pipeline.iterate(self.data, next_batch, config.data.workers)
         with contextlib.closing(report), contextlib.closing(profiler), reading as batches:
             if first and self._validation_due(first) and not self.validated:
@@ -411,6 +419,7 @@ def train(config, workdir: str | Path) -> Path:
     model = settings.check(config)
     with Preemption().watched() as preemption, contextlib.ExitStack() as stack:
         training = Training(config, model, workdir)
+        stack.callback(training.checkpoints.abandon)
         if jax.process_index() == 0:
             stack.enter_context(locked(workdir))
         training.introduce()
@@ -454,7 +463,7 @@ def main(argv: list[str]) -> None:
         rest = values(["hcflow", *argv])[2:]
         config = values.config
     except KeyError as error:
-        raise ValueError(f"the config has no such field: {error}") from error
+        raise ValueError(f"the config has no such field: {error.args[0]}") from error
     except Exception as error:  # the config is a program: anything can come out of it
         reason = str(error).strip().split("\n")[-1].strip()
         raise ValueError(f"{reason}; see `hcflow train --help`") from error

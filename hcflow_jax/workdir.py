@@ -130,6 +130,11 @@ class Checkpoints:
         self.wait()
         self._manager.close()
 
+    def abandon(self) -> None:
+        """Ends the writing threads, whatever came before; nothing to do after `close`."""
+        with contextlib.suppress(Exception):
+            self._manager.close()
+
 
 class Record:
     """`log.jsonl`: one JSON object per logged step, in order, none twice.

@@ -222,7 +222,7 @@ class FolderSource(Source):
             if not isinstance(size, Exception) and min(size) < scale
         ]
         if bad:
-            raise images.ImageError(listed(bad, 20))
+            raise images.ImageError(listed(bad, 5))
         self._folder = os.path.abspath(files[0].parent)
         self._names = [file.name for file in files]
         self._sizes = [(height // scale, width // scale) for height, width in sizes]
@@ -246,7 +246,7 @@ class FolderSource(Source):
             if min(lr_size) < size
         ]
         if bad:
-            raise images.ImageError(listed(bad, 20))
+            raise images.ImageError(listed(bad, 5))
 
     def _identity(self):
         return [[name, *_trace(self.name(i))] for i, name in enumerate(self._names)]
