@@ -11,7 +11,6 @@ GPU and TPU backends do. Nothing is run.
 import argparse
 import dataclasses
 import functools
-import importlib.util
 import math
 import os
 from pathlib import Path
@@ -25,26 +24,10 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from hcflow_jax import build_model, steps  # noqa: E402
+from hcflow_jax import build_model, defaults, steps  # noqa: E402
 from hcflow_jax.train import make_recipe  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-RECIPES = (
-    ("sr_x4", "hcflow"),
-    ("sr_x4", "plus"),
-    ("sr_x4", "plusplus"),
-    ("sr_x8", "hcflow"),
-    ("sr_x8", "plus"),
-    ("sr_x8", "plusplus"),
-    ("rescaling_x4", "hcflow"),
-)
-
-
-def load(name, variant):
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant)
 
 
 def flops(jaxpr):
@@ -98,8 +81,8 @@ def main():
     columns = [f"GiB, {n} per device" for n in rows] + [f"with remat, {n}" for n in rows]
     print("| recipe | TFLOP per iteration | MB all-reduced |", " | ".join(columns), "|")
     print("|---" * (3 + len(columns)) + "|")
-    for name, variant in RECIPES:
-        config = load(name, variant).unlock()
+    for name, variant in defaults.PUBLISHED:
+        config = defaults.load(CONFIGS / f"{name}.py", variant).unlock()
         step, arguments = step_and_arguments(config, 16)
         total = flops(jax.make_jaxpr(step)(*arguments).jaxpr) / 1e12
         state = arguments[0]

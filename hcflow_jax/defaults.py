@@ -1,8 +1,30 @@
 """Every field of a training's config, with the values that the published recipes share."""
 
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
 import ml_collections
 
+PUBLISHED = (
+    ("sr_x4", "hcflow"),
+    ("sr_x4", "plus"),
+    ("sr_x4", "plusplus"),
+    ("sr_x8", "hcflow"),
+    ("sr_x8", "plus"),
+    ("sr_x8", "plusplus"),
+    ("rescaling_x4", "hcflow"),
+)
+"""(file of configs/, variant) of the seven recipes of the paper."""
+
 SIZES = ("tiny", "smoke")
+
+
+def load(path: str | Path, variant: str) -> ml_collections.ConfigDict:
+    """What `--config=PATH:VARIANT` is."""
+    spec = spec_from_file_location(Path(path).stem, path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant)
 
 
 def parse(variant: str, variants: tuple[str, ...]) -> tuple[str, str]:

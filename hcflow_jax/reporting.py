@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from hcflow_jax import settings
 from hcflow_jax.workdir import Record
 
 
@@ -27,16 +28,8 @@ def _tensorboard(folder: Path):
     return metric_writers.AsyncWriter(metric_writers.SummaryWriter(os.fspath(folder)))
 
 
-def _flat(tree: dict, prefix: str = "") -> dict:
-    """{"a.b": value} of nested dictionaries, with what TensorBoard cannot hold as text."""
-    found = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            plain = isinstance(value, bool | int | float | str)
-            found[prefix + key] = value if plain else str(value)
-    return found
+def _plain(value):
+    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 class Report:
@@ -63,7 +56,7 @@ class Report:
             if board and self._board is None:
                 say("no TensorBoard files: pip install 'hcflow_jax[tensorboard]' for them")
             elif board and first == 0:
-                self._board.write_hparams(_flat(config))
+                self._board.write_hparams({k: _plain(v) for k, v in settings.fields(config)})
 
     @contextlib.contextmanager
     def waiting(self):

@@ -59,11 +59,11 @@ FREE = (
 """Fields that a training may change when it continues; all of `valid` too."""
 
 
-def _section(config, name, fields):
-    """config[name]; ValueError when it, or one of its `fields`, is missing."""
+def _section(config, name, needed):
+    """config[name]; ValueError when it, or one of the `needed` fields, is missing."""
     if name not in (config or {}):
         raise ValueError(f"the config has no field {name}; start from one of configs/")
-    for field in fields:
+    for field in needed:
         if field not in config[name]:
             raise ValueError(f"the config has no field {name}.{field}; start from one of configs/")
     return config[name]
@@ -139,8 +139,8 @@ def check_start(config) -> None:
 def check(config) -> HCFlow:
     """The config's model; ValueError naming the first field that is missing or makes no sense."""
     model = build_model(_section(config, "model", ()))
-    for name, fields in _FIELDS.items():
-        _section(config, name, fields)
+    for name, needed in _FIELDS.items():
+        _section(config, name, needed)
     _section(config, "loss", _LOSS[model.task])
     if model.task == "sr":
         _section(config, "discriminator", _DISCRIMINATOR)
@@ -162,10 +162,11 @@ def as_json(config, model: HCFlow) -> dict:
     return json.loads(json.dumps(config.to_dict())) | {"model": model_config(model)}
 
 
-def _fields(tree, prefix=""):
+def fields(tree: dict, prefix: str = ""):
+    """Yields ("section.field", value) of nested dictionaries."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _fields(value, f"{prefix}{key}.")
+            yield from fields(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -173,7 +174,7 @@ def _fields(tree, prefix=""):
 def check_resumable(saved: dict, config, workdir) -> None:
     """CheckpointError naming the first field that may not change when a training continues."""
     model = build_model(config.model)
-    before, now = dict(_fields(saved)), dict(_fields(as_json(config, model)))
+    before, now = dict(fields(saved)), dict(fields(as_json(config, model)))
     names = before.keys() | now.keys()
     for name in sorted(names, key=lambda name: (not name.startswith("model."), name)):
         if name in FREE or name.startswith("valid."):

@@ -139,11 +139,7 @@ def _resumed(checkpoints, config, recipe, step, fingerprint):
             "restore them, or name another --workdir and give this one by --config.init_from"
         )
 
-    def fresh(key):
-        params = recipe.model.init_params(key)
-        return steps.create_state(recipe, params, key, config.data.patch_size)
-
-    shapes = jax.eval_shape(fresh, jax.random.key(0))
+    shapes, _, _ = steps.abstract_arguments(recipe, 1, config.data.patch_size)
     key = jax.random.wrap_key_data(np.array(place["rng"], np.uint32))
     return checkpoints.restore(step, shapes), key, place
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from hcflow_jax import build_model, parallel, steps
+from hcflow_jax import build_model, defaults, parallel, steps
 from hcflow_jax import train as training
 from tests.training import config, log, photographs, saved, start
 
@@ -149,18 +149,15 @@ def _assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
 
-RECIPES = [
-    ("sr_x4", "hcflow"),
-    ("sr_x4", "plus"),
-    ("sr_x4", "plusplus"),
-    ("sr_x8", "hcflow"),
-    ("sr_x8", "plus"),
-    ("sr_x8", "plusplus"),
-    ("rescaling_x4", "hcflow"),
-]
+def test_processes_that_differ_are_told_in_what(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    gather = lambda mine: np.stack([mine, mine + [0, 1]])  # noqa: E731
+    monkeypatch.setattr(parallel.multihost_utils, "process_allgather", gather)
+    with pytest.raises(ValueError, match="differ in their config"):
+        parallel.check_agreement({"their data": "a", "their config": "b"})
 
 
-@pytest.mark.parametrize("name, variant", RECIPES)
+@pytest.mark.parametrize("name, variant", defaults.PUBLISHED)
 def test_full_size_recipes_lower_for_gpus_and_tpus(name, variant):
     with jax.enable_x64(False):
         found = config(name, variant)

@@ -143,6 +143,7 @@ def test_plusplus_starts_from_a_training_with_every_loss(root, capsys):
         "--config.discriminator.kind=patchgan",
         "--config.discriminator.layers=1",
         "--config.discriminator.first_steps=1",
+        "--config.train.accumulate=2",
         "--config.train.steps=2",
     )
     named = {"config": "sr_x4.py:plusplus-smoke"}
@@ -179,6 +180,12 @@ def test_a_picture_that_is_damaged_costs_no_steps(root, capsys, monkeypatch):
     assert train("damaged") == 2
     assert "1.png is damaged" in capsys.readouterr().err
     assert max(checkpoint.finished_steps(root / "damaged/checkpoints")) == 3
+
+
+def test_a_profile_is_recorded(root):
+    flags = ("--config.train.steps=11", "--config.train.profile=1", "--config.train.log_every=11")
+    assert train("profiled", *flags, "--config.train.save_every=11") == 0
+    assert list((root / "profiled/profile").rglob("*.xplane.pb"))
 
 
 def test_plus_from_another_model_is_refused(root, capsys):
@@ -232,6 +239,9 @@ def test_configs_are_the_published_recipes():
         for k, at in enumerate(halvings):
             np.testing.assert_allclose(schedule(at - 1), rate / 2**k, rtol=1e-6)
             np.testing.assert_allclose(schedule(at), rate / 2 ** (k + 1), rtol=1e-6)
+    found.train.schedule = "cosine"
+    falling = training.make_recipe(found, build_model(found.model)).rate
+    np.testing.assert_allclose(falling(250_000), 1.25e-4, rtol=1e-3)
     full = config("sr_x4", "plusplus")
     assert (full.loss.nll, full.loss.pixel, full.loss.perceptual, full.loss.gan) == (
         2e-3,

@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import orbax.checkpoint as ocp
 from PIL import Image
 
-from hcflow_jax import cli
+from hcflow_jax import cli, defaults
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 ONE_LEVEL = (
@@ -23,10 +22,7 @@ ONE_LEVEL = (
 
 def config(name, variant):
     """What `--config=configs/NAME.py:VARIANT` is, free to be changed."""
-    spec = spec_from_file_location(name, CONFIGS / f"{name}.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant).unlock()
+    return defaults.load(CONFIGS / f"{name}.py", variant).unlock()
 
 
 def photographs(folder, count=3, seed=0, side=40):
