@@ -8,28 +8,60 @@ from jax import lax
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
+BAND = 2048
+"""Pixels whose features and gradients a core's cache holds."""
+
 
 def _native(x, kernel):
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
 
 
+def _one_row_more(x, kernel):
+    """`_native` with a row of padding too many, whose result is dropped.
+
+    XLA gives a convolution that grows its image to Eigen and others to YNNPACK, which runs those
+    of few input channels on one thread.
+    """
+    kh, kw = kernel.shape[0] // 2, kernel.shape[1] // 2
+    padding = ((kh, kh + 1), (kw, kw))
+    y = lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_DIMENSIONS)
+    return y[:, :-1]
+
+
 def _kernel_gradient_native(x, g, kernel_shape):
-    primal = jnp.zeros(kernel_shape, x.dtype)
-    return jax.vjp(lambda k: _native(x, k), primal)[1](g)[0]
+    kernel = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
+    return jax.linear_transpose(lambda k: _native(x, k), kernel)(g)[0]
 
 
 def _kernel_gradient_matmul(x, g, kernel_shape):
-    """One matrix product per kernel tap: (x shifted by the tap)ᵀ · g."""
+    """One matrix product per kernel tap, (x shifted by the tap)ᵀ · g, summed over bands of rows
+    that fit in a core's cache.
+    """
     kh, kw, channels, outputs = kernel_shape
-    _, h, w, _ = x.shape
+    b, h, w, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
-    flat = g.reshape(-1, outputs)
-    taps = [
-        padded[:, i : i + h, j : j + w].reshape(-1, channels).T @ flat
-        for i in range(kh)
-        for j in range(kw)
-    ]
-    return jnp.stack(taps).reshape(kernel_shape)
+    rows = max(r for r in range(1, h + 1) if h % r == 0 and (r == 1 or r * w <= BAND))
+    bands = h // rows
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+
+    def add(total, i):
+        start = (i // bands, i % bands * rows, 0, 0)
+        band = lax.dynamic_slice(padded, start, (1, rows + kh - 1, w + kw - 1, channels))[0]
+        flat = lax.dynamic_slice(g, start, (1, rows, w, outputs)).reshape(-1, outputs)
+        taps = [
+            jnp.matmul(
+                band[u : u + rows, v : v + w].reshape(-1, channels).T,
+                flat,
+                preferred_element_type=wide,
+            )
+            for u in range(kh)
+            for v in range(kw)
+        ]
+        return total + jnp.stack(taps), None
+
+    zero = jnp.zeros((kh * kw, channels, outputs), wide)
+    total, _ = lax.scan(add, zero, jnp.arange(b * bands))
+    return total.reshape(kernel_shape).astype(x.dtype)
 
 
 @jax.custom_vjp
@@ -38,12 +70,12 @@ def conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     [B, H, W, C] * [kh, kw, C, O] -> [B, H, W, O]; stride 1, zero padding, odd kernel sizes. XLA's
     CPU backend runs the gradient with respect to a kernel about 13 times too slowly when the
-    convolution is the body of a scan; there it is computed as kh·kw matrix products instead.
+    convolution is the body of a scan; there it is computed as matrix products instead.
     Reverse mode only.
     """
     if kernel.shape[0] == kernel.shape[1] == 1:
         return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0])
-    return _native(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=_one_row_more, default=_native)
 
 
 def _forward(x, kernel):
