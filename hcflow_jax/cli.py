@@ -1,10 +1,14 @@
 """The `hcflow` command."""
 
 import argparse
+import contextlib
 import math
 import os
 import shlex
 import sys
+import tempfile
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 EPILOG = """examples:
@@ -71,6 +75,14 @@ def _add_picture_command(commands, name, summary, output):
         metavar="PATH",
         help="a checkpoint directory, a training's workdir or a .npz/.pth of published weights "
         "(default: the small weights that ship with hcflow)",
+    )
+    command.add_argument(
+        "--tile",
+        type=_whole(1),
+        default=1024,
+        metavar="PIXELS",
+        help="side of the squares of the large picture that are worked on at once; less takes "
+        "less memory (default: %(default)s)",
     )
     return command
 
@@ -228,32 +240,106 @@ def _resized_alpha(picture, shape, multiple=1):
     return imresize(alpha, size=tuple(shape[:2]))
 
 
+@contextlib.contextmanager
+def _progress():
+    """A bar of windows on a terminal, once there is more than one."""
+    bar, known, done = None, 0, 0
+
+    def report(count):
+        nonlocal bar, known, done
+        known, done = known + max(count, 0), done + max(-count, 0)
+        if known > 1 and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            bar = bar or tqdm(unit="tile", leave=False)
+            bar.total, bar.n = known, done
+            bar.refresh()
+
+    try:
+        yield report
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _work(plan, convert, write):
+    """write(picture, targets, results) for each (source, targets) of `plan`, as they are done.
+
+    convert: (pictures, progress) -> results, one per target. Reading ahead and writing have
+    threads of their own, so that neither keeps the devices waiting.
+    """
+    from hcflow_jax import images
+
+    pending, results, writing = deque(), [], deque()
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, _progress() as report:
+
+        def pictures():
+            ahead = deque()
+            sources = iter(plan)
+            for source, targets in sources:
+                ahead.append((source, targets, reader.submit(images.read, source)))
+                if len(ahead) > 1:
+                    yield from each(*ahead.popleft())
+            for item in ahead:
+                yield from each(*item)
+
+        def each(source, targets, reading):
+            picture = reading.result()
+            pending.append((source, picture, targets))
+            for index, _ in enumerate(targets):
+                yield picture, index
+
+        for result in convert(pictures(), report):
+            results.append(result)
+            source, picture, targets = pending[0]
+            target = targets[len(results) - 1]
+            writing.append(writer.submit(write, source, picture, target, result))
+            if len(results) == len(targets):
+                pending.popleft()
+                results.clear()
+            while len(writing) > 1 or (writing and writing[0].done()):
+                writing.popleft().result()
+        for job in writing:
+            job.result()
+
+
 def _upscale(args):
-    from hcflow_jax import images, inference
+    from hcflow_jax import inference
 
     plan = _plan(args, f"x{args.scale}", args.samples)
     model, params = inference.load(args.checkpoint, "sr", args.scale)
-    for source, targets in plan:
-        picture = images.read(source)
-        for index, target in enumerate(targets):
-            hr = inference.sample(model, params, picture.rgb, args.temperature, args.seed, index)
-            _write(target, hr, _resized_alpha(picture, hr.shape), picture.grey)
+
+    def convert(pictures, report):
+        inputs = ((picture.rgb, index) for picture, index in pictures)
+        return inference.sample_all(
+            model, params, inputs, args.temperature, args.seed, args.tile, progress=report
+        )
+
+    def write(_, picture, target, hr):
+        _write(target, hr, _resized_alpha(picture, hr.shape), picture.grey)
+
+    _work(plan, convert, write)
 
 
 def _downscale(args):
-    from hcflow_jax import images, inference
+    from hcflow_jax import inference
 
     plan = _plan(args, "lr")
     for _, (target,) in plan:
         if target.suffix.lower() != ".png":
             raise UsageError(f"{target}: the small picture must be a .png, which keeps every value")
     model, params = inference.load(args.checkpoint, "rescaling")
-    for source, (target,) in plan:
-        picture = images.read(source)
-        lr = inference.downscale(model, params, picture.rgb)
+
+    def convert(pictures, report):
+        inputs = (picture.rgb for picture, _ in pictures)
+        return inference.downscale_all(model, params, inputs, args.tile, progress=report)
+
+    def write(_, picture, target, lr):
         height, width, _ = picture.rgb.shape
         info = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(picture.grey))}
         _write(target, lr, _resized_alpha(picture, lr.shape, model.scale), info=info)
+
+    _work(plan, convert, write)
 
 
 def _original_size(source, picture, scale):
@@ -281,14 +367,23 @@ def _restore(args):
 
     plan = _plan(args, "restored")
     model, params = inference.load(args.checkpoint, "rescaling")
-    for source, (target,) in plan:
-        picture = images.read(source)
+    for source, _ in plan:
+        _original_size(source, images.read(source), model.scale)
+
+    def convert(pictures, report):
+        inputs = ((picture.rgb, index) for picture, index in pictures)
+        return inference.sample_all(
+            model, params, inputs, args.temperature, args.seed, args.tile, progress=report
+        )
+
+    def write(source, picture, target, hr):
         height, width = _original_size(source, picture, model.scale)
-        hr = inference.sample(model, params, picture.rgb, args.temperature, args.seed)
         alpha = _resized_alpha(picture, hr.shape)
         alpha = None if alpha is None else alpha[:height, :width]
         grey = picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
         _write(target, hr[:height, :width], alpha, grey)
+
+    _work(plan, convert, write)
 
 
 def _demo(args):
@@ -339,7 +434,24 @@ def _data_build(args):
     print(f"hcflow train --config={config} --workdir=runs/sr --config.data.path={path}")
 
 
+def _keep_programs():
+    """Compiled programs stay in the user's cache folder; without one that can be written, not."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hcflow"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, RuntimeError):
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**30))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+
 def _run(argv):
+    _keep_programs()
     if argv[:1] == ["train"]:
         try:
             from hcflow_jax import train

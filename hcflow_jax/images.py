@@ -133,10 +133,15 @@ def _natural(path):
     return [int(part) if part.isdecimal() else part for part in parts], path.name
 
 
+def extend(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """[H, W, C] -> [height, width, C]: mirrored, edge included, below and right."""
+    pad = [(0, new - old) for new, old in zip((height, width), rgb.shape, strict=False)]
+    return np.pad(rgb, [*pad, (0, 0)], mode="symmetric") if any(map(any, pad)) else rgb
+
+
 def pad_reflect(rgb: np.ndarray, multiple: int) -> np.ndarray:
-    """[H, W, C] with H and W extended to multiples: mirrored, edge included, below and right."""
-    pad = [(0, -side % multiple) for side in rgb.shape[:2]]
-    return np.pad(rgb, [*pad, (0, 0)], mode="symmetric")
+    """[H, W, C] with H and W extended to multiples."""
+    return extend(rgb, *(side + -side % multiple for side in rgb.shape[:2]))
 
 
 def _format(path):
