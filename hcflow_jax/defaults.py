@@ -97,6 +97,7 @@ def sr() -> ml_collections.ConfigDict:
     model.growth = 32
     model.dtype = "float32"
     model.remat = False
+    model.reversible = False
     _data(config)
     config.loss = loss = ml_collections.ConfigDict()
     loss.quant = 64
@@ -145,6 +146,7 @@ def rescaling() -> ml_collections.ConfigDict:
     model.net = "dense_block"
     model.dtype = "float32"
     model.remat = False
+    model.reversible = False
     _data(config)
     config.valid.temperatures = (0.0, 1.0)
     config.loss = loss = ml_collections.ConfigDict()

@@ -41,9 +41,10 @@ _CHOICES = {
     "net": ("fcn", "dense_block"),
     "dtype": ("float32", "bfloat16"),
     "remat": (False, True),
+    "reversible": (False, True),
 }
 
-EXECUTION = ("dtype", "remat")
+EXECUTION = ("dtype", "remat", "reversible")
 """Fields that change how the same map is computed, not which map it is."""
 
 
@@ -92,6 +93,8 @@ class HCFlow:
         image, log-determinants and 1×1 convolutions stay float32.
       remat: gradients compute the inside of flow steps and RRDBs again instead of keeping it:
         less memory, more time.
+      reversible: gradients compute the inputs of flow steps back from their outputs, by the
+        inverse: memory does not grow with the number of steps.
 
     Raises ValueError, naming the field and its value, when one does not make sense.
     """
@@ -111,6 +114,7 @@ class HCFlow:
     net: Literal["fcn", "dense_block"] = "fcn"
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
+    reversible: bool = False
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
@@ -156,6 +160,7 @@ class HCFlow:
         feature_width = self.features * (2 if self.task == "sr" else 1)
         both, bounded = self.task == "sr", self.task == "rescaling"
         trunk = FeatureTrunk(self.blocks, self.features, self.growth, both, self._dtype, self.remat)
+        saving = self.remat, self.reversible
         for i, keep in enumerate(widths):
             channels *= 4
             unconditional = self.steps[i] - self.conditional_steps[i]
@@ -173,11 +178,11 @@ class HCFlow:
                     squeeze=bijectors.HaarSqueeze()
                     if self.squeeze == "haar"
                     else bijectors.CheckerboardSqueeze(),
-                    flow=bijectors.alternate(self._cycle(channels), unconditional, self.remat),
+                    flow=bijectors.alternate(self._cycle(channels), unconditional, *saving),
                     split=bijectors.ChannelSplit(keep),
                     trunk=trunk,
                     conditional=bijectors.alternate(
-                        (conditional,), self.conditional_steps[i], self.remat
+                        (conditional,), self.conditional_steps[i], *saving
                     ),
                     prior=ConditionalGaussian(rest, feature_width, bounded, self._dtype),
                     cond_channels=keep + feature_width * (depth - 1 - i),

@@ -45,6 +45,7 @@ TABLE = {
     "alternate_odd": (bijectors.alternate((SHIFT_AFFINE, SHIFT), 3), C, 0),
     "alternate_conv1x1": (bijectors.alternate((STEP,), 3), C, 0),
     "repeat_cond": (bijectors.Repeat(affine(cond=U), 3), C, U),
+    "repeat_reversible": (bijectors.Repeat(STEP, 3, reversible=True), C, 0),
     "chain": (bijectors.Chain((("squeeze", bijectors.HaarSqueeze()), ("step", STEP))), 2, 0),
     "nothing": (bijectors.alternate((STEP,), 0), C, 0),
     "prior": (ConditionalGaussian(C, U, False), C, U),
@@ -219,3 +220,27 @@ def test_statistics_are_those_of_all_devices():
     whole = bijectors.fit_actnorm(x.reshape(8, 3, 5, C))
     for key in ("bias", "logs"):
         np.testing.assert_allclose(shares[key], np.tile(whole[key], (4, 1)), atol=1e-12)
+
+
+@pytest.mark.parametrize("cond", [0, U])
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_gradients_of_a_reversible_stack_are_plain_ones(direction, cond):
+    step = bijectors.flow_step(affine(cond=cond))
+    plain, reversible = (bijectors.Repeat(step, 3, reversible=r) for r in (False, True))
+    params = randomized(jax.eval_shape(plain.init, jax.random.key(0)))
+    rng = np.random.default_rng(1)
+    x, u, weight = (jnp.asarray(rng.standard_normal((2, 4, 2, n))) for n in (C, U, C))
+    u = u if cond else None
+
+    def objective(stack, params, x, u):
+        y, log_det = getattr(stack, direction)(params, x, u)
+        return jnp.sum(weight * y**2) + jnp.sum(jnp.asarray([1.0, 3.0]) * log_det**2)
+
+    found, expected = (
+        jax.jit(jax.grad(functools.partial(objective, stack), (0, 1, 2)))(params, x, u)
+        for stack in (reversible, plain)
+    )
+    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected)) > 1e-3
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9), found, expected
+    )

@@ -156,6 +156,24 @@ def test_rematerialisation_changes_nothing_but_memory(params, plain):
     assert stored[1] < 0.7 * stored[0], stored
 
 
+def test_memory_of_reversible_steps_does_not_grow_with_their_number():
+    large = {k: np.zeros((1, 8 * v.shape[1], 8 * v.shape[2], 3)) for k, v in _batch().items()}
+
+    def temporaries(steps, conditional, **saving):
+        model = dataclasses.replace(
+            MODEL, steps=(steps,), conditional_steps=(conditional,), **saving
+        )
+        shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+        weights = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+        grad = jax.jit(jax.grad(partial(_loss, model), has_aux=True))
+        plan = grad.lower(shapes, large).compile().memory_analysis()
+        return plan.temp_size_in_bytes - 3 * weights  # gradients, and copies of the weights
+
+    for few, many in (((4, 1), (34, 1)), ((4, 3), (34, 33))):
+        assert temporaries(*many, reversible=True) < 1.1 * temporaries(*few, reversible=True)
+        assert temporaries(*many) > 1.5 * temporaries(*few)
+
+
 def test_bfloat16_computes_convolutions_alone(params, plain):
     model = dataclasses.replace(MODEL, dtype="bfloat16")
     single = jax.tree.map(lambda x: x.astype(jnp.float32), params)

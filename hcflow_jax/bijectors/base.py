@@ -104,20 +104,22 @@ class Repeat(Bijector):
 
     Runs as one `lax.scan`, so that compile time does not depend on `times`. Every array of params
     has a leading axis of that length. With `remat` gradients keep only what passes between copies
-    and compute the inside of each again.
+    and compute the inside of each again; with `reversible` not even that: each copy's input is
+    computed back from its output, so that memory does not grow with `times`. (RevNet, section 3.2.)
     """
 
     bijector: Bijector
     times: int
     remat: bool = False
+    reversible: bool = False
 
     def init(self, rng):
         return jax.vmap(self.bijector.init)(jax.random.split(rng, self.times))
 
-    def _scan(self, step, params, x, reverse):
+    def _scan(self, step, params, x, cond, reverse):
         def body(carry, one):
             x, total = carry
-            x, log_det = step(one, x)
+            x, log_det = step(one, x, cond)
             return (x, total + log_det), None
 
         if self.remat:
@@ -125,11 +127,45 @@ class Repeat(Bijector):
         start = (x, jnp.zeros(x.shape[0], x.dtype))
         return jax.lax.scan(body, start, params, length=self.times, reverse=reverse)[0]
 
+    def _run(self, step, undo, params, x, cond, reverse):
+        def scan(params, x, cond):
+            return self._scan(step, params, x, cond, reverse)
+
+        if not self.reversible:
+            return scan(params, x, cond)
+
+        def remember(params, x, cond):
+            y, total = scan(params, x, cond)
+            return (y, total), (params, y, cond)
+
+        def pull_back(kept, cotangents):
+            params, y, cond = kept
+            g_y, g_log_det = cotangents
+
+            def body(carry, one):
+                y, g_y, g_cond = carry
+                x, _ = undo(one, y, cond)
+                _, vjp = jax.vjp(step, one, x, cond)
+                g_one, g_x, more = vjp((g_y, g_log_det))
+                return (x, g_x, jax.tree.map(jnp.add, g_cond, more)), g_one
+
+            start = (y, g_y, jax.tree.map(jnp.zeros_like, cond))
+            (_, g_x, g_cond), g_params = jax.lax.scan(
+                body, start, params, length=self.times, reverse=not reverse
+            )
+            return g_params, g_x, g_cond
+
+        run = jax.custom_vjp(scan)
+        run.defvjp(remember, pull_back)
+        return run(params, x, cond)
+
     def forward(self, params, x, cond=None):
-        return self._scan(lambda p, x: self.bijector.forward(p, x, cond), params, x, False)
+        step, undo = self.bijector.forward, self.bijector.inverse
+        return self._run(step, undo, params, x, cond, reverse=False)
 
     def inverse(self, params, y, cond=None):
-        return self._scan(lambda p, y: self.bijector.inverse(p, y, cond), params, y, True)
+        step, undo = self.bijector.inverse, self.bijector.forward
+        return self._run(step, undo, params, y, cond, reverse=True)
 
     def data_init(self, params, x, cond=None, *, fit):
         def body(x, one):

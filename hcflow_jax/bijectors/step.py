@@ -16,16 +16,18 @@ def flow_step(coupling: Coupling, permute: bool = True) -> Chain:
     return Chain((*parts, ("affine", coupling)))
 
 
-def alternate(cycle: tuple[Bijector, ...], times: int, remat: bool = False) -> Chain:
+def alternate(
+    cycle: tuple[Bijector, ...], times: int, remat: bool = False, reversible: bool = False
+) -> Chain:
     """cycle[0], cycle[1], …, cycle[0], … until `times` bijectors stand in a row.
 
     Whole turns of the cycle are stacked and scanned: params["turns"][j] holds bijectors j,
     j + n, j + 2n, … of a cycle of n on a leading axis; params["rest"][j] the unfinished turn.
-    Either is absent where it would be empty. `remat` is that of `Repeat`.
+    Either is absent where it would be empty. `remat` and `reversible` are those of `Repeat`.
     """
     turns, rest = divmod(times, len(cycle))
     named = tuple((str(j), bijector) for j, bijector in enumerate(cycle))
-    whole = (("turns", Repeat(Chain(named), turns, remat)),) if turns else ()
+    whole = (("turns", Repeat(Chain(named), turns, remat, reversible)),) if turns else ()
     return Chain(whole + ((("rest", Chain(named[:rest])),) if rest else ()))
 
 
