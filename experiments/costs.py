@@ -11,7 +11,6 @@ GPU and TPU backends do. Nothing is run.
 import argparse
 import dataclasses
 import functools
-import math
 import os
 from pathlib import Path
 
@@ -23,37 +22,12 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+from counting import flops  # noqa: E402
 
 from hcflow_jax import build_model, defaults, steps  # noqa: E402
 from hcflow_jax.train import make_recipe  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-
-
-def flops(jaxpr):
-    """Of the convolutions and matrix products of a jaxpr; loops count every turn."""
-    return sum(_flops_of(equation) for equation in jaxpr.eqns)
-
-
-def _flops_of(equation):
-    name, params = equation.primitive.name, equation.params
-    if name == "conv_general_dilated":
-        kernel, spec = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
-        return 2 * equation.outvars[0].aval.size * math.prod(kernel) // kernel[spec[0]]
-    if name == "dot_general":
-        (contracted, _), _ = params["dimension_numbers"]
-        depth = math.prod(equation.invars[0].aval.shape[i] for i in contracted)
-        return 2 * equation.outvars[0].aval.size * depth
-    inner = [
-        getattr(sub, "jaxpr", sub)
-        for value in params.values()
-        for sub in (value if isinstance(value, tuple | list) else (value,))
-        if hasattr(getattr(sub, "jaxpr", sub), "eqns")
-    ]
-    costs = [flops(sub) for sub in inner]
-    if name == "cond":
-        return max(costs, default=0)
-    return params.get("length", 1) * sum(costs) if name == "scan" else sum(costs)
 
 
 def step_and_arguments(config, rows):

@@ -1,0 +1,340 @@
+"""How fast, how small, how it grows: this project and, beside it, the authors' PyTorch.
+
+    python experiments/benchmarks/benchmark.py [--peer CHECKOUT] [--sections speed growth …]
+
+Every measurement has a process of its own. Repetitions of the two sides take turns, so that both
+meet the same machine; the median is reported, and the spread from smallest to largest. Results go
+to results.json and PNGs beside this script, section by section.
+"""
+
+import argparse
+import contextlib
+import datetime
+import functools
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+NAMES = ("sr_x8", "sr_x4", "rescaling_x4")
+ACTIONS = ("sample", "encode", "step", "step_saving")
+SIDE = 160
+TEMPERATURE = 0.8
+
+
+# What one process does
+
+
+def network(name, **changes):
+    """(config, model, random parameters) of a published recipe."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from hcflow_jax import build_model, defaults
+
+    config = defaults.load(HERE.parents[1] / "configs" / f"{name}.py", "hcflow").unlock()
+    config.model.update(changes)
+    model, rng = build_model(config.model), np.random.default_rng(0)
+
+    def draw(path, leaf):
+        values = 0.02 * rng.standard_normal(leaf.shape)
+        if any(getattr(key, "key", None) == "weight" for key in path):
+            values += np.eye(leaf.shape[-1])
+        return jnp.asarray(values, leaf.dtype)
+
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    return config, model, jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def our_call(name, action, batch, side=SIDE, **changes):
+    """(a function that runs once and waits, XLA's plan of it)."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from hcflow_jax import losses, steps
+    from hcflow_jax.train import make_recipe
+
+    if action == "step_saving":
+        changes |= {"remat": True, "reversible": True}
+    config, model, params = network(name, **changes)
+    hr = jnp.asarray(np.random.default_rng(1).random((batch, side, side, 3), np.float32))
+    lr, key = hr[:, :: model.scale, :: model.scale], jax.random.key(0)
+    if action.startswith("step"):
+        recipe = make_recipe(config, model)
+        state = jax.tree.map(jnp.copy, steps.create_state(recipe, params, key, side))
+        step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)
+        compiled = step.lower(state, {"hr": hr, "lr": lr}, key).compile()
+
+        def run():
+            nonlocal state
+            state, figures = compiled(state, {"hr": hr, "lr": lr}, key)
+            if not np.isfinite(
+                float(figures["loss/rescaling" if "resc" in name else "loss/likelihood"])
+            ):
+                raise FloatingPointError(f"{name}: the loss is not finite")
+
+        return run, compiled
+    if action == "sample":
+        function = jax.jit(lambda p, lr, key: model.sample(p, key, lr, TEMPERATURE))
+        arguments = (model.prepare(params), lr, key)
+    elif name.startswith("sr"):
+        function = jax.jit(lambda p, hr, lr: losses.nll(losses.likelihood(model, p, hr, lr, 64)))
+        arguments = (model.prepare(params), hr, lr)
+    else:
+        function = jax.jit(lambda p, hr: model.encode(p, hr))
+        arguments = (model.prepare(params), hr)
+    compiled = function.lower(*arguments).compile()
+    return lambda: jax.block_until_ready(compiled(*arguments)), compiled
+
+
+def peer_call(checkout, name, action, batch, side=SIDE):
+    import numpy as np
+    from peer import Peer
+
+    peer = Peer(checkout, name)
+    scale = 8 if name.endswith("x8") else 4
+    hr = np.random.default_rng(1).random((batch, 3, side, side), np.float32)
+    lr = np.ascontiguousarray(hr[:, :, ::scale, ::scale])
+    if action == "sample":
+        return lambda: peer.sample(lr, TEMPERATURE)
+    if action == "encode":
+        return lambda: peer.encode(hr, lr)
+    return lambda: peer.step(hr, lr)
+
+
+def work(options):
+    """Prepares, says so, then runs once for every line read; answers in JSON."""
+    started = time.perf_counter()
+    plan = {}
+    if options.pop("who") == "peer":
+        run = peer_call(**options)
+    else:
+        run, compiled = our_call(**options)
+        analysis = compiled.memory_analysis()
+        cost = compiled.cost_analysis() or {}
+        plan = {"temp_bytes": analysis.temp_size_in_bytes, "xla_flops": cost.get("flops")}
+    run()
+    print(json.dumps({"ready": time.perf_counter() - started, **plan}), flush=True)
+    for _ in sys.stdin:
+        begin = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - begin
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+
+
+class Side:
+    """A process that runs one measurement when told to."""
+
+    def __init__(self, **options):
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parents[1])}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.times = []
+        self.facts = self._answer()
+
+    def _answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a measurement ended early: {self.process.args[-1]}")
+        return json.loads(line)
+
+    def run(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        answer = self._answer()
+        self.times.append(answer["seconds"])
+        self.facts |= answer
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        return {
+            "median": statistics.median(self.times),
+            "least": min(self.times),
+            "most": max(self.times),
+            **{k: v for k, v in self.facts.items() if k != "seconds"},
+        }
+
+
+# Sections
+
+
+def speed(args):
+    """Seconds and peak memory of sampling, encoding and training, ours beside the peer's."""
+    rows = []
+    for name in args.names:
+        for batch in (1, 4):
+            for action in ACTIONS:
+                options = {"name": name, "action": action, "batch": batch}
+                sides = {"ours": Side(who="ours", **options)}
+                if args.peer:
+                    options["action"] = action.removesuffix("_saving")
+                    sides["peer"] = Side(who="peer", checkout=args.peer, **options)
+                for _ in range(args.repetitions):
+                    for side in sides.values():
+                        side.run()
+                row = {"name": name, "batch": batch, "action": action}
+                row |= {who: side.close() for who, side in sides.items()}
+                if args.peer:
+                    row["ratio"] = row["ours"]["median"] / row["peer"]["median"]
+                    row["memory_ratio"] = row["ours"]["peak_bytes"] / row["peer"]["peak_bytes"]
+                rows.append(row)
+                _say(row)
+    return rows
+
+
+def growth(args):
+    """Sampling time per pixel and planned memory against size; compile time against depth."""
+    by_size = []
+    for side in (64, 128, 256, 512, 1024):
+        one = Side(who="ours", name="sr_x4", action="sample", batch=1, side=side)
+        for _ in range(3):
+            one.run()
+        found = one.close()
+        by_size.append({"side": side, "per_pixel": found["median"] / side**2, **found})
+        _say(by_size[-1])
+    by_depth = []
+    for changes in ({"steps": [k, k], "conditional_steps": [k // 2, k // 2]} for k in (8, 16, 32)):
+        by_depth.append(_compile_time("flow steps", changes["steps"][0], changes))
+    for blocks in (3, 7, 14):
+        by_depth.append(_compile_time("RRDBs", blocks, {"blocks": [blocks, blocks]}))
+    return {"size": by_size, "depth": by_depth}
+
+
+def _compile_time(what, count, changes):
+    one = Side(who="ours", name="sr_x4", action="sample", batch=1, side=64, **changes)
+    row = {"what": what, "count": count, "ready": one.facts["ready"]}
+    one.run()
+    one.close()
+    _say(row)
+    return row
+
+
+def start(args):
+    """`hcflow upscale` ×8 at full size, from nothing and with kept programs."""
+    from PIL import Image
+
+    from hcflow_jax import checkpoint
+
+    _, model, params = network("sr_x8")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        checkpoint.save_model(folder / "model", model, params)
+        Image.effect_mandelbrot((20, 20), (-2, -1, 1, 1), 50).save(folder / "small.png")
+        command = [sys.executable, "-m", "hcflow_jax.cli", "upscale", str(folder / "small.png")]
+        command += ["--scale", "8", "--checkpoint", str(folder / "model"), "-o"]
+        environment = os.environ | {
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "PYTHONPATH": str(HERE.parents[1]),
+        }
+        found = {"cold": [], "warm": []}
+        for _ in range(3):
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+            for kind in found:
+                begin = time.perf_counter()
+                output = [str(folder / "large.png")]
+                subprocess.run(command + output, env=environment, check=True, capture_output=True)
+                found[kind].append(time.perf_counter() - begin)
+    _say(found)
+    return found
+
+
+def halo(args):
+    """Largest and mean difference that tiles make, by halo, for the weights that ship."""
+    import numpy as np
+
+    from hcflow_jax import images, inference, tiling
+
+    hr = images.extend(images.read(HERE.parents[1] / "hcflow_jax/assets/chelsea.png").rgb, 384, 512)
+    rows = []
+    for task in ("sr", "rescaling"):
+        model, params = inference.load(None, task)
+        lr = inference.downscale(*inference.load(None, "rescaling"), hr)
+        whole = inference.sample(model, params, lr, 0.5, tile=512)
+        for size in (16, 32, tiling.HALO, 96):
+            tiled = next(inference.sample_all(model, params, [(lr, 0)], 0.5, 0, 256, size))
+            error = 255 * np.abs(tiled - whole)
+            rows.append({"task": task, "halo": size, "most": float(error.max())})
+            rows[-1] |= {"mean": float(error.mean())}
+            _say(rows[-1])
+    return rows
+
+
+SECTIONS = {"speed": speed, "growth": growth, "start": start, "halo": halo}
+
+
+def matmul_rate():
+    """FLOP/s of a float32 product of 2048×2048 matrices, the best of ten."""
+    import jax.numpy as jnp
+
+    a = jnp.ones((2048, 2048))
+    times = []
+    for _ in range(10):
+        begin = time.perf_counter()
+        (a @ a).block_until_ready()
+        times.append(time.perf_counter() - begin)
+    return 2 * 2048**3 / min(times)
+
+
+def _say(row):
+    print(json.dumps(row, default=str), flush=True)
+
+
+def machine():
+    model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    return {
+        "date": str(datetime.date.today()),
+        "processor": model.group(1) if model else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "versions": {p: metadata.version(p) for p in ("jax", "jaxlib", "flax", "optax", "numpy")},
+        "torch": _version("torch"),
+        "matmul_flops": matmul_rate(),
+    }
+
+
+def _version(package):
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--peer", metavar="CHECKOUT", help="a checkout of JingyunLiang/HCFlow")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--names", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        work(json.loads(args.worker))
+        return
+    path = HERE / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for section in args.sections:
+        results[section] = SECTIONS[section](args)
+        results.setdefault("machines", {})[section] = machine()
+        path.write_text(json.dumps(results, indent=1) + "\n")
+    subprocess.run([sys.executable, HERE / "plot.py"], check=True)
+
+
+if __name__ == "__main__":
+    main()

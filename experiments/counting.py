@@ -1,0 +1,29 @@
+"""Arithmetic counted in traced programs."""
+
+import math
+
+
+def flops(jaxpr):
+    """Of the convolutions and matrix products of a jaxpr; loops count every turn."""
+    return sum(_flops_of(equation) for equation in jaxpr.eqns)
+
+
+def _flops_of(equation):
+    name, params = equation.primitive.name, equation.params
+    if name == "conv_general_dilated":
+        kernel, spec = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
+        return 2 * equation.outvars[0].aval.size * math.prod(kernel) // kernel[spec[0]]
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        depth = math.prod(equation.invars[0].aval.shape[i] for i in contracted)
+        return 2 * equation.outvars[0].aval.size * depth
+    inner = [
+        getattr(sub, "jaxpr", sub)
+        for value in params.values()
+        for sub in (value if isinstance(value, tuple | list) else (value,))
+        if hasattr(getattr(sub, "jaxpr", sub), "eqns")
+    ]
+    costs = [flops(sub) for sub in inner]
+    if name == "cond":
+        return max(costs, default=0)
+    return params.get("length", 1) * sum(costs) if name == "scan" else sum(costs)

@@ -1,0 +1,102 @@
+"""What the published networks cost, counted: arithmetic, memory, size of programs."""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from experiments.counting import flops
+from hcflow_jax import build_model, defaults, steps
+from hcflow_jax.train import make_recipe
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def _config(name):
+    return defaults.load(CONFIGS / f"{name}.py", "hcflow")
+
+
+def _image(side, batch=1):
+    return jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32)
+
+
+def _params(model):
+    return jax.eval_shape(model.init_params, jax.random.key(0))
+
+
+def _decode(model, params, lr):
+    shapes = model.latent_shapes(lr.shape)
+    return model.decode(params, lr, [jnp.zeros(shape, lr.dtype) for shape in shapes])
+
+
+def _count(function, *arguments):
+    return flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+@pytest.mark.parametrize("name, giga", [("sr_x4", 187.0), ("sr_x8", 148.8), ("rescaling_x4", 0)])
+def test_arithmetic(name, giga):
+    config = _config(name)
+    model = build_model(config.model)
+    params, lr = _params(model), _image(160 // model.scale)
+    decode = _count(partial(_decode, model), params, lr)
+    encode = _count(model.encode, params, _image(160))
+    assert decode == pytest.approx(encode, rel=1e-3)
+    if giga:
+        assert decode == pytest.approx(1e9 * giga, rel=2e-3)
+    recipe = make_recipe(config, model)
+    state, batch, vgg = steps.abstract_arguments(recipe, 1, 160)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    step = _count(partial(steps.train_step, recipe), state, batch, key, vgg)
+    passes = 1 if model.task == "sr" else 2
+    assert step < 3.01 * passes * encode
+
+
+def test_arithmetic_of_a_device_does_not_depend_on_their_number():
+    config = _config("sr_x8")
+    recipe = make_recipe(config, build_model(config.model))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def of_one(devices):
+        state, batch, vgg = steps.abstract_arguments(recipe, 2 * devices, 160)
+        mesh = jax.sharding.AbstractMesh((devices,), ("data",))
+        step = jax.shard_map(
+            partial(steps.train_step, recipe, axis_name="data"),
+            mesh=mesh,
+            in_specs=(P(), P("data"), P(), P()),
+            out_specs=P(),
+            check_vma=False,
+        )
+        return _count(step, state, batch, key, vgg)
+
+    assert of_one(1) == of_one(8)
+
+
+def test_programs_do_not_grow_with_depth():
+    model = build_model(_config("sr_x4").model)
+
+    def lines(**changes):
+        changed = dataclasses.replace(model, **changes)
+        lowered = jax.jit(partial(_decode, changed)).lower(_params(changed), _image(16))
+        return len(lowered.as_text().splitlines())
+
+    plain = lines()
+    for depth in ({"steps": (52, 52)}, {"conditional_steps": (26, 26), "steps": (39, 39)}):
+        assert lines(**depth) < 1.02 * plain
+    assert lines(blocks=(28, 28)) < 1.02 * plain
+
+
+def test_temporary_memory_of_sampling():
+    model = build_model(_config("sr_x4").model)
+    params = _params(model)
+
+    def temporaries(side):
+        compiled = jax.jit(partial(_decode, model)).lower(params, _image(side)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    small, large = temporaries(32), temporaries(64)
+    assert small < 32 * 2**20
+    assert large < 4.1 * small
