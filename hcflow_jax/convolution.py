@@ -33,34 +33,41 @@ def _kernel_gradient_native(x, g, kernel_shape):
     return jax.linear_transpose(lambda k: _native(x, k), kernel)(g)[0]
 
 
+def _kernel_gradient_taps(padded, g):
+    """One matrix product per kernel tap, (x shifted by the tap)ᵀ · g: [kh·kw, C, O]."""
+    _, h, w, outputs = g.shape
+    wide = jnp.promote_types(g.dtype, jnp.float32)
+    taps = [
+        jnp.matmul(
+            padded[:, u : u + h, v : v + w].reshape(-1, padded.shape[-1]).T,
+            g.reshape(-1, outputs),
+            preferred_element_type=wide,
+        )
+        for u in range(padded.shape[1] - h + 1)
+        for v in range(padded.shape[2] - w + 1)
+    ]
+    return jnp.stack(taps)
+
+
 def _kernel_gradient_matmul(x, g, kernel_shape):
-    """One matrix product per kernel tap, (x shifted by the tap)ᵀ · g, summed over bands of rows
-    that fit in a core's cache.
-    """
+    """`_kernel_gradient_taps` of a small batch, or summed over bands of rows of a large one."""
     kh, kw, channels, outputs = kernel_shape
     b, h, w, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
+    if b * h * w <= 4 * BAND:
+        return _kernel_gradient_taps(padded, g).reshape(kernel_shape).astype(x.dtype)
     rows = max(r for r in range(1, h + 1) if h % r == 0 and (r == 1 or r * w <= BAND))
-    bands = h // rows
-    wide = jnp.promote_types(x.dtype, jnp.float32)
 
     def add(total, i):
-        start = (i // bands, i % bands * rows, 0, 0)
-        band = lax.dynamic_slice(padded, start, (1, rows + kh - 1, w + kw - 1, channels))[0]
-        flat = lax.dynamic_slice(g, start, (1, rows, w, outputs)).reshape(-1, outputs)
-        taps = [
-            jnp.matmul(
-                band[u : u + rows, v : v + w].reshape(-1, channels).T,
-                flat,
-                preferred_element_type=wide,
-            )
-            for u in range(kh)
-            for v in range(kw)
-        ]
-        return total + jnp.stack(taps), None
+        start = (i // (h // rows), i % (h // rows) * rows, 0, 0)
+        size = (1, rows + kh - 1, w + kw - 1, channels)
+        band = lax.dynamic_slice(padded, start, size)
+        return total + _kernel_gradient_taps(
+            band, lax.dynamic_slice(g, start, (1, rows, w, outputs))
+        ), None
 
-    zero = jnp.zeros((kh * kw, channels, outputs), wide)
-    total, _ = lax.scan(add, zero, jnp.arange(b * bands))
+    zero = jnp.zeros((kh * kw, channels, outputs), jnp.promote_types(x.dtype, jnp.float32))
+    total, _ = lax.scan(add, zero, jnp.arange(b * (h // rows)))
     return total.reshape(kernel_shape).astype(x.dtype)
 
 

@@ -36,6 +36,16 @@ def test_values_and_gradients_are_xlas(size):
         np.testing.assert_allclose(a, b, atol=1e-10)
 
 
+@pytest.mark.parametrize("band", [1, 20, 10**6])
+def test_kernel_gradients_of_bands_add_up(monkeypatch, band):
+    monkeypatch.setattr(convolution, "BAND", band)
+    rng = np.random.default_rng(0)
+    x, g = (jnp.asarray(rng.standard_normal((3, 6, 5, n))) for n in (4, 2))
+    found = convolution._kernel_gradient_matmul(x, g, (3, 3, 4, 2))
+    expected = convolution._kernel_gradient_native(x, g, (3, 3, 4, 2))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_both_kernel_gradients_agree(size):
     """The one for CPUs and the one that other platforms take."""

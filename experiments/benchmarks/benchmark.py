@@ -198,6 +198,7 @@ def speed(args):
                     row["memory_ratio"] = row["ours"]["peak_bytes"] / row["peer"]["peak_bytes"]
                 rows.append(row)
                 _say(row)
+                args.keep("speed", rows)
     return rows
 
 
@@ -329,10 +330,16 @@ def main():
         return
     path = HERE / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {}
-    for section in args.sections:
-        results[section] = SECTIONS[section](args)
-        results.setdefault("machines", {})[section] = machine()
+    facts = machine()
+
+    def keep(section, found):
+        results[section] = found
+        results.setdefault("machines", {})[section] = facts
         path.write_text(json.dumps(results, indent=1) + "\n")
+
+    args.keep = keep
+    for section in args.sections:
+        keep(section, SECTIONS[section](args))
     subprocess.run([sys.executable, HERE / "plot.py"], check=True)
 
 
