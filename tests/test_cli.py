@@ -260,3 +260,35 @@ def test_demo_shows_the_shipped_models(tmp_path):
     assert mode > bicubic - 1.5
     assert _size(tmp_path / "out" / "demo.png")[0] > 1200
     assert {"lr.png", "restored.png", "sample_t0.0.png"} <= set(os.listdir(tmp_path / "out"))
+
+
+def test_tiles_change_nothing_that_shows(folder, models, monkeypatch):
+    Image.fromarray(RNG.integers(0, 256, (300, 410, 3), dtype=np.uint8)).save("large.png")
+    for tile in (512, 256):
+        argv = ["--checkpoint", models["rescaling"], "--tile", str(tile)]
+        assert cli.main(["downscale", "large.png", "-o", f"lr{tile}.png", *argv]) == 0
+        assert cli.main(["restore", "lr512.png", "-o", f"again{tile}.png", *argv]) == 0
+    for name, size in (("lr", (103, 75)), ("again", (410, 300))):
+        whole, tiled = (np.asarray(Image.open(f"{name}{tile}.png"), int) for tile in (512, 256))
+        assert whole.shape[1::-1] == size and whole.std() > 1
+        inner = np.abs(whole - tiled)[:-32, :-32]  # the whole was extended before, the tiles not
+        assert inner.max() <= 1
+
+
+def test_a_tile_that_cannot_work_is_refused(folder, photo, models, capsys):
+    argv = ["upscale", photo, "--checkpoint", models["sr"], "--tile", "100"]
+    _fails(capsys, argv, "100", "256")
+
+
+def test_programs_are_kept_where_that_is_possible(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "environ", {"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    cli._keep_programs()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "cache" / "hcflow")
+    (tmp_path / "file").touch()
+    for environment in (
+        {"XDG_CACHE_HOME": str(tmp_path / "file")},
+        {"JAX_COMPILATION_CACHE_DIR": "mine", "XDG_CACHE_HOME": str(tmp_path)},
+    ):
+        monkeypatch.setattr(os, "environ", dict(environment))
+        cli._keep_programs()
+        assert os.environ == environment
