@@ -263,7 +263,7 @@ def _progress():
 
 
 def _work(plan, convert, write):
-    """write(picture, targets, results) for each (source, targets) of `plan`, as they are done.
+    """write(source, picture, target, result) for every target of `plan`, in order.
 
     convert: (pictures, progress) -> results, one per target. Reading ahead and writing have
     threads of their own, so that neither keeps the devices waiting.
@@ -275,8 +275,7 @@ def _work(plan, convert, write):
 
         def pictures():
             ahead = deque()
-            sources = iter(plan)
-            for source, targets in sources:
+            for source, targets in plan:
                 ahead.append((source, targets, reader.submit(images.read, source)))
                 if len(ahead) > 1:
                     yield from each(*ahead.popleft())
@@ -303,11 +302,8 @@ def _work(plan, convert, write):
             job.result()
 
 
-def _upscale(args):
+def _sampler(args, model, params):
     from hcflow_jax import inference
-
-    plan = _plan(args, f"x{args.scale}", args.samples)
-    model, params = inference.load(args.checkpoint, "sr", args.scale)
 
     def convert(pictures, report):
         inputs = ((picture.rgb, index) for picture, index in pictures)
@@ -315,10 +311,19 @@ def _upscale(args):
             model, params, inputs, args.temperature, args.seed, args.tile, progress=report
         )
 
+    return convert
+
+
+def _upscale(args):
+    from hcflow_jax import inference
+
+    plan = _plan(args, f"x{args.scale}", args.samples)
+    model, params = inference.load(args.checkpoint, "sr", args.scale)
+
     def write(_, picture, target, hr):
         _write(target, hr, _resized_alpha(picture, hr.shape), picture.grey)
 
-    _work(plan, convert, write)
+    _work(plan, _sampler(args, model, params), write)
 
 
 def _downscale(args):
@@ -370,12 +375,6 @@ def _restore(args):
     for source, _ in plan:
         _original_size(source, images.read(source), model.scale)
 
-    def convert(pictures, report):
-        inputs = ((picture.rgb, index) for picture, index in pictures)
-        return inference.sample_all(
-            model, params, inputs, args.temperature, args.seed, args.tile, progress=report
-        )
-
     def write(source, picture, target, hr):
         height, width = _original_size(source, picture, model.scale)
         alpha = _resized_alpha(picture, hr.shape)
@@ -383,7 +382,7 @@ def _restore(args):
         grey = picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
         _write(target, hr[:height, :width], alpha, grey)
 
-    _work(plan, convert, write)
+    _work(plan, _sampler(args, model, params), write)
 
 
 def _demo(args):

@@ -27,12 +27,14 @@ class Picture:
       pixels: [H, W, C], what the model reads.
       seed, index: of its noise; sample number `index` of `seed`.
       result: [H', W', C], filled in window by window.
+      left: windows still to come.
     """
 
     pixels: np.ndarray
     seed: int = 0
     index: int = 0
     result: np.ndarray | None = None
+    left: int = 0
 
 
 def check_tile(tile: int, scale: int) -> None:
@@ -132,6 +134,18 @@ def _paste(window, values, factor):
         for o, s in zip(window.origin, window.core, strict=True)
     )
     picture.result[place] = values[kept]
+    picture.left -= 1
+
+
+def _batch(group, rows, inputs):
+    """(pixels, origins, seeds, indices) of windows, the last repeated until there are `rows`."""
+    padded = group + group[-1:] * (rows - len(group))
+    return (
+        np.stack([w.picture.pixels[_crop(w, inputs)] for w in padded]),
+        np.array([w.origin for w in padded], np.int32),
+        np.array([w.picture.seed for w in padded], np.uint32),
+        np.array([w.picture.index for w in padded], np.uint32),
+    )
 
 
 def run(
@@ -158,35 +172,30 @@ def run(
     """
     devices = jax.local_device_count()
     waiting: dict[tuple, list[_Window]] = {}
-    order: deque[list] = deque()
+    order: deque[Picture] = deque()
     flying: deque = deque()
 
     def launch(shape):
         group = waiting.pop(shape)
-        padded = group + group[-1:] * (devices - len(group))
-        pixels = np.stack([w.picture.pixels[_crop(w, inputs)] for w in padded])
-        origins = np.array([w.origin for w in padded], np.int32)
-        seeds = np.array([w.picture.seed for w in padded], np.uint32)
-        indices = np.array([w.picture.index for w in padded], np.uint32)
-        flying.append((group, apply(pixels, origins, seeds, indices)))
+        flying.append((group, apply(*_batch(group, devices, inputs))))
 
     def land():
         group, values = flying.popleft()
         for window, one in zip(group, np.asarray(values), strict=False):
             _paste(window, one, outputs)
-            next(entry for entry in order if entry[0] is window.picture)[1] -= 1
         progress(-len(group))
 
     def finished():
-        while order and order[0][1] == 0:
-            yield order.popleft()[0]
+        while order and order[0].left == 0:
+            yield order.popleft()
 
     for picture in pictures:
         windows = _windows(picture, inputs, tile, halo)
         height, width, channels = picture.pixels.shape
         size = (height // inputs * outputs, width // inputs * outputs, channels)
         picture.result = np.empty(size, np.float32)
-        order.append([picture, len(windows)])
+        picture.left = len(windows)
+        order.append(picture)
         progress(len(windows))
         for window in windows:
             waiting.setdefault(window.shape, []).append(window)
