@@ -11,6 +11,9 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 BAND = 2048
 """Pixels whose features and gradients a core's cache holds."""
 
+FEW = 16
+"""Output channels that leave most of a core's vector registers empty."""
+
 
 def _native(x, kernel):
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
@@ -28,43 +31,79 @@ def _one_row_more(x, kernel):
     return y[:, :-1]
 
 
+def _sum_of_shifts(x, kernel):
+    """One matrix product that gives every tap's share of an output, then their shifted sum."""
+    kh, kw, channels, outputs = kernel.shape
+    b, h, w, _ = x.shape
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    columns = kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+    shares = jnp.matmul(x.reshape(-1, channels), columns, preferred_element_type=wide)
+    padding = ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0))
+    shares = jnp.pad(shares.reshape(b, h, w, -1), padding)
+    taps = [(u, v) for u in range(kh) for v in range(kw)]
+    return sum(
+        shares[:, u : u + h, v : v + w, i * outputs : (i + 1) * outputs]
+        for i, (u, v) in enumerate(taps)
+    ).astype(x.dtype)
+
+
+def _on_cpu(x, kernel):
+    channels, outputs = kernel.shape[2:]
+    return (_sum_of_shifts if outputs <= min(FEW, channels) else _one_row_more)(x, kernel)
+
+
 def _kernel_gradient_native(x, g, kernel_shape):
     kernel = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
     return jax.linear_transpose(lambda k: _native(x, k), kernel)(g)[0]
 
 
-def _kernel_gradient_taps(padded, g):
-    """One matrix product per kernel tap, (x shifted by the tap)ᵀ · g: [kh·kw, C, O]."""
-    _, h, w, outputs = g.shape
-    wide = jnp.promote_types(g.dtype, jnp.float32)
-    taps = [
-        jnp.matmul(
-            padded[:, u : u + h, v : v + w].reshape(-1, padded.shape[-1]).T,
-            g.reshape(-1, outputs),
-            preferred_element_type=wide,
-        )
+def _shifts(padded, like):
+    """`padded` as each kernel tap in turn sees it, one row per pixel of `like`."""
+    _, h, w, _ = like.shape
+    return [
+        padded[:, u : u + h, v : v + w].reshape(-1, padded.shape[-1])
         for u in range(padded.shape[1] - h + 1)
         for v in range(padded.shape[2] - w + 1)
     ]
-    return jnp.stack(taps)
+
+
+def _rows_of(image):
+    return image.reshape(-1, image.shape[-1])
+
+
+def _many_outputs(padded, g):
+    """One matrix product per tap, (x shifted by the tap)ᵀ · g: [taps, C, O]."""
+    wide = jnp.promote_types(g.dtype, jnp.float32)
+    return jnp.stack(
+        [jnp.matmul(x.T, _rows_of(g), preferred_element_type=wide) for x in _shifts(padded, g)]
+    )
+
+
+def _few_outputs(padded, x):
+    """One product for all taps, xᵀ · (g shifted against every tap): [taps, C, O]."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    shifted = jnp.concatenate(_shifts(padded, x)[::-1], -1)
+    product = jnp.matmul(_rows_of(x).T, shifted, preferred_element_type=wide)
+    return product.reshape(x.shape[-1], -1, padded.shape[-1]).swapaxes(0, 1)
 
 
 def _kernel_gradient_matmul(x, g, kernel_shape):
-    """`_kernel_gradient_taps` of a small batch, or summed over bands of rows of a large one."""
+    """Matrix products of pixels: of all of a small batch, or summed over bands of rows."""
     kh, kw, channels, outputs = kernel_shape
     b, h, w, _ = x.shape
-    padded = jnp.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
+    few = outputs < channels
+    products, moved, fixed = (_few_outputs, g, x) if few else (_many_outputs, x, g)
+    padded = jnp.pad(moved, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
     if b * h * w <= 4 * BAND:
-        return _kernel_gradient_taps(padded, g).reshape(kernel_shape).astype(x.dtype)
+        return products(padded, fixed).reshape(kernel_shape).astype(x.dtype)
     rows = max(r for r in range(1, h + 1) if h % r == 0 and (r == 1 or r * w <= BAND))
 
     def add(total, i):
         start = (i // (h // rows), i % (h // rows) * rows, 0, 0)
-        size = (1, rows + kh - 1, w + kw - 1, channels)
+        size = (1, rows + kh - 1, w + kw - 1, moved.shape[-1])
         band = lax.dynamic_slice(padded, start, size)
-        return total + _kernel_gradient_taps(
-            band, lax.dynamic_slice(g, start, (1, rows, w, outputs))
-        ), None
+        part = lax.dynamic_slice(fixed, start, (1, rows, w, fixed.shape[-1]))
+        return total + products(band, part), None
 
     zero = jnp.zeros((kh * kw, channels, outputs), jnp.promote_types(x.dtype, jnp.float32))
     total, _ = lax.scan(add, zero, jnp.arange(b * (h // rows)))
@@ -82,7 +121,7 @@ def conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     if kernel.shape[0] == kernel.shape[1] == 1:
         return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0])
-    return lax.platform_dependent(x, kernel, cpu=_one_row_more, default=_native)
+    return lax.platform_dependent(x, kernel, cpu=_on_cpu, default=_native)
 
 
 def _forward(x, kernel):

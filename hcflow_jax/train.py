@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from hcflow_jax import (
     checkpoint,
     discriminators,
+    memory,
     parallel,
     perceptual,
     schedules,
@@ -300,22 +301,22 @@ class Training:
         report.pause(step)
         return figures[f"psnr_y@{self.config.valid.temperatures[0]:g}"]
 
-    def _programs(self, first):
-        """step(i): the mapped program of iteration i, one of two; says when one is compiled."""
+    def _programs(self):
+        """run(i, state, …): iteration i by one of two mapped programs, compiled when first met."""
         alone = self.config.discriminator.first_steps if self.recipe.gan else 0
-        both, discriminator = (
-            parallel.pmap_step(
-                functools.partial(steps.train_step, self.recipe, only_discriminator=b)
-            )
-            for b in (False, True)
-        )
+        compiled = {}
 
-        def program(i):
-            if i in (first + 1, alone + 1):
+        def run(i, *arguments):
+            only = i <= alone
+            if only not in compiled:
                 say("compiling; takes minutes for full-size networks")
-            return discriminator if i <= alone else both
+                step = functools.partial(steps.train_step, self.recipe, only_discriminator=only)
+                compiled[only] = parallel.pmap_step(step).lower(*arguments).compile()
+                memory.give_back()
+                memory.keep()
+            return compiled[only](*arguments)
 
-        return program
+        return run
 
     def run(self, state: steps.TrainState, key, next_batch: int, preemption: Preemption):
         """Trains to the last step, or to where it is asked to stop; saves there."""
@@ -325,7 +326,7 @@ class Training:
         report = Report(self.workdir, first, last, pixels, config.to_dict(), train.tensorboard)
         vgg, state = parallel.replicate(self.vgg), parallel.replicate(state)
         profiler = _Profiler(self.workdir / "profile", first + 10, train.profile)
-        program, streak = self._programs(first), None
+        iterate, streak = self._programs(), None
         reading = pipeline.iterate(self.data, next_batch, config.data.workers)
         with contextlib.closing(report), contextlib.closing(profiler), reading as batches:
             if first and self._validation_due(first) and not self.validated:
@@ -336,7 +337,7 @@ class Training:
                 profiler.before(i)
                 with report.waiting():
                     batch = parallel.shard(self._next(batches, state, key))
-                state, values = program(i)(state, batch, key, vgg)
+                state, values = iterate(i, state, batch, key, vgg)
                 self._check_streak(i - 1, streak)
                 streak = values["skipped_in_a_row"]
                 if i % train.log_every == 0 or i in (1, last):

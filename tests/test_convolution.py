@@ -20,11 +20,12 @@ def native(x, kernel):
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_values_and_gradients_are_xlas(size):
+@pytest.mark.parametrize("channels, outputs", [(3, 6), (20, 17), (6, 3)])
+def test_values_and_gradients_are_xlas(size, channels, outputs):
     rng = np.random.default_rng(size)
-    x = jnp.asarray(rng.standard_normal((2, 5, 4, 3)))
-    kernel = jnp.asarray(rng.standard_normal((size, size, 3, 6)))
-    weight = jnp.asarray(rng.standard_normal((2, 5, 4, 6)))
+    x = jnp.asarray(rng.standard_normal((2, 5, 4, channels)))
+    kernel = jnp.asarray(rng.standard_normal((size, size, channels, outputs)))
+    weight = jnp.asarray(rng.standard_normal((2, 5, 4, outputs)))
 
     def objective(convolve, x, kernel):
         return jnp.sum(weight * convolve(x, kernel) ** 2)
@@ -37,21 +38,24 @@ def test_values_and_gradients_are_xlas(size):
 
 
 @pytest.mark.parametrize("band", [1, 20, 10**6])
-def test_kernel_gradients_of_bands_add_up(monkeypatch, band):
+@pytest.mark.parametrize("outputs", [2, 7])
+def test_kernel_gradients_of_bands_add_up(monkeypatch, band, outputs):
     monkeypatch.setattr(convolution, "BAND", band)
     rng = np.random.default_rng(0)
-    x, g = (jnp.asarray(rng.standard_normal((3, 6, 5, n))) for n in (4, 2))
-    found = convolution._kernel_gradient_matmul(x, g, (3, 3, 4, 2))
-    expected = convolution._kernel_gradient_native(x, g, (3, 3, 4, 2))
+    x, g = (jnp.asarray(rng.standard_normal((3, 6, 5, n))) for n in (4, outputs))
+    shape = (3, 3, 4, outputs)
+    found = convolution._kernel_gradient_matmul(x, g, shape)
+    expected = convolution._kernel_gradient_native(x, g, shape)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_both_kernel_gradients_agree(size):
+@pytest.mark.parametrize("channels, outputs", [(3, 6), (6, 3)])
+def test_both_kernel_gradients_agree(size, channels, outputs):
     """The one for CPUs and the one that other platforms take."""
     rng = np.random.default_rng(size)
-    x, g = (jnp.asarray(rng.standard_normal((2, 5, 4, channels))) for channels in (3, 6))
-    shape = (size, size, 3, 6)
+    x, g = (jnp.asarray(rng.standard_normal((2, 5, 4, n))) for n in (channels, outputs))
+    shape = (size, size, channels, outputs)
     for_cpu = convolution._kernel_gradient_matmul(x, g, shape)
     elsewhere = convolution._kernel_gradient_native(x, g, shape)
     np.testing.assert_allclose(for_cpu, elsewhere, atol=1e-12)

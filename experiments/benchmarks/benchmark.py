@@ -63,7 +63,7 @@ def our_call(name, action, batch, side=SIDE, **changes):
     import jax.numpy as jnp
     import numpy as np
 
-    from hcflow_jax import losses, steps
+    from hcflow_jax import losses, memory, steps
     from hcflow_jax.train import make_recipe
 
     if action == "step_saving":
@@ -76,6 +76,9 @@ def our_call(name, action, batch, side=SIDE, **changes):
         state = jax.tree.map(jnp.copy, steps.create_state(recipe, params, key, side))
         step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)
         compiled = step.lower(state, {"hr": hr, "lr": lr}, key).compile()
+        del params
+        memory.give_back()
+        memory.keep()
 
         def run():
             nonlocal state
