@@ -11,6 +11,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from hcflow_jax import memory
+
 EPILOG = """examples:
   hcflow demo                                     a picture that shows what the flow does
   hcflow upscale photo.jpg                        photo_x4.png beside it
@@ -466,8 +468,12 @@ def _run(argv):
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; 0, or 2 after one line on stderr that names the trouble and the remedy."""
+    if argv is None:
+        argv = sys.argv[1:]
+        if argv[:1] == ["train"]:
+            memory.use_huge_pages()
     try:
-        _run(sys.argv[1:] if argv is None else argv)
+        _run(argv)
     except (ValueError, OSError, MemoryError) as error:
         line = " ".join(str(error).split()) or "out of memory; use a smaller picture"
         print(f"hcflow: {line}", file=sys.stderr)

@@ -313,7 +313,6 @@ class Training:
                 step = functools.partial(steps.train_step, self.recipe, only_discriminator=only)
                 compiled[only] = parallel.pmap_step(step).lower(*arguments).compile()
                 memory.give_back()
-                memory.keep()
             return compiled[only](*arguments)
 
         return run

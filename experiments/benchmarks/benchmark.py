@@ -78,7 +78,6 @@ def our_call(name, action, batch, side=SIDE, **changes):
         compiled = step.lower(state, {"hr": hr, "lr": lr}, key).compile()
         del params
         memory.give_back()
-        memory.keep()
 
         def run():
             nonlocal state
@@ -118,7 +117,11 @@ def peer_call(checkout, name, action, batch, side=SIDE):
 
 
 def work(options):
-    """Prepares, says so, then runs once for every line read; answers in JSON."""
+    """Prepares and says so; for every line read runs twice, times the second; answers in JSON.
+
+    The first run fetches back what the other side's turn has displaced: caches, and pages that a
+    virtual machine's host has taken away.
+    """
     started = time.perf_counter()
     plan = {}
     if options.pop("who") == "peer":
@@ -131,6 +134,7 @@ def work(options):
     run()
     print(json.dumps({"ready": time.perf_counter() - started, **plan}), flush=True)
     for _ in sys.stdin:
+        run()
         begin = time.perf_counter()
         run()
         seconds = time.perf_counter() - begin
@@ -142,7 +146,10 @@ class Side:
     """A process that runs one measurement when told to."""
 
     def __init__(self, **options):
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parents[1])}
+        from hcflow_jax.memory import HUGE_PAGES
+
+        environment = os.environ | HUGE_PAGES
+        environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parents[1])}
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--worker", json.dumps(options)],
             stdin=subprocess.PIPE,
@@ -185,7 +192,7 @@ def speed(args):
     rows = []
     for name in args.names:
         for batch in (1, 4):
-            for action in ACTIONS:
+            for action in args.actions:
                 options = {"name": name, "action": action, "batch": batch}
                 sides = {"ours": Side(who="ours", **options)}
                 if args.peer:
@@ -195,6 +202,7 @@ def speed(args):
                     for side in sides.values():
                         side.run()
                 row = {"name": name, "batch": batch, "action": action}
+                row["date"] = str(datetime.date.today())
                 row |= {who: side.close() for who, side in sides.items()}
                 if args.peer:
                     row["ratio"] = row["ours"]["median"] / row["peer"]["median"]
@@ -302,6 +310,10 @@ def _say(row):
     print(json.dumps(row, default=str), flush=True)
 
 
+def _which(row):
+    return NAMES.index(row["name"]), row["batch"], ACTIONS.index(row["action"])
+
+
 def machine():
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     return {
@@ -325,6 +337,7 @@ def main():
     parser.add_argument("--peer", metavar="CHECKOUT", help="a checkout of JingyunLiang/HCFlow")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--names", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=list(ACTIONS))
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -336,6 +349,10 @@ def main():
     facts = machine()
 
     def keep(section, found):
+        if section == "speed":  # rows that were not measured now stay
+            measured = {_which(row) for row in found}
+            found = found + [r for r in results.get("speed", []) if _which(r) not in measured]
+            found.sort(key=_which)
         results[section] = found
         results.setdefault("machines", {})[section] = facts
         path.write_text(json.dumps(results, indent=1) + "\n")
