@@ -1,11 +1,16 @@
-"""Arithmetic counted in traced programs."""
+"""Arithmetic and communication counted in traced programs."""
 
 import math
 
 
 def flops(jaxpr):
     """Of the convolutions and matrix products of a jaxpr; loops count every turn."""
-    return sum(_flops_of(equation) for equation in jaxpr.eqns)
+    return _total(jaxpr, _flops_of)
+
+
+def reduced_bytes(jaxpr):
+    """Bytes that a device puts into sums over all devices."""
+    return _total(jaxpr, _reduced_bytes_of)
 
 
 def _flops_of(equation):
@@ -17,13 +22,28 @@ def _flops_of(equation):
         (contracted, _), _ = params["dimension_numbers"]
         depth = math.prod(equation.invars[0].aval.shape[i] for i in contracted)
         return 2 * equation.outvars[0].aval.size * depth
+    return 0
+
+
+def _reduced_bytes_of(equation):
+    if not equation.primitive.name.startswith("psum"):
+        return 0
+    return sum(x.aval.size * x.aval.dtype.itemsize for x in equation.invars)
+
+
+def _total(jaxpr, cost):
+    return sum(cost(equation) + _inside(equation, cost) for equation in jaxpr.eqns)
+
+
+def _inside(equation, cost):
+    name, params = equation.primitive.name, equation.params
     inner = [
         getattr(sub, "jaxpr", sub)
         for value in params.values()
         for sub in (value if isinstance(value, tuple | list) else (value,))
         if hasattr(getattr(sub, "jaxpr", sub), "eqns")
     ]
-    costs = [flops(sub) for sub in inner]
+    costs = [_total(sub, cost) for sub in inner]
     if name == "cond":
         return max(costs, default=0)
     return params.get("length", 1) * sum(costs) if name == "scan" else sum(costs)

@@ -270,8 +270,9 @@ class HCFlow:
         """Yields (i, features of level i), deepest first; `kept(i)`, asked in turn, gives y_i."""
         coarser = []
         for i in reversed(range(len(self.levels))):
+            y = kept(i)
             ups = [_upsample(f, 2 ** (n + 1)) for n, f in enumerate(reversed(coarser))]
-            c = jnp.concatenate([kept(i), *ups], -1)
+            c = jnp.concatenate([y, *(_for_each(y, up) for up in ups)], -1)
             features = self.levels[i].trunk.apply({"params": params[f"level{i}"]["trunk"]}, c)
             coarser.append(features)
             yield i, features
@@ -304,9 +305,13 @@ class HCFlow:
     def decode(self, params: Params, lr: jax.Array, latents) -> jax.Array:
         """LR [B, h, w, C] and latents (finest level first) -> HR, raw: inverse of `encode`.
 
+        With B = 1 the latents may be those of any number of images: each becomes one, and what
+        depends on the LR image alone is computed once.
+
         ValueError when the latents are not those of `latent_shapes(lr.shape)`.
         """
-        expected = self.latent_shapes(lr.shape)
+        images = latents[0].shape[:1] if lr.shape[:1] == (1,) and len(latents) else lr.shape[:1]
+        expected = self.latent_shapes((*images, *lr.shape[1:]))
         found = [tuple(latent.shape) for latent in latents]
         if found != expected:
             raise ValueError(f"an LR image of {lr.shape} needs latents {expected}, got {found}")
@@ -317,6 +322,7 @@ class HCFlow:
 
         for i, features in self._features(params, kept):
             level, own = self.levels[i], params[f"level{i}"]
+            y, features = _for_each(latents[i], y), _for_each(latents[i], features)
             rest, _ = level.prior.inverse(own["prior"], latents[i], features)
             rest, _ = level.conditional.inverse(own["conditional"], rest, features)
             joined, _ = level.split.inverse({}, (y, rest))
@@ -335,16 +341,27 @@ class HCFlow:
             for up, level in zip(reversed(range(len(self.levels))), self.levels, strict=True)
         ]
 
-    def draw_latents(self, rng: jax.Array, lr: jax.Array, temperature) -> list[jax.Array]:
-        """τ·N(0, 1) in the shapes that `decode` wants for `lr`."""
+    def draw_latents(
+        self, rng: jax.Array, lr: jax.Array, temperature, samples: int = 1
+    ) -> list[jax.Array]:
+        """τ·N(0, 1) in the shapes that `decode` wants for `samples` of `lr`; see `sample`."""
+        if samples != 1 and lr.shape[0] != 1:
+            raise ValueError(f"{samples} samples can be of one LR image, got {lr.shape[0]}")
         return [
             temperature * jax.random.normal(jax.random.fold_in(rng, i), shape, lr.dtype)
-            for i, shape in enumerate(self.latent_shapes(lr.shape))
+            for i, shape in enumerate(self.latent_shapes((samples * lr.shape[0], *lr.shape[1:])))
         ]
 
-    def sample(self, params: Params, rng: jax.Array, lr: jax.Array, temperature) -> jax.Array:
-        """decode(lr, e), e ~ N(0, τ²), clamped to [0, 1]; τ = 0 gives the conditional mode path."""
-        hr = self.decode(params, lr, self.draw_latents(rng, lr, temperature))
+    def sample(
+        self, params: Params, rng: jax.Array, lr: jax.Array, temperature, samples: int = 1
+    ) -> jax.Array:
+        """decode(lr, e), e ~ N(0, τ²), clamped to [0, 1]; τ = 0 gives the conditional mode path.
+
+        One of each LR image [B, h, w, C] -> [B, H, W, C], or `samples` of a single one, B = 1 ->
+        [samples, H, W, C], which share the work of its own level's features. ValueError when
+        `samples` are asked of several images.
+        """
+        hr = self.decode(params, lr, self.draw_latents(rng, lr, temperature, samples))
         return jnp.clip(hr, 0.0, 1.0)
 
     def _check_hr(self, hr):
@@ -356,6 +373,11 @@ class HCFlow:
             raise ValueError(
                 f"HR height and width must divide by {self.scale}, got {hr.shape[1]}×{hr.shape[2]}"
             )
+
+
+def _for_each(like, x):
+    """x [1 or B, …] for each image of `like` [B, …]."""
+    return jnp.broadcast_to(x, like.shape[:1] + x.shape[1:])
 
 
 def _upsample(x, factor):

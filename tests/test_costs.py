@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from experiments.counting import flops
+from experiments.counting import flops, reduced_bytes
 from hcflow_jax import build_model, defaults, steps
 from hcflow_jax.train import make_recipe
 
@@ -55,9 +55,23 @@ def test_arithmetic(name, giga):
     assert step < 3.01 * passes * encode
 
 
-def test_arithmetic_of_a_device_does_not_depend_on_their_number():
+def test_samples_of_one_image_share_work():
+    """The features of the deepest level, a sixth of the ×4 network's arithmetic."""
+    model = build_model(_config("sr_x4").model)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def work(samples):
+        draw = partial(model.sample, temperature=0.8, samples=samples)
+        return _count(draw, _params(model), key, _image(40))
+
+    assert work(4) < 0.87 * 4 * work(1)
+
+
+def test_work_of_a_device_does_not_depend_on_their_number():
+    """Its arithmetic, and what it communicates: the gradient and a few figures, once."""
     config = _config("sr_x8")
-    recipe = make_recipe(config, build_model(config.model))
+    model = build_model(config.model)
+    recipe = make_recipe(config, model)
     key = jax.eval_shape(lambda: jax.random.key(0))
 
     def of_one(devices):
@@ -70,9 +84,13 @@ def test_arithmetic_of_a_device_does_not_depend_on_their_number():
             out_specs=P(),
             check_vma=False,
         )
-        return _count(step, state, batch, key, vgg)
+        jaxpr = jax.make_jaxpr(step)(state, batch, key, vgg).jaxpr
+        return flops(jaxpr), reduced_bytes(jaxpr)
 
-    assert of_one(1) == of_one(8)
+    (alone, _), (shared, communicated) = of_one(1), of_one(8)
+    assert alone == shared
+    gradient = sum(4 * x.size for x in jax.tree.leaves(_params(model)))
+    assert gradient < communicated < gradient + 100
 
 
 def test_programs_do_not_grow_with_depth():

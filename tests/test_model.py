@@ -145,6 +145,18 @@ def test_sampling_follows_key_and_temperature():
     np.testing.assert_allclose(a, expected, atol=1e-12)
 
 
+def test_samples_of_one_image_are_those_of_its_copies():
+    row = case("x4")
+    lr, key = row.latents()[0][:1], jax.random.key(1)
+    found = jax.jit(row.model.sample, static_argnums=4)(row.params, key, lr, 0.8, 2)
+    copies = jnp.repeat(lr, 2, axis=0)
+    latents = row.model.draw_latents(key, copies, 0.8)
+    expected = jnp.clip(row.decode(row.params, copies, latents), 0, 1)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    with pytest.raises(ValueError, match="2 samples can be of one LR image, got 3"):
+        row.model.sample(row.params, key, jnp.repeat(lr, 3, axis=0), 0.8, 2)
+
+
 def test_init_normalises_what_reaches_the_actnorms():
     model = TABLE["x4"]
     hr = jnp.asarray(np.random.default_rng(0).random((4, 16, 16, 3)), jnp.float32)

@@ -58,11 +58,12 @@ def network(name, **changes):
 
 
 def our_call(name, action, batch, side=SIDE, **changes):
-    """(a function that runs once and waits, XLA's plan of it)."""
+    """(a function that runs once and waits, XLA's plan of it, its FLOPs as counted)."""
     import jax
     import jax.numpy as jnp
     import numpy as np
 
+    from experiments import counting
     from hcflow_jax import losses, memory, steps
     from hcflow_jax.train import make_recipe
 
@@ -75,7 +76,8 @@ def our_call(name, action, batch, side=SIDE, **changes):
         recipe = make_recipe(config, model)
         state = jax.tree.map(jnp.copy, steps.create_state(recipe, params, key, side))
         step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)
-        compiled = step.lower(state, {"hr": hr, "lr": lr}, key).compile()
+        traced = step.trace(state, {"hr": hr, "lr": lr}, key)
+        compiled = traced.lower().compile()
         del params
         memory.give_back()
 
@@ -87,7 +89,7 @@ def our_call(name, action, batch, side=SIDE, **changes):
             ):
                 raise FloatingPointError(f"{name}: the loss is not finite")
 
-        return run, compiled
+        return run, compiled, counting.flops(traced.jaxpr.jaxpr)
     if action == "sample":
         function = jax.jit(lambda p, lr, key: model.sample(p, key, lr, TEMPERATURE))
         arguments = (model.prepare(params), lr, key)
@@ -97,8 +99,13 @@ def our_call(name, action, batch, side=SIDE, **changes):
     else:
         function = jax.jit(lambda p, hr: model.encode(p, hr))
         arguments = (model.prepare(params), hr)
-    compiled = function.lower(*arguments).compile()
-    return lambda: jax.block_until_ready(compiled(*arguments)), compiled
+    traced = function.trace(*arguments)
+    compiled = traced.lower().compile()
+
+    def once():
+        jax.block_until_ready(compiled(*arguments))
+
+    return once, compiled, counting.flops(traced.jaxpr.jaxpr)
 
 
 def peer_call(checkout, name, action, batch, side=SIDE):
@@ -127,10 +134,8 @@ def work(options):
     if options.pop("who") == "peer":
         run = peer_call(**options)
     else:
-        run, compiled = our_call(**options)
-        analysis = compiled.memory_analysis()
-        cost = compiled.cost_analysis() or {}
-        plan = {"temp_bytes": analysis.temp_size_in_bytes, "xla_flops": cost.get("flops")}
+        run, compiled, flops = our_call(**options)
+        plan = {"temp_bytes": compiled.memory_analysis().temp_size_in_bytes, "flops": flops}
     run()
     print(json.dumps({"ready": time.perf_counter() - started, **plan}), flush=True)
     for _ in sys.stdin:
@@ -207,6 +212,7 @@ def speed(args):
                 if args.peer:
                     row["ratio"] = row["ours"]["median"] / row["peer"]["median"]
                     row["memory_ratio"] = row["ours"]["peak_bytes"] / row["peer"]["peak_bytes"]
+                row["of_matmul_rate"] = row["ours"]["flops"] / row["ours"]["median"] / args.rate
                 rows.append(row)
                 _say(row)
                 args.keep("speed", rows)
@@ -218,7 +224,7 @@ def growth(args):
     by_size = []
     for side in (64, 128, 256, 512, 1024):
         one = Side(who="ours", name="sr_x4", action="sample", batch=1, side=side)
-        for _ in range(3):
+        for _ in range(2):
             one.run()
         found = one.close()
         by_size.append({"side": side, "per_pixel": found["median"] / side**2, **found})
@@ -357,7 +363,7 @@ def main():
         results.setdefault("machines", {})[section] = facts
         path.write_text(json.dumps(results, indent=1) + "\n")
 
-    args.keep = keep
+    args.keep, args.rate = keep, facts["matmul_flops"]
     for section in args.sections:
         keep(section, SECTIONS[section](args))
     subprocess.run([sys.executable, HERE / "plot.py"], check=True)

@@ -12,11 +12,14 @@ HERE = Path(__file__).resolve().parent
 
 
 def speed(rows):
-    print("| network | batch | what | ours, s | peer, s | ratio | ours, GB | peer, GB | ratio |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| network | batch | what | ours, s | of matmul | peer, s | ratio | GB | peer, GB | ratio |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         ours, peer = row["ours"], row.get("peer")
         cells = [row["name"], row["batch"], row["action"], _seconds(ours)]
+        cells += [f"{100 * row['of_matmul_rate']:.0f} %"]
         cells += [_seconds(peer), f"{row['ratio']:.2f}"] if peer else ["", ""]
         cells += [f"{ours['peak_bytes'] / 1e9:.2f}"]
         if peer:
