@@ -311,8 +311,11 @@ class Training:
             if only not in compiled:
                 say("compiling; takes minutes for full-size networks")
                 step = functools.partial(steps.train_step, self.recipe, only_discriminator=only)
-                compiled[only] = parallel.pmap_step(step).lower(*arguments).compile()
-                memory.give_back()
+                mapped = parallel.pmap_step(step)
+                if jax.process_count() == 1:  # compiled ahead, pmap mistakes a process's share
+                    mapped = mapped.lower(*arguments).compile()
+                    memory.give_back()
+                compiled[only] = mapped
             return compiled[only](*arguments)
 
         return run

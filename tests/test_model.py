@@ -1,5 +1,6 @@
 """Whole models with random weights in float64: any depth, both tasks."""
 
+import dataclasses
 import functools
 
 import jax
@@ -170,6 +171,14 @@ def test_init_normalises_what_reaches_the_actnorms():
     for latent in encoding.latents:
         assert 0.2 < float(latent.std()) < 5
     assert np.all(np.isfinite(encoding.log_det))
+
+
+def test_parameters_stay_float32_when_convolutions_are_not():
+    model = dataclasses.replace(case("x4").model, dtype="bfloat16")
+    hr = jax.ShapeDtypeStruct((2, 8, 8, model.image_channels), jnp.float32)
+    params = jax.eval_shape(model.init_params, jax.random.key(0))
+    fitted = jax.eval_shape(model.data_init, params, hr)
+    assert {x.dtype for x in jax.tree.leaves(fitted)} == {jnp.dtype("float32")}
 
 
 def test_data_init_of_shares_is_that_of_the_whole_batch():

@@ -17,9 +17,10 @@ def fit_actnorm(x, axis_name: str | None = None):
       axis_name: mapped axis whose devices hold the other shares of the batch.
 
     Returns:
-      {"bias": [C], "logs": [C]}; the mean and the population standard deviation are those over
-      B, H, W and all devices. (Glow, section 3.1.)
+      {"bias": [C], "logs": [C]}, float32 at least; the mean and the population standard deviation
+      are those over B, H, W and all devices. (Glow, section 3.1.)
     """
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
     def mean(v):
         v = jnp.mean(v, axis=(0, 1, 2))
