@@ -198,7 +198,6 @@ def test_plus_from_another_model_is_refused(root, capsys):
 def test_rescaling_trains_in_little_memory_and_its_small_picture_is_scored(root):
     flags = ["--config.train.steps=2", "--config.valid.path=others"]
     flags += [f"--config.model.{name}=True" for name in ("remat", "reversible")]
-    flags += ["--config.model.dtype=bfloat16"]
     assert train("rescaling", *flags, config="rescaling_x4.py:smoke") == 0
     model, _ = checkpoint.load_model("rescaling")
     assert model.task == "rescaling"
