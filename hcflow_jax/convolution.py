@@ -1,6 +1,7 @@
 """A 3×3-and-friends convolution whose weight gradient stays fast inside `lax.scan` on CPUs."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -128,16 +129,80 @@ def _forward(x, kernel):
     return conv2d(x, kernel), (x, kernel)
 
 
-def _backward(residuals, g):
-    x, kernel = residuals
-    g_x = conv2d(g, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
-    g_kernel = lax.platform_dependent(
+def _transposed(g, kernel):
+    """The gradient of conv2d's input."""
+    return conv2d(g, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+
+
+def _kernel_gradient(x, g, shape):
+    return lax.platform_dependent(
         x,
         g,
-        cpu=functools.partial(_kernel_gradient_matmul, kernel_shape=kernel.shape),
-        default=functools.partial(_kernel_gradient_native, kernel_shape=kernel.shape),
+        cpu=functools.partial(_kernel_gradient_matmul, kernel_shape=shape),
+        default=functools.partial(_kernel_gradient_native, kernel_shape=shape),
     )
-    return g_x, g_kernel
+
+
+def _backward(residuals, g):
+    x, kernel = residuals
+    return _transposed(g, kernel), _kernel_gradient(x, g, kernel.shape)
 
 
 conv2d.defvjp(_forward, _backward)
+
+SLOPE = 0.2
+
+
+def leaky_relu(x):
+    """max(x, 0.2·x)."""
+    return jax.nn.leaky_relu(x, SLOPE)
+
+
+def _dense(x, kernels, biases):
+    """(what `dense_convolutions` returns, all that its last convolution reads)."""
+    widths = [kernel.shape[-1] for kernel in kernels]
+    sums, maps, start = list(biases), [], 0
+    for i in range(len(kernels)):
+        maps.append(x)
+        stop = start + x.shape[-1]
+        readers = jnp.concatenate([kernel[:, :, start:stop] for kernel in kernels[i:]], -1)
+        edges = list(itertools.accumulate(widths[i:-1]))
+        pieces = jnp.split(conv2d(x, readers), edges, -1)
+        sums[i:] = [total + piece for total, piece in zip(sums[i:], pieces, strict=True)]
+        x, start = leaky_relu(sums[i]).astype(x.dtype), stop
+    return sums[-1], jnp.concatenate(maps, -1)
+
+
+@jax.custom_vjp
+def dense_convolutions(x, kernels, biases):
+    """y_i = conv2d([x, a_1, …, a_{i−1}], kernel_i) + bias_i, a_i = leaky_relu(y_i); the last y_i.
+
+    [B, H, W, C] -> [B, H, W, O], the O of the last kernel. Forward, each map is convolved once,
+    with the kernels of all its later readers side by side, and the results accumulate; backward,
+    each gradient once, to all the maps that its convolution read: the arithmetic of convolving
+    concatenations, in fewer and wider products. Reverse mode only.
+    """
+    return _dense(x, kernels, biases)[0]
+
+
+def _dense_forward(x, kernels, biases):
+    y, maps = _dense(x, kernels, biases)
+    return y, (maps, kernels, biases)
+
+
+def _dense_backward(residuals, g):
+    maps, kernels, biases = residuals
+    g_maps, g_kernels, g_biases = 0, [], []
+    for kernel, bias in zip(kernels[::-1], biases[::-1], strict=True):
+        inputs = kernel.shape[2]
+        if g_kernels:
+            slope = jnp.where(maps[..., inputs : inputs + kernel.shape[3]] > 0, 1, SLOPE)
+            g_maps, g = g_maps[..., :inputs], g_maps[..., inputs:] * slope.astype(g.dtype)
+        narrow = g.astype(maps.dtype)
+        g_kernels.append(_kernel_gradient(maps[..., :inputs], narrow, kernel.shape))
+        g_biases.append(g.sum((0, 1, 2)).astype(bias.dtype))
+        g_maps += _transposed(narrow, kernel).astype(g.dtype)
+    return g_maps.astype(maps.dtype), g_kernels[::-1], g_biases[::-1]
+
+
+dense_convolutions.defvjp(_dense_forward, _dense_backward)

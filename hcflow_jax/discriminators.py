@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hcflow_jax.networks import kaiming, leaky_relu
+from hcflow_jax.convolution import leaky_relu
+from hcflow_jax.networks import kaiming
 
 
 def _uniform_bias(inputs):

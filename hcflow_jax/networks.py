@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from hcflow_jax.bijectors.base import Fit
-from hcflow_jax.convolution import conv2d
+from hcflow_jax.convolution import conv2d, dense_convolutions
 
 Initializer = Callable[..., jax.Array]
 Dtype = jax.typing.DTypeLike | None
@@ -21,11 +21,6 @@ small_xavier = nn.initializers.variance_scaling(0.01, "fan_avg", "normal")
 
 kaiming = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 """Uniform ±1/√fan_in (Kaiming-uniform with a = √5)."""
-
-
-def leaky_relu(x):
-    """max(x, 0.2·x)."""
-    return nn.leaky_relu(x, 0.2)
 
 
 class ConvWeights(nn.Module):
@@ -142,9 +137,7 @@ class DenseBlock(nn.Module):
     """Four conv3×3 + LeakyReLU(0.2) of `growth` channels, each reading the input and all earlier
     outputs; a fifth, linear, reads everything and writes `outputs` channels.
 
-    Each map is convolved once, with the kernels of all its later readers side by side, and the
-    results accumulate: the same arithmetic as convolving concatenations, in fewer and wider
-    products. It has no ActNorm, so `fit` changes nothing. (ESRGAN, section 3.1.)
+    It has no ActNorm, so `fit` changes nothing. (ESRGAN, section 3.1.)
     """
 
     growth: int
@@ -155,26 +148,15 @@ class DenseBlock(nn.Module):
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
         del fit
-        widths = [self.growth] * 4 + [self.outputs]
-        kernels, sums = [], []
-        for i, width in enumerate(widths):
+        kernels, biases = [], []
+        for i, width in enumerate([self.growth] * 4 + [self.outputs]):
             init = nn.initializers.zeros if self.zero_last and i == 4 else small_xavier
             inputs = x.shape[-1] + i * self.growth
             kernel, bias = ConvWeights(inputs, width, init=init, name=f"conv{i + 1}")()
             kernels.append(kernel)
-            sums.append(bias)
-        start = 0
-        for i in range(5):
-            stop = start + x.shape[-1]
-            readers = jnp.concatenate([k[:, :, start:stop] for k in kernels[i:]], -1)
-            pieces = jnp.split(_convolve(x, readers, self.dtype), _edges(widths[i:]), -1)
-            sums[i:] = [total + piece for total, piece in zip(sums[i:], pieces, strict=True)]
-            x, start = leaky_relu(sums[i]), stop
-        return sums[4]
-
-
-def _edges(widths):
-    return [sum(widths[: i + 1]) for i in range(len(widths) - 1)]
+            biases.append(bias)
+        x, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
+        return dense_convolutions(x, kernels, biases)
 
 
 class RRDB(nn.Module):

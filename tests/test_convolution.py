@@ -9,7 +9,7 @@ import pytest
 from jax import export, lax
 
 from hcflow_jax import convolution
-from hcflow_jax.convolution import conv2d
+from hcflow_jax.convolution import conv2d, dense_convolutions, leaky_relu
 from tests.tiny import SR
 
 
@@ -59,6 +59,30 @@ def test_both_kernel_gradients_agree(size, channels, outputs):
     for_cpu = convolution._kernel_gradient_matmul(x, g, shape)
     elsewhere = convolution._kernel_gradient_native(x, g, shape)
     np.testing.assert_allclose(for_cpu, elsewhere, atol=1e-12)
+
+
+@pytest.mark.parametrize("outputs", [2, 16])
+def test_dense_convolutions_convolve_concatenations(outputs):
+    rng = np.random.default_rng(0)
+    kernels = [jnp.asarray(rng.standard_normal((3, 3, 5 + 4 * i, 4))) for i in range(3)]
+    kernels.append(jnp.asarray(rng.standard_normal((3, 3, 17, outputs))))
+    biases = [jnp.asarray(rng.standard_normal(kernel.shape[-1])) for kernel in kernels]
+    x, weight = (jnp.asarray(rng.standard_normal((2, 7, 6, n))) for n in (5, outputs))
+
+    def plain(x, kernels, biases):
+        for kernel, bias in zip(kernels, biases, strict=True):
+            y = native(x, kernel) + bias
+            x = jnp.concatenate([x, leaky_relu(y)], -1)
+        return y
+
+    def gradients(function):
+        return jax.grad(lambda *a: jnp.sum(weight * function(*a)), (0, 1, 2))(x, kernels, biases)
+
+    expected = plain(x, kernels, biases)
+    np.testing.assert_allclose(dense_convolutions(x, kernels, biases), expected, rtol=1e-9)
+    found = jax.tree.leaves(gradients(dense_convolutions))
+    for a, b in zip(found, jax.tree.leaves(gradients(plain)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
 
 
 def test_sampling_lowers_for_gpus_and_tpus():
