@@ -1,4 +1,7 @@
-"""How the C library gets memory from the system. (Linux with glibc; elsewhere nothing happens.)"""
+"""Memory of the process itself: the C library's and the compiler's.
+
+What concerns the C library is for Linux with glibc; elsewhere nothing happens.
+"""
 
 import contextlib
 import ctypes
@@ -19,6 +22,15 @@ def use_huge_pages() -> None:
         return
     with contextlib.suppress(OSError):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | HUGE_PAGES)
+
+
+def compiler_options(backend: str) -> dict[str, bool]:
+    """XLA's options for large programs on `backend`.
+
+    On CPUs its older code generator needs 0.3 GB instead of 1.5 for a full-size iteration; the
+    result is as fast, compiling takes about a fifth longer.
+    """
+    return {"xla_cpu_use_fusion_emitters": False} if backend == "cpu" else {}
 
 
 def give_back() -> None:

@@ -313,7 +313,8 @@ class Training:
                 step = functools.partial(steps.train_step, self.recipe, only_discriminator=only)
                 mapped = parallel.pmap_step(step)
                 if jax.process_count() == 1:  # compiled ahead, pmap mistakes a process's share
-                    mapped = mapped.lower(*arguments).compile()
+                    options = memory.compiler_options(jax.default_backend())
+                    mapped = mapped.lower(*arguments).compile(compiler_options=options)
                     memory.give_back()
                 compiled[only] = mapped
             return compiled[only](*arguments)

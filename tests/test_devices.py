@@ -157,10 +157,15 @@ def test_processes_that_differ_are_told_in_what(monkeypatch):
         parallel.check_agreement({"their data": "a", "their config": "b"})
 
 
-@pytest.mark.parametrize("name, variant", defaults.PUBLISHED)
-def test_full_size_recipes_lower_for_gpus_and_tpus(name, variant):
+@pytest.mark.parametrize(
+    "name, variant, saving",
+    [(*recipe, False) for recipe in defaults.PUBLISHED]
+    + [("sr_x8", "hcflow", True), ("rescaling_x4", "hcflow", True)],
+)
+def test_full_size_recipes_lower_for_gpus_and_tpus(name, variant, saving):
     with jax.enable_x64(False):
         found = config(name, variant)
+        found.model.update(remat=saving, reversible=saving)
         recipe = training.make_recipe(found, build_model(found.model))
         state, batch, vgg = steps.abstract_arguments(recipe, 4, 160)
         key = jax.eval_shape(lambda: jax.random.key(0))

@@ -1,8 +1,9 @@
-"""Huge pages: the command starts itself again, once, with what the user gave."""
+"""Memory: the command starts itself again, once, with what the user gave; compiler options."""
 
 import os
 import sys
 
+import jax
 import pytest
 
 from hcflow_jax import memory
@@ -42,3 +43,9 @@ def test_a_system_that_refuses_does_not_matter(monkeypatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     memory.use_huge_pages()
     memory.give_back()
+
+
+def test_compilers_of_other_machines_get_no_options_of_cpus():
+    double = jax.jit(lambda x: 2 * x).lower(1.0)
+    assert double.compile(compiler_options=memory.compiler_options("cpu"))(3.0) == 6
+    assert memory.compiler_options("gpu") == memory.compiler_options("tpu") == {}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax import export
 
 from hcflow_jax import inference, tiling
 from tests.support import randomized
@@ -100,6 +101,22 @@ def test_pictures_of_many_sizes_come_in_order_and_share_programs(params):
         np.testing.assert_allclose(found, alone, rtol=0, atol=1e-6)
     assert inference._sample._cache_size() - before <= 1
     assert sum(known) == 0 and max(known) == 1
+
+
+def test_windows_lower_for_gpus_and_tpus():
+    def lowered(function, task, *arguments):
+        model = ONE_LEVEL[task]
+        params = jax.eval_shape(model.init_params, jax.random.key(0))
+        exported = export.export(function, platforms=("cuda", "tpu"))(model, params, *arguments)
+        return exported.out_avals[0].shape
+
+    windows = jax.ShapeDtypeStruct((2, 32, 48, 3), jnp.float32)
+    places = jax.ShapeDtypeStruct((2, 2), jnp.int32)
+    numbers = jax.ShapeDtypeStruct((2,), jnp.uint32)
+    noise = (places, numbers, numbers, 0.8)
+    assert lowered(inference._sample, "sr", windows, *noise) == (2, 64, 96, 3)
+    assert lowered(inference._sample, "rescaling", windows, *noise) == (2, 64, 96, 3)
+    assert lowered(inference._encode_lr, "rescaling", windows) == (2, 16, 24, 3)
 
 
 @pytest.mark.parametrize("tile", [128, 1025])

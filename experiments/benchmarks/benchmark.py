@@ -26,6 +26,7 @@ from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PHOTOGRAPH = HERE.parents[1] / "hcflow_jax/assets/chelsea.png"
 NAMES = ("sr_x8", "sr_x4", "rescaling_x4")
 ACTIONS = ("sample", "encode", "step", "step_saving")
 SIDE = 160
@@ -77,7 +78,7 @@ def our_call(name, action, batch, side=SIDE, **changes):
         state = jax.tree.map(jnp.copy, steps.create_state(recipe, params, key, side))
         step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)
         traced = step.trace(state, {"hr": hr, "lr": lr}, key)
-        compiled = traced.lower().compile()
+        compiled = traced.lower().compile(compiler_options=memory.compiler_options("cpu"))
         del params
         memory.give_back()
 
@@ -276,27 +277,73 @@ def start(args):
 
 
 def halo(args):
-    """Largest and mean difference that tiles make, by halo, for the weights that ship."""
+    """Largest and mean difference that tiles make, by halo: weights that ship, full-size ones."""
     import numpy as np
 
     from hcflow_jax import images, inference, tiling
 
-    hr = images.extend(images.read(HERE.parents[1] / "hcflow_jax/assets/chelsea.png").rgb, 384, 512)
+    hr = images.extend(images.read(PHOTOGRAPH).rgb, 384, 512)
+    lr = inference.downscale(*inference.load(None, "rescaling"), hr)
+    networks = {f"shipped {task}": inference.load(None, task) for task in ("sr", "rescaling")}
+    for name in ("sr_x4", "rescaling_x4"):
+        _, model, params = network(name)
+        networks[name] = model, model.prepare(params)
     rows = []
-    for task in ("sr", "rescaling"):
-        model, params = inference.load(None, task)
-        lr = inference.downscale(*inference.load(None, "rescaling"), hr)
+    for name, (model, params) in networks.items():
         whole = inference.sample(model, params, lr, 0.5, tile=512)
         for size in (16, 32, tiling.HALO, 96):
             tiled = next(inference.sample_all(model, params, [(lr, 0)], 0.5, 0, 256, size))
             error = 255 * np.abs(tiled - whole)
-            rows.append({"task": task, "halo": size, "most": float(error.max())})
-            rows[-1] |= {"mean": float(error.mean())}
+            rows.append({"network": name, "halo": size, "most": float(error.max())})
+            rows[-1] |= {"mean": float(error.mean()), "deviation": float(255 * whole.std())}
             _say(rows[-1])
     return rows
 
 
-SECTIONS = {"speed": speed, "growth": growth, "start": start, "halo": halo}
+def large(args):
+    """Through the command line: 3840×2160 there and back, and 4096×4096 of the full-size network.
+
+    Seconds and largest resident memory of each command.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from hcflow_jax import checkpoint, images
+
+    def command(*argv):
+        code = (
+            "import resource, sys; from hcflow_jax import cli; code = cli.main(sys.argv[1:]); "
+            "print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+        )
+        begin = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, argv)],
+            env=os.environ | {"PYTHONPATH": str(HERE.parents[1])},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        row = {"command": argv[0], "seconds": time.perf_counter() - begin}
+        row["peak_bytes"] = int(done.stdout.split()[-1])
+        _say(row)
+        return row
+
+    with tempfile.TemporaryDirectory() as folder:
+        hr, lr, back = (Path(folder) / f"{name}.png" for name in ("hr", "lr", "back"))
+        Image.open(PHOTOGRAPH).convert("RGB").resize((3840, 2160), Image.LANCZOS).save(hr)
+        rows = [command("downscale", hr, "-o", lr), command("restore", lr, "-o", back)]
+        error = images.read(hr).rgb - images.read(back).rgb
+        rows[-1]["psnr"] = float(-10 * np.log10(np.mean(error**2)))
+        _, model, params = network("sr_x4")
+        checkpoint.save_model(Path(folder) / "model", model, params)
+        Image.open(PHOTOGRAPH).convert("RGB").resize((1024, 1024)).save(hr)
+        weights = ("--checkpoint", Path(folder) / "model")
+        rows.append(command("upscale", hr, "-o", back, *weights))
+        assert Image.open(back).size == (4096, 4096)
+    return rows
+
+
+SECTIONS = {"speed": speed, "growth": growth, "start": start, "halo": halo, "large": large}
 
 
 def matmul_rate():

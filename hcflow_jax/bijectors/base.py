@@ -98,6 +98,27 @@ class Chain(Bijector):
         return {name: part.prepare(params[name]) for name, part in self.parts}
 
 
+def _pull_back(bijector, direction, params, y, cond, g_y, g_log_det):
+    """(x, gradients of params, x and cond) of y, log_det = bijector.`direction`(params, x, cond).
+
+    Part by part where there are parts: what a coupling's network says is then needed at one and
+    the same input to undo the coupling and to differentiate it, and XLA computes it once.
+    """
+    if not isinstance(bijector, Chain):
+        step, undo = bijector.forward, bijector.inverse
+        if direction == "inverse":
+            step, undo = undo, step
+        x, _ = undo(params, y, cond)
+        return x, *jax.vjp(step, params, x, cond)[1]((g_y, g_log_det))
+    g_params, g_cond = {}, jax.tree.map(jnp.zeros_like, cond)
+    for name, part in bijector.parts[:: -1 if direction == "forward" else 1]:
+        y, g_params[name], g_y, more = _pull_back(
+            part, direction, params[name], y, cond, g_y, g_log_det
+        )
+        g_cond = jax.tree.map(jnp.add, g_cond, more)
+    return y, g_params, g_y, g_cond
+
+
 @dataclasses.dataclass(frozen=True)
 class Repeat(Bijector):
     """`times` copies of one bijector in a row, each with its own weights: f_n ∘ … ∘ f_1.
@@ -127,8 +148,11 @@ class Repeat(Bijector):
         start = (x, jnp.zeros(x.shape[0], x.dtype))
         return jax.lax.scan(body, start, params, length=self.times, reverse=reverse)[0]
 
-    def _run(self, step, undo, params, x, cond, reverse):
+    def _run(self, direction, params, x, cond):
+        reverse = direction == "inverse"
+
         def scan(params, x, cond):
+            step = getattr(self.bijector, direction)
             return self._scan(step, params, x, cond, reverse)
 
         if not self.reversible:
@@ -144,9 +168,9 @@ class Repeat(Bijector):
 
             def body(carry, one):
                 y, g_y, g_cond = carry
-                x, _ = undo(one, y, cond)
-                _, vjp = jax.vjp(step, one, x, cond)
-                g_one, g_x, more = vjp((g_y, g_log_det))
+                x, g_one, g_x, more = _pull_back(
+                    self.bijector, direction, one, y, cond, g_y, g_log_det
+                )
                 return (x, g_x, jax.tree.map(jnp.add, g_cond, more)), g_one
 
             start = (y, g_y, jax.tree.map(jnp.zeros_like, cond))
@@ -160,12 +184,10 @@ class Repeat(Bijector):
         return run(params, x, cond)
 
     def forward(self, params, x, cond=None):
-        step, undo = self.bijector.forward, self.bijector.inverse
-        return self._run(step, undo, params, x, cond, reverse=False)
+        return self._run("forward", params, x, cond)
 
     def inverse(self, params, y, cond=None):
-        step, undo = self.bijector.inverse, self.bijector.forward
-        return self._run(step, undo, params, y, cond, reverse=True)
+        return self._run("inverse", params, y, cond)
 
     def data_init(self, params, x, cond=None, *, fit):
         def body(x, one):
