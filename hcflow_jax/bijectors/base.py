@@ -109,7 +109,8 @@ def _pull_back(bijector, direction, params, y, cond, g_y, g_log_det):
         if direction == "inverse":
             step, undo = undo, step
         x, _ = undo(params, y, cond)
-        return x, *jax.vjp(step, params, x, cond)[1]((g_y, g_log_det))
+        outputs, vjp = jax.vjp(step, params, x, cond)
+        return x, *vjp(jax.tree.map(lambda g, out: g.astype(out.dtype), (g_y, g_log_det), outputs))
     g_params, g_cond = {}, jax.tree.map(jnp.zeros_like, cond)
     for name, part in bijector.parts[:: -1 if direction == "forward" else 1]:
         y, g_params[name], g_y, more = _pull_back(
