@@ -92,6 +92,8 @@ def _kernel_gradient_matmul(x, g, kernel_shape):
     """Matrix products of pixels: of all of a small batch, or summed over bands of rows."""
     kh, kw, channels, outputs = kernel_shape
     b, h, w, _ = x.shape
+    if not x.size:
+        return jnp.zeros(kernel_shape, x.dtype)
     few = outputs < channels
     products, moved, fixed = (_few_outputs, g, x) if few else (_many_outputs, x, g)
     padded = jnp.pad(moved, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
@@ -118,7 +120,7 @@ def conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     [B, H, W, C] * [kh, kw, C, O] -> [B, H, W, O]; stride 1, zero padding, odd kernel sizes. XLA's
     CPU backend runs the gradient with respect to a kernel about 13 times too slowly when the
     convolution is the body of a scan; there it is computed as matrix products instead.
-    Reverse mode only.
+    Reverse mode only; within `shard_map` its gradient needs check_vma=False.
     """
     if kernel.shape[0] == kernel.shape[1] == 1:
         return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0])
@@ -154,8 +156,8 @@ SLOPE = 0.2
 
 
 def leaky_relu(x):
-    """max(x, 0.2·x)."""
-    return jax.nn.leaky_relu(x, SLOPE)
+    """x where x > 0, else 0.2·x; its slope at 0 is 0.2, as in PyTorch."""
+    return jnp.where(x > 0, x, SLOPE * x)
 
 
 def _dense(x, kernels, biases):
@@ -192,6 +194,7 @@ def _dense_forward(x, kernels, biases):
 
 def _dense_backward(residuals, g):
     maps, kernels, biases = residuals
+    maps = lax.optimization_barrier(maps)
     g_maps, g_kernels, g_biases = 0, [], []
     for kernel, bias in zip(kernels[::-1], biases[::-1], strict=True):
         inputs = kernel.shape[2]

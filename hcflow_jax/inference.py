@@ -67,13 +67,13 @@ def _spread(params):
     return jax.device_put(params, everywhere), partial(jax.device_put, device=rows)
 
 
-def _extended(pixels, enlarged, scale, tile):
+def _extended(pixels, enlarged):
     """`pixels` mirrored, below and right, to sides for which there are few programs.
 
     `enlarged`: how much larger the large picture is, scale or 1.
     """
-    sides = [tiling.bucket(enlarged * side, tile) for side in pixels.shape[:2]]
-    return images.extend(pixels, *((side + -side % scale) // enlarged for side in sides))
+    height, width = (tiling.bucket(enlarged * side) // enlarged for side in pixels.shape[:2])
+    return images.extend(pixels, height, width)
 
 
 def downscale_all(
@@ -96,7 +96,7 @@ def downscale_all(
     def prepared():
         for hr in pictures:
             sizes.append([-(-side // model.scale) for side in hr.shape[:2]])
-            yield tiling.Picture(_extended(hr, 1, model.scale, tile))
+            yield tiling.Picture(_extended(hr, 1))
 
     def apply(pixels, *_):
         return _encode_lr(model, params, place(pixels))
@@ -131,7 +131,7 @@ def sample_all(
     def prepared():
         for lr, index in pictures:
             sizes.append([model.scale * side for side in lr.shape[:2]])
-            yield tiling.Picture(_extended(lr, model.scale, model.scale, tile), seed, index)
+            yield tiling.Picture(_extended(lr, model.scale), seed, index)
 
     def apply(*batch):
         return _sample(model, params, *map(place, batch), temperature)

@@ -93,10 +93,11 @@ class TrainState:
     skipped_in_a_row: jax.Array
 
 
+_LARGEST, _LONGEST, _B1, _B2, _EPS = 5.0, 100.0, 0.9, 0.99, 1e-8
 OPTIMIZER = optax.chain(
-    optax.clip(5.0),
-    optax.clip_by_global_norm(100.0),
-    optax.scale_by_adam(b1=0.9, b2=0.99, eps=1e-8),
+    optax.clip(_LARGEST),
+    optax.clip_by_global_norm(_LONGEST),
+    optax.scale_by_adam(_B1, _B2, _EPS),
 )
 """Clipping by value, then by norm, then Adam, on all gradients as one vector."""
 
@@ -258,22 +259,50 @@ def _value_and_grad(loss, params, batch, parts):
     return (value, metrics, rest), gradients
 
 
+def _where(condition, new, old):
+    return jax.tree.map(functools.partial(jnp.where, condition), new, old)
+
+
+def descend(params, gradient: jax.Array, opt_state, rate, good: jax.Array):
+    """(params − rate · `OPTIMIZER`'s update, its state), both as they were unless `good`.
+
+    Every array is rewritten in place: the update itself, which XLA would hold beside three more
+    vectors of its length, is never there as a whole.
+
+    Args:
+      gradient: one vector, in the order of `ravel_pytree(params)`.
+    """
+    *clips, adam = opt_state
+    gradient = jnp.clip(gradient, -_LARGEST, _LARGEST)
+    gradient *= jnp.minimum(1, _LONGEST / jnp.linalg.norm(gradient))
+    count = adam.count + 1
+    mu = _where(good, optax.tree.update_moment(gradient, adam.mu, _B1, 1), adam.mu)
+    nu = _where(good, optax.tree.update_moment(gradient, adam.nu, _B2, 2), adam.nu)
+    mu, nu = jax.lax.optimization_barrier((mu, nu))
+
+    def move(p, m, v):
+        m, v = m / (1 - _B1**count), v / (1 - _B2**count)
+        return jnp.where(good, p - rate * m / (jnp.sqrt(v) + _EPS), p).astype(p.dtype)
+
+    _, unravel = ravel_pytree(params)
+    params = jax.tree.map(move, params, unravel(mu), unravel(nu))
+    adam = adam._replace(count=jnp.where(good, count, adam.count), mu=mu, nu=nu)
+    return params, (*clips, adam)
+
+
 def _update(recipe, loss, rate, own: Learner, batch, axis_name):
-    """One clipped Adam update of `own`: (learner, metrics, rest of the loss, all finite?)."""
+    """(learner, metrics, rest of the loss, all finite?) after one clipped Adam update of `own`,
+    which stays as it is where the loss or the gradient is not finite.
+    """
     (value, metrics, rest), gradients = _value_and_grad(loss, own.params, batch, recipe.accumulate)
-    flat, unravel = ravel_pytree(gradients)
+    flat, _ = ravel_pytree(gradients)
     if axis_name is not None:
         value, metrics, flat = jax.lax.pmean((value, metrics, flat), axis_name)
     norm = jnp.linalg.norm(flat)
-    updates, opt_state = OPTIMIZER.update(flat, own.opt_state)
-    params = optax.apply_updates(own.params, unravel(-rate * updates))
-    metrics = metrics | {"loss": value, "gradient_norm": norm}
-    return (
-        own.replace(params=params, opt_state=opt_state),
-        metrics,
-        rest,
-        jnp.isfinite(value) & jnp.isfinite(norm) & jnp.isfinite(rate * jnp.sum(updates)),
-    )
+    good = jnp.isfinite(value) & jnp.isfinite(norm) & jnp.isfinite(rate)
+    params, opt_state = descend(own.params, flat, own.opt_state, rate, good)
+    own = own.replace(params=params, opt_state=opt_state)
+    return own, metrics | {"loss": value, "gradient_norm": norm}, rest, good
 
 
 def _objectives(recipe, adversary, vgg, axis_name) -> dict[str, Callable]:
@@ -305,33 +334,34 @@ def iteration(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """`train_step` with the noise already in the batch: nothing here is random."""
     rate = recipe.rate(state.step + 1)
-    flow, adversary, metrics, finite, fake = state.model, state.discriminator, {}, True, None
+    flow, adversary, metrics, goods, fake = state.model, state.discriminator, {}, [], None
     if only_discriminator:
         fake = _sample(recipe, flow.params, batch, recipe.temperature)
     else:
         for name, loss in _objectives(recipe, adversary, vgg, axis_name).items():
             flow, own, fake, good = _update(recipe, loss, rate, flow, batch, axis_name)
             metrics |= _prefixed(own, name) | {"learning_rate": rate}
-            finite &= good
+            goods.append(good)
     if adversary is not None:
         loss = functools.partial(_discrimination, recipe, adversary, axis_name)
         batch = batch | {"fake": jax.lax.stop_gradient(fake)}
         rate = recipe.discriminator_rate(state.step + 1)
-        adversary, own, stats, good = _update(recipe, loss, rate, adversary, batch, axis_name)
-        adversary = adversary.replace(batch_stats=stats)
+        stats = adversary.batch_stats
+        adversary, own, rest, good = _update(recipe, loss, rate, adversary, batch, axis_name)
+        adversary = adversary.replace(batch_stats=_where(good, rest, stats))
         metrics |= _prefixed(own, "discriminator")
-        finite &= good
+        goods.append(good)
+    finite = functools.reduce(jnp.logical_and, goods)
+    if len(goods) > 1:  # a single update has seen to it itself
+        flow = _where(finite, flow, state.model)
+        adversary = _where(finite, adversary, state.discriminator)
     ema = state.ema
     if ema is not None:
-        ema = optax.incremental_update(flow.params, ema, 1 - recipe.ema)
-    kept = jax.tree.map(
-        lambda new, old: jnp.where(finite, new, old),
-        (flow, adversary, ema),
-        (state.model, state.discriminator, state.ema),
-    )
+        averaged = optax.incremental_update(flow.params, ema, 1 - recipe.ema)
+        ema = _where(finite, averaged, ema)
     skip = jnp.where(finite, 0, 1)
     in_a_row = skip * (state.skipped_in_a_row + 1)
-    state = TrainState(state.step + 1, *kept, state.skipped + skip, in_a_row)
+    state = TrainState(state.step + 1, flow, adversary, ema, state.skipped + skip, in_a_row)
     return state, metrics | {"skipped": state.skipped, "skipped_in_a_row": in_a_row}
 
 

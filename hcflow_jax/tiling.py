@@ -13,8 +13,9 @@ from hcflow_jax.model import HCFlow
 TILE, HALO = 1024, 64
 """Side of a window and overlap on each of its sides, in pixels of the large picture."""
 
-SIDES = tuple(128 * n for n in (1, 2, 3, 4, 6))
-"""Sides, in pixels of the large picture, that smaller pictures are extended to."""
+SIDES, STEP = tuple(128 * n for n in (1, 2, 3, 4, 6, 8)), 512
+"""Sides, in pixels of the large picture, that pictures are extended to; beyond the last, multiples
+of STEP."""
 
 _BLOCK = 16
 
@@ -45,9 +46,9 @@ def check_tile(tile: int, scale: int) -> None:
         )
 
 
-def bucket(side: int, tile: int) -> int:
-    """The side a picture is extended to: the next of SIDES or `tile`; itself when it is larger."""
-    return next((s for s in (*SIDES, tile) if side <= s <= tile), side)
+def bucket(side: int) -> int:
+    """The side a picture is extended to: few, for few programs, and the same for every tile."""
+    return next((s for s in SIDES if side <= s), side + -side % STEP)
 
 
 def starts(side: int, window: int, halo: int) -> list[int]:

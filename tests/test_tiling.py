@@ -40,11 +40,11 @@ def test_every_pixel_is_kept_with_its_halo_around_it(side, window, halo, data):
     assert covered.all()
 
 
-@given(side=st.integers(1, 5000), tile=st.sampled_from([256, 384, 1024]))
-def test_pictures_up_to_a_tile_have_few_sizes(side, tile):
-    found = tiling.bucket(side, tile)
-    assert found >= side
-    assert found == side if side > tile else found in (*tiling.SIDES, tile)
+@given(side=st.integers(1, 5000))
+def test_pictures_up_to_a_tile_have_few_sizes(side):
+    found = tiling.bucket(side)
+    assert side <= found < max(2 * side, 129) and found % 128 == 0
+    assert found in tiling.SIDES or found > tiling.TILE
 
 
 def test_noise_belongs_to_places():
@@ -68,23 +68,23 @@ def _cut(latent):
 @pytest.mark.parametrize("task", ["sr", "rescaling"])
 def test_tiles_give_the_untiled_sample(params, task):
     model = ONE_LEVEL[task]
-    lr = RNG.random((192, 256, 3), dtype=np.float32)
+    lr = RNG.random((150, 217, 3), dtype=np.float32)
     whole, tiled = (
-        next(inference.sample_all(model, params[task], [(lr, 2)], 0.8, 5, tile, halo))
-        for tile, halo in ((512, 64), (256, 100))
+        next(inference.sample_all(model, params[task], [(lr, 2)], 0.8, 5, tile))
+        for tile in (512, 256)
     )
-    assert whole.shape == (384, 512, 3) and whole.std() > 0.01
+    assert whole.shape == (300, 434, 3) and whole.std() > 0.01
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4)
 
 
 def test_tiles_give_the_untiled_downscaling(params):
     model = ONE_LEVEL["rescaling"]
-    hr = RNG.random((384, 512, 3), dtype=np.float32)
+    hr = RNG.random((300, 433, 3), dtype=np.float32)
     whole, tiled = (
-        next(inference.downscale_all(model, params["rescaling"], [hr], tile, 64))
+        next(inference.downscale_all(model, params["rescaling"], [hr], tile))
         for tile in (512, 256)
     )
-    assert whole.shape == (192, 256, 3)
+    assert whole.shape == (150, 217, 3)
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4)
 
 
