@@ -313,6 +313,7 @@ class Training:
                 step = functools.partial(steps.train_step, self.recipe, only_discriminator=only)
                 mapped = parallel.pmap_step(step)
                 if jax.process_count() == 1:  # compiled ahead, pmap mistakes a process's share
+                    memory.give_back()
                     options = memory.compiler_options(jax.default_backend())
                     mapped = mapped.lower(*arguments).compile(compiler_options=options)
                     memory.give_back()
@@ -322,12 +323,12 @@ class Training:
         return run
 
     def run(self, state: steps.TrainState, key, next_batch: int, preemption: Preemption):
-        """Trains to the last step, or to where it is asked to stop; saves there."""
+        """Trains a replicated state to the last step, or to where it is asked to stop; saves it."""
         config, train = self.config, self.config.train
-        first, last = int(state.step), train.steps
+        first, last = int(parallel.fetch(state.step)), train.steps
         pixels = train.batch_size * config.data.patch_size**2
         report = Report(self.workdir, first, last, pixels, config.to_dict(), train.tensorboard)
-        vgg, state = parallel.replicate(self.vgg), parallel.replicate(state)
+        vgg = parallel.replicate(self.vgg)
         profiler = _Profiler(self.workdir / "profile", first + 10, train.profile)
         iterate, streak = self._programs(), None
         reading = pipeline.iterate(self.data, next_batch, config.data.workers)
@@ -426,6 +427,7 @@ def train(config, workdir: str | Path) -> Path:
         state, key, next_batch = training.start()
         training.agree(state)
         if int(state.step) < config.train.steps:
+            state = parallel.replicate(state)  # and the host's copy is gone
             state = training.run(state, key, next_batch, preemption)
         training.checkpoints.close()
     step, skipped = int(state.step), int(state.skipped)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from hcflow_jax import losses, steps
 from hcflow_jax.discriminators import PatchGAN
@@ -94,6 +95,23 @@ def test_updates_are_clipped_adam_steps():
     np.testing.assert_allclose(opt_state[2].mu, 0.1 * clipped, rtol=1e-6)
     many = steps.OPTIMIZER.update(jnp.full(10_000, 5.0), steps.learner(jnp.zeros(10_000)).opt_state)
     np.testing.assert_allclose(many[1][2].mu, 0.1 * 100 / 10_000**0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("largest", [1e-3, 1.0, 1e3])
+def test_descending_in_place_is_the_optimizers_step(largest):
+    rng = np.random.default_rng(0)
+    params = {"w": rng.standard_normal((300, 70)), "b": rng.standard_normal(3)}
+    state = steps.learner(jax.tree.map(jnp.asarray, params)).opt_state
+    ours, theirs = (params, state), (params, state)
+    for _ in range(3):
+        gradient = jnp.asarray(largest * rng.standard_normal(21_003))
+        updates, new = steps.OPTIMIZER.update(gradient, theirs[1])
+        flat, unravel = ravel_pytree(theirs[0])
+        theirs = unravel(flat - 0.01 * updates), new
+        ours = steps.descend(ours[0], gradient, ours[1], 0.01, jnp.array(True))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), ours, theirs)
+    still = steps.descend(*ours[:1], gradient, ours[1], 0.01, jnp.array(False))
+    jax.tree.map(np.testing.assert_array_equal, ours, still)
 
 
 @pytest.mark.parametrize("task", ["sr", "rescaling"])

@@ -81,8 +81,7 @@ def test_tiles_give_the_untiled_downscaling(params):
     model = ONE_LEVEL["rescaling"]
     hr = RNG.random((300, 433, 3), dtype=np.float32)
     whole, tiled = (
-        next(inference.downscale_all(model, params["rescaling"], [hr], tile))
-        for tile in (512, 256)
+        next(inference.downscale_all(model, params["rescaling"], [hr], tile)) for tile in (512, 256)
     )
     assert whole.shape == (150, 217, 3)
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4)

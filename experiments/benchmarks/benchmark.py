@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import re
-import resource
 import shutil
 import statistics
 import subprocess
@@ -39,7 +38,6 @@ TEMPERATURE = 0.8
 def network(name, **changes):
     """(config, model, random parameters) of a published recipe."""
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
     from hcflow_jax import build_model, defaults
@@ -52,7 +50,7 @@ def network(name, **changes):
         values = 0.02 * rng.standard_normal(leaf.shape)
         if any(getattr(key, "key", None) == "weight" for key in path):
             values += np.eye(leaf.shape[-1])
-        return jnp.asarray(values, leaf.dtype)
+        return values.astype(leaf.dtype)
 
     shapes = jax.eval_shape(model.init_params, jax.random.key(0))
     return config, model, jax.tree_util.tree_map_with_path(draw, shapes)
@@ -75,11 +73,12 @@ def our_call(name, action, batch, side=SIDE, **changes):
     lr, key = hr[:, :: model.scale, :: model.scale], jax.random.key(0)
     if action.startswith("step"):
         recipe = make_recipe(config, model)
-        state = jax.tree.map(jnp.copy, steps.create_state(recipe, params, key, side))
+        state = jax.jit(lambda p: steps.create_state(recipe, p, key, side))(params)
+        del params
         step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)
+        memory.give_back()
         traced = step.trace(state, {"hr": hr, "lr": lr}, key)
         compiled = traced.lower().compile(compiler_options=memory.compiler_options("cpu"))
-        del params
         memory.give_back()
 
         def run():
@@ -144,8 +143,13 @@ def work(options):
         begin = time.perf_counter()
         run()
         seconds = time.perf_counter() - begin
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+        print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes()}), flush=True)
+
+
+def peak_bytes():
+    """Largest resident memory of this process; getrusage's can be that of the parent."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status).group(1))
 
 
 class Side:
@@ -312,8 +316,9 @@ def large(args):
 
     def command(*argv):
         code = (
-            "import resource, sys; from hcflow_jax import cli; code = cli.main(sys.argv[1:]); "
-            "print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+            "import sys; from hcflow_jax import cli; code = cli.main(sys.argv[1:]); "
+            "from experiments.benchmarks.benchmark import peak_bytes; print(peak_bytes()); "
+            "sys.exit(code)"
         )
         begin = time.perf_counter()
         done = subprocess.run(
