@@ -27,7 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PHOTOGRAPH = HERE.parents[1] / "hcflow_jax/assets/chelsea.png"
 NAMES = ("sr_x8", "sr_x4", "rescaling_x4")
-ACTIONS = ("sample", "encode", "step", "step_saving")
+ACTIONS = ("sample", "samples", "encode", "step", "step_saving")
 SIDE = 160
 TEMPERATURE = 0.8
 
@@ -93,6 +93,9 @@ def our_call(name, action, batch, side=SIDE, **changes):
     if action == "sample":
         function = jax.jit(lambda p, lr, key: model.sample(p, key, lr, TEMPERATURE))
         arguments = (model.prepare(params), lr, key)
+    elif action == "samples":
+        function = jax.jit(lambda p, lr, key: model.sample(p, key, lr, TEMPERATURE, batch))
+        arguments = (model.prepare(params), lr[:1], key)
     elif name.startswith("sr"):
         function = jax.jit(lambda p, hr, lr: losses.nll(losses.likelihood(model, p, hr, lr, 64)))
         arguments = (model.prepare(params), hr, lr)
@@ -198,29 +201,46 @@ class Side:
 
 
 def speed(args):
-    """Seconds and peak memory of sampling, encoding and training, ours beside the peer's."""
+    """Seconds and peak memory of sampling, encoding and training, ours beside the peer's.
+
+    "samples" are those of one image, "step_saving" a step with remat and reversible. What the peer
+    does alike is measured in turns with one and the same process of it.
+    """
     rows = []
     for name in args.names:
         for batch in (1, 4):
-            for action in args.actions:
-                options = {"name": name, "action": action, "batch": batch}
-                sides = {"ours": Side(who="ours", **options)}
-                if args.peer:
-                    options["action"] = action.removesuffix("_saving")
-                    sides["peer"] = Side(who="peer", checkout=args.peer, **options)
-                for _ in range(args.repetitions):
-                    for side in sides.values():
-                        side.run()
-                row = {"name": name, "batch": batch, "action": action}
-                row["date"] = str(datetime.date.today())
-                row |= {who: side.close() for who, side in sides.items()}
-                if args.peer:
-                    row["ratio"] = row["ours"]["median"] / row["peer"]["median"]
-                    row["memory_ratio"] = row["ours"]["peak_bytes"] / row["peer"]["peak_bytes"]
-                row["of_matmul_rate"] = row["ours"]["flops"] / row["ours"]["median"] / args.rate
-                rows.append(row)
-                _say(row)
-                args.keep("speed", rows)
+            for group in (
+                ["sample", "samples"][: 1 + (batch > 1)],
+                ["encode"],
+                ["step", "step_saving"],
+            ):
+                chosen = [action for action in group if action in args.actions]
+                if chosen:
+                    rows += _measured(args, {"name": name, "batch": batch}, chosen)
+                    args.keep("speed", rows)
+    return rows
+
+
+def _measured(args, what, actions):
+    sides = {action: Side(who="ours", action=action, **what) for action in actions}
+    if args.peer:
+        like = "step" if "step_saving" in actions else actions[0].removesuffix("s")
+        sides["peer"] = Side(who="peer", checkout=args.peer, action=like, **what)
+    for _ in range(args.repetitions):
+        for side in sides.values():
+            side.run()
+    found = {key: side.close() for key, side in sides.items()}
+    rows = []
+    for action in actions:
+        ours, peer = found[action], found.get("peer")
+        row = {**what, "action": action, "date": str(datetime.date.today()), "ours": ours}
+        if peer:
+            row["peer"] = peer
+            row["ratio"] = ours["median"] / peer["median"]
+            row["memory_ratio"] = ours["peak_bytes"] / peer["peak_bytes"]
+        row["of_matmul_rate"] = ours["flops"] / ours["median"] / args.rate
+        rows.append(row)
+        _say(row)
     return rows
 
 
