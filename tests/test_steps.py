@@ -114,6 +114,14 @@ def test_descending_in_place_is_the_optimizers_step(largest):
     jax.tree.map(np.testing.assert_array_equal, ours, still)
 
 
+def test_the_update_takes_no_memory_but_a_clipped_gradients():
+    params = {str(i): jnp.ones((5, 2000), jnp.float32) for i in range(10)}
+    arguments = params, jnp.ones(100_000, jnp.float32), steps.learner(params).opt_state
+    update = jax.jit(partial(steps.descend, rate=0.01), donate_argnums=(0, 2))
+    planned = update.lower(*arguments, good=jnp.array(True)).compile().memory_analysis()
+    assert planned.temp_size_in_bytes < 1.1 * 4 * 100_000
+
+
 @pytest.mark.parametrize("task", ["sr", "rescaling"])
 def test_noise_belongs_to_an_image_and_not_to_its_device(task):
     recipe = steps.Recipe(ONE_LEVEL[task], RATE, gan=1.0)

@@ -27,7 +27,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PHOTOGRAPH = HERE.parents[1] / "hcflow_jax/assets/chelsea.png"
 NAMES = ("sr_x8", "sr_x4", "rescaling_x4")
-ACTIONS = ("sample", "samples", "encode", "step", "step_saving")
+TOGETHER = (("sample", "samples"), ("encode",), ("step", "step_saving"))
+ACTIONS = sum(TOGETHER, ())
 SIDE = 160
 TEMPERATURE = 0.8
 
@@ -209,12 +210,8 @@ def speed(args):
     rows = []
     for name in args.names:
         for batch in (1, 4):
-            for group in (
-                ["sample", "samples"][: 1 + (batch > 1)],
-                ["encode"],
-                ["step", "step_saving"],
-            ):
-                chosen = [action for action in group if action in args.actions]
+            for group in TOGETHER:
+                chosen = [a for a in group if a in args.actions and (a, batch) != ("samples", 1)]
                 if chosen:
                     rows += _measured(args, {"name": name, "batch": batch}, chosen)
                     args.keep("speed", rows)
