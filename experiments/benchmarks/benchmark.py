@@ -79,7 +79,9 @@ def our_call(name, action, batch, side=SIDE, **changes):
         step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)
         memory.give_back()
         traced = step.trace(state, {"hr": hr, "lr": lr}, key)
-        compiled = traced.lower().compile(compiler_options=memory.compiler_options("cpu"))
+        flops, lowered = counting.flops(traced.jaxpr.jaxpr), traced.lower()
+        compiled = lowered.compile(compiler_options=memory.compiler_options("cpu"))
+        del traced, lowered
         memory.give_back()
 
         def run():
@@ -90,7 +92,7 @@ def our_call(name, action, batch, side=SIDE, **changes):
             ):
                 raise FloatingPointError(f"{name}: the loss is not finite")
 
-        return run, compiled, counting.flops(traced.jaxpr.jaxpr)
+        return run, compiled, flops
     if action == "sample":
         function = jax.jit(lambda p, lr, key: model.sample(p, key, lr, TEMPERATURE))
         arguments = (model.prepare(params), lr, key)
