@@ -80,11 +80,12 @@ def _add_picture_command(commands, name, summary, output):
     )
     command.add_argument(
         "--tile",
-        type=_whole(1),
+        type=_whole(256),
         default=1024,
         metavar="PIXELS",
-        help="side of the squares of the large picture that are worked on at once; less takes "
-        "less memory (default: %(default)s)",
+        help="side of the squares of the large picture that are worked on at once, 256 or more and "
+        "a multiple of the scale; less takes less memory, the result is the same "
+        "(default: %(default)s)",
     )
     return command
 
@@ -304,6 +305,17 @@ def _work(plan, convert, write):
             job.result()
 
 
+def _check_numbers(args, source, hr):
+    """UsageError where a sample overflowed, as of pictures that are no photographs."""
+    import numpy as np
+
+    if not np.all(np.isfinite(hr)):
+        raise UsageError(
+            f"{source}: these weights give no numbers for it at temperature {args.temperature:g}; "
+            "give a lower --temperature, 0 is the safest"
+        )
+
+
 def _sampler(args, model, params):
     from hcflow_jax import inference
 
@@ -322,7 +334,8 @@ def _upscale(args):
     plan = _plan(args, f"x{args.scale}", args.samples)
     model, params = inference.load(args.checkpoint, "sr", args.scale)
 
-    def write(_, picture, target, hr):
+    def write(source, picture, target, hr):
+        _check_numbers(args, source, hr)
         _write(target, hr, _resized_alpha(picture, hr.shape), picture.grey)
 
     _work(plan, _sampler(args, model, params), write)
@@ -378,6 +391,7 @@ def _restore(args):
         _original_size(source, images.read(source), model.scale)
 
     def write(source, picture, target, hr):
+        _check_numbers(args, source, hr)
         height, width = _original_size(source, picture, model.scale)
         alpha = _resized_alpha(picture, hr.shape)
         alpha = None if alpha is None else alpha[:height, :width]

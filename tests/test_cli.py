@@ -291,6 +291,11 @@ def test_a_tile_that_cannot_work_is_refused(folder, photo, models, capsys):
     _fails(capsys, argv, "100", "256")
 
 
+def test_a_sample_that_overflows_is_refused(folder, photo, models, capsys):
+    argv = ["upscale", photo, "--checkpoint", models["sr"], "--temperature", "1e38"]
+    _fails(capsys, argv, photo, "--temperature")
+
+
 def test_programs_are_kept_where_that_is_possible(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "environ", {"XDG_CACHE_HOME": str(tmp_path / "cache")})
     cli._keep_programs()
