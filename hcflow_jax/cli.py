@@ -187,7 +187,7 @@ def _outputs(args, inputs, label):
     if not (several or output.is_dir() or args.output.endswith(os.sep)):
         return [output]
     if not output.is_dir():
-        raise UsageError(f"{output} is no folder; create it, it is where the results go")
+        raise UsageError(f"{output} is no folder; several results need one, create or name it")
     return [output / path.name for path in beside]
 
 
