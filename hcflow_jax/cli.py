@@ -80,7 +80,7 @@ def _add_picture_command(commands, name, summary, output):
     )
     command.add_argument(
         "--tile",
-        type=_whole(256),
+        type=_whole(1),
         default=1024,
         metavar="PIXELS",
         help="side of the squares of the large picture that are worked on at once, 256 or more and "

@@ -40,7 +40,7 @@ def _sum_of_shifts(x, kernel):
     columns = kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
     shares = jnp.matmul(x.reshape(-1, channels), columns, preferred_element_type=wide)
     padding = ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0))
-    shares = jnp.pad(shares.reshape(b, h, w, -1), padding)
+    shares = jnp.pad(shares.reshape(b, h, w, columns.shape[1]), padding)
     taps = [(u, v) for u in range(kh) for v in range(kw)]
     return sum(
         shares[:, u : u + h, v : v + w, i * outputs : (i + 1) * outputs]
@@ -92,8 +92,6 @@ def _kernel_gradient_matmul(x, g, kernel_shape):
     """Matrix products of pixels: of all of a small batch, or summed over bands of rows."""
     kh, kw, channels, outputs = kernel_shape
     b, h, w, _ = x.shape
-    if not x.size:
-        return jnp.zeros(kernel_shape, x.dtype)
     few = outputs < channels
     products, moved, fixed = (_few_outputs, g, x) if few else (_many_outputs, x, g)
     padded = jnp.pad(moved, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
@@ -194,7 +192,7 @@ def _dense_forward(x, kernels, biases):
 
 def _dense_backward(residuals, g):
     maps, kernels, biases = residuals
-    maps = lax.optimization_barrier(maps)
+    maps = lax.optimization_barrier(maps)  # or XLA joins, and keeps, the parts of every slice
     g_maps, g_kernels, g_biases = 0, [], []
     for kernel, bias in zip(kernels[::-1], biases[::-1], strict=True):
         inputs = kernel.shape[2]

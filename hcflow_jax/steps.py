@@ -266,8 +266,8 @@ def _where(condition, new, old):
 def descend(params, gradient: jax.Array, opt_state, rate, good: jax.Array):
     """(params − rate · `OPTIMIZER`'s update, its state), both as they were unless `good`.
 
-    Every array is rewritten in place: the update itself, which XLA would hold beside three more
-    vectors of its length, is never there as a whole.
+    Parameters and moments are rewritten in place: the update itself, which XLA would hold beside
+    two more vectors of its length, is never there as a whole.
 
     Args:
       gradient: one vector, in the order of `ravel_pytree(params)`.

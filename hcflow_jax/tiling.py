@@ -120,6 +120,15 @@ def _windows(picture, inputs, tile, halo):
     ]
 
 
+def _begin(picture, inputs, outputs, tile, halo):
+    """The windows of a picture, whose result is made ready for them."""
+    windows = _windows(picture, inputs, tile, halo)
+    height, width, channels = picture.pixels.shape
+    size = (height // inputs * outputs, width // inputs * outputs, channels)
+    picture.result, picture.left = np.empty(size, np.float32), len(windows)
+    return windows
+
+
 def _crop(window, factor):
     return tuple(
         slice(factor * o, factor * (o + side))
@@ -191,11 +200,7 @@ def run(
             yield order.popleft()
 
     for picture in pictures:
-        windows = _windows(picture, inputs, tile, halo)
-        height, width, channels = picture.pixels.shape
-        size = (height // inputs * outputs, width // inputs * outputs, channels)
-        picture.result = np.empty(size, np.float32)
-        picture.left = len(windows)
+        windows = _begin(picture, inputs, outputs, tile, halo)
         order.append(picture)
         progress(len(windows))
         for window in windows:

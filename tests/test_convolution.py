@@ -82,3 +82,23 @@ def test_dense_convolutions_convolve_concatenations(outputs):
     found = jax.tree.leaves(gradients(dense_convolutions))
     for a, b in zip(found, jax.tree.leaves(gradients(plain)), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
+
+
+def test_nothing_to_learn_from_gives_no_gradient():
+    kernel = jnp.ones((3, 3, 3, 6))
+    found = jax.grad(lambda k: conv2d(jnp.zeros((0, 4, 4, 3)), k).sum())(kernel)
+    np.testing.assert_array_equal(found, jnp.zeros_like(kernel))
+
+
+def test_the_slope_at_zero_is_that_of_negative_numbers():
+    """As in PyTorch, and alike by automatic differentiation and by the dense block's own."""
+    assert jax.grad(leaky_relu)(0.0) == 0.2
+    x, kernels = jnp.zeros((1, 3, 3, 2)), [jnp.ones((3, 3, n, 2)) for n in (2, 4)]
+    biases = [jnp.zeros(2)] * 2
+
+    def plain(x):
+        y = leaky_relu(native(x, kernels[0]) + biases[0])
+        return native(jnp.concatenate([x, y], -1), kernels[1]).sum()
+
+    found = jax.grad(lambda x: dense_convolutions(x, kernels, biases).sum())(x)
+    np.testing.assert_allclose(found, jax.grad(plain)(x), rtol=1e-9)

@@ -223,7 +223,7 @@ def speed(args):
 def _measured(args, what, actions):
     sides = {action: Side(who="ours", action=action, **what) for action in actions}
     if args.peer:
-        like = "step" if "step_saving" in actions else actions[0].removesuffix("s")
+        like = actions[0].removesuffix("_saving").removesuffix("s")
         sides["peer"] = Side(who="peer", checkout=args.peer, action=like, **what)
     for _ in range(args.repetitions):
         for side in sides.values():
