@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 from counting import flops  # noqa: E402
 
 from hcflow_jax import build_model, defaults, steps  # noqa: E402
-from hcflow_jax.train import make_recipe  # noqa: E402
+from hcflow_jax.recipes import make_recipe  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

@@ -485,7 +485,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:
         argv = sys.argv[1:]
         if argv[:1] == ["train"]:
-            memory.use_huge_pages()
+            memory.start_again()
     try:
         _run(argv)
     except (ValueError, OSError, MemoryError) as error:

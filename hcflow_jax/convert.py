@@ -2,6 +2,7 @@
 `published_entries`.)"""
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ import numpy as np
 
 from hcflow_jax import bijectors
 from hcflow_jax.model import HCFlow
+from hcflow_jax.networks import RDBS
 
 _COND = "flow.level{}_condFlow."
 
@@ -22,13 +24,13 @@ class Entry:
 
     Attributes:
       path: keys into the parameter tree, None for the fixed Haar signs.
-      index: place on the array's leading axis, None where it is not stacked.
+      index: place on the array's leading axes, as many as it is stacked on.
     """
 
     name: str
     shape: tuple[int, ...]
     path: tuple[str, ...] | None
-    index: int | None = None
+    index: tuple[int, ...] = ()
 
 
 def _published_shape(leaf: str, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -49,28 +51,31 @@ def _leaves(tree, path=()):
             yield (*path, key), value.shape
 
 
-def _entries(prefix, path, tree, index=None):
+def _entries(prefix, path, tree, index=()):
     """Entries of a subtree whose keys are the published names; `index` where it is stacked."""
     for keys, shape in _leaves(tree):
         name = prefix + ".".join(keys).replace("kernel", "weight")
-        shape = shape if index is None else shape[1:]
-        yield Entry(name, _published_shape(keys[-1], name, shape), (*path, *keys), index)
+        shape = _published_shape(keys[-1], name, shape[len(index) :])
+        yield Entry(name, shape, (*path, *keys), index)
 
 
 def _step_entries(prefix, path, tree, number, cycle, count):
     """Entries of flow step `number` of the `count` in an `alternate` chain."""
     where, index = bijectors.locate(number, cycle, count)
-    return _entries(prefix, (*path, *where), tree[where[0]][where[1]], index)
+    stacked = () if index is None else (index,)
+    return _entries(prefix, (*path, *where), tree[where[0]][where[1]], stacked)
 
 
-def _trunk_entries(prefix, path, tree):
+def _trunk_entries(prefix, path, tree, blocks):
+    """Entries of a level's trunk, whose two rows of `blocks` RRDBs are one stack."""
+    rows = [(t, n) for t, count in enumerate(blocks) for n in range(count)]
     for key, value in tree.items():
-        if not key.startswith("RRDB_trunk"):
+        if key != "RRDB_trunks":
             yield from _entries(f"{prefix}{key}.", (*path, key), value)
             continue
-        blocks = jax.tree.leaves(value)[0].shape[0]
-        for n in range(blocks):
-            yield from _entries(f"{prefix}{key}.{n}.", (*path, key), value, n)
+        for (place, (t, n)), j in itertools.product(enumerate(rows), range(RDBS)):
+            name = f"{prefix}RRDB_trunk{t}.{n}.RDB{j + 1}."
+            yield from _entries(name, (*path, key, "RDB"), value["RDB"], (place, j))
 
 
 def published_entries(model: HCFlow) -> Iterator[Entry]:
@@ -91,7 +96,7 @@ def published_entries(model: HCFlow) -> Iterator[Entry]:
             prefix = f"flow.layers.{layer + 1 + k}."
             yield from _step_entries(prefix, (top, "flow"), own["flow"], k, model.cycle, count)
         layer += count + 2
-        yield from _trunk_entries(cond, (top, "trunk"), own["trunk"])
+        yield from _trunk_entries(cond, (top, "trunk"), own["trunk"], model.blocks)
         for k in range(model.conditional_steps[i]):
             prefix = f"{cond}additional_flow_steps.{k}."
             yield from _step_entries(
@@ -137,10 +142,7 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> tuple[HCFlow, dict]:
         for key in parents:
             node = node[key]
         ours = array.transpose(2, 3, 1, 0) if leaf == "kernel" else array
-        if entry.index is None:
-            node[leaf][...] = ours.reshape(node[leaf].shape)
-        else:
-            node[leaf][entry.index] = ours.reshape(node[leaf].shape[1:])
+        node[leaf][entry.index] = ours.reshape(node[leaf][entry.index].shape)
     if arrays:
         name = sorted(arrays)[0]
         raise ValueError(f"{name}: expected no such array, found one of {arrays[name].shape}")
@@ -176,7 +178,7 @@ def to_published(model: HCFlow, params: Mapping) -> dict[str, np.ndarray]:
         array = params
         for key in entry.path:
             array = array[key]
-        array = np.asarray(array if entry.index is None else array[entry.index], np.float32)
+        array = np.asarray(array[entry.index], np.float32)
         array = array.transpose(3, 2, 0, 1) if entry.path[-1] == "kernel" else array
         state_dict[entry.name] = array.reshape(entry.shape)
     return state_dict

@@ -23,6 +23,10 @@ kaiming = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 """Uniform ±1/√fan_in (Kaiming-uniform with a = √5)."""
 
 
+RDBS = 3
+"""Residual dense blocks of an RRDB."""
+
+
 class ConvWeights(nn.Module):
     """The parameters of a convolution, for modules that arrange the arithmetic themselves."""
 
@@ -160,39 +164,49 @@ class DenseBlock(nn.Module):
 
 
 class RRDB(nn.Module):
-    """x + 0.2·RDB(RDB(RDB(x))), RDB(x) = x + 0.2·dense_block(x). (ESRGAN, section 3.1.)"""
+    """x + 0.2·RDB(RDB(RDB(x))), RDB(x) = x + 0.2·dense_block(x); parameters of the three stacked
+    on a leading axis, because they run as one scan. (ESRGAN, section 3.1.)
+    """
 
     growth: int
     dtype: Dtype = None
 
     @nn.compact
     def __call__(self, x):
-        y = x
-        for i in (1, 2, 3):
-            block = DenseBlock(self.growth, x.shape[-1], False, self.dtype, name=f"RDB{i}")
-            y = y + 0.2 * block(y)
-        return x + 0.2 * y
+        def rdb(block, y, _):
+            return y + 0.2 * block(y), None
+
+        scan = nn.scan(rdb, variable_axes={"params": 0}, split_rngs={"params": True}, length=RDBS)
+        block = DenseBlock(self.growth, x.shape[-1], False, self.dtype, name="RDB")
+        return x + 0.2 * scan(block, x, None)[0]
 
 
-class _Trunk(nn.Module):
-    """`blocks` RRDBs in a row as one scan; parameters stacked on a leading axis."""
+class _Trunks(nn.Module):
+    """Both trunks, RRDBs in a row, as one scan; parameters stacked on a leading axis.
 
-    blocks: int
+    [B, H, W, C] -> (what the first trunk gives, or None unless `both`; what the second gives).
+    """
+
+    blocks: tuple[int, int]
     growth: int
+    both: bool
     dtype: Dtype = None
     remat: bool = False
 
     @nn.compact
     def __call__(self, x):
-        def body(rrdb, x, _):
-            return rrdb(x), None
+        def body(rrdb, carry, ends_first):
+            x, first = carry
+            x = rrdb(x)
+            return (x, jnp.where(ends_first, x, first) if self.both else None), None
 
-        scan = nn.scan(
-            body, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.blocks
-        )
+        count = sum(self.blocks)
+        scan = nn.scan(body, variable_axes={"params": 0}, split_rngs={"params": True}, length=count)
         rrdb = (nn.remat(RRDB) if self.remat else RRDB)(self.growth, self.dtype)
         nn.share_scope(self, rrdb)
-        return scan(rrdb, x, None)[0]
+        start = (x, jnp.zeros_like(x) if self.both else None)
+        (x, first), _ = scan(rrdb, start, jnp.arange(count) == self.blocks[0] - 1)
+        return first, x
 
 
 class FeatureTrunk(nn.Module):
@@ -211,11 +225,9 @@ class FeatureTrunk(nn.Module):
 
     @nn.compact
     def __call__(self, c):
-        def trunk(i, x):
-            name = f"RRDB_trunk{i}"
-            return _Trunk(self.blocks[i], self.growth, self.dtype, self.remat, name=name)(x)
-
         f0 = Conv(self.features, self.dtype, name="conv_first")(c)
-        f1 = trunk(0, f0)
-        f2 = Conv(self.features, self.dtype, name="trunk_conv1")(trunk(1, f1)) + f0
+        f1, f2 = _Trunks(
+            self.blocks, self.growth, self.both, self.dtype, self.remat, name="RRDB_trunks"
+        )(f0)
+        f2 = Conv(self.features, self.dtype, name="trunk_conv1")(f2) + f0
         return jnp.concatenate([f1, f2], -1) if self.both else f2

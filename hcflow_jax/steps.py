@@ -266,28 +266,32 @@ def _where(condition, new, old):
 def descend(params, gradient: jax.Array, opt_state, rate, good: jax.Array):
     """(params − rate · `OPTIMIZER`'s update, its state), both as they were unless `good`.
 
-    Parameters and moments are rewritten in place: the update itself, which XLA would hold beside
-    two more vectors of its length, is never there as a whole.
+    On vectors of all parameters, so that the program is small, and as a branch, so that XLA
+    rewrites the moments in place and computes the update once.
 
     Args:
       gradient: one vector, in the order of `ravel_pytree(params)`.
     """
     *clips, adam = opt_state
-    gradient = jnp.clip(gradient, -_LARGEST, _LARGEST)
-    gradient *= jnp.minimum(1, _LONGEST / jnp.linalg.norm(gradient))
-    count = adam.count + 1
-    mu = _where(good, optax.tree.update_moment(gradient, adam.mu, _B1, 1), adam.mu)
-    nu = _where(good, optax.tree.update_moment(gradient, adam.nu, _B2, 2), adam.nu)
-    mu, nu = jax.lax.optimization_barrier((mu, nu))
 
-    def move(p, m, v):
-        m, v = m / (1 - _B1**count), v / (1 - _B2**count)
-        return jnp.where(good, p - rate * m / (jnp.sqrt(v) + _EPS), p).astype(p.dtype)
+    def move(vectors):
+        gradient, mu, nu, count = vectors
+        gradient = jnp.clip(gradient, -_LARGEST, _LARGEST)
+        gradient *= jnp.minimum(1, _LONGEST / jnp.linalg.norm(gradient))
+        mu = optax.tree.update_moment(gradient, mu, _B1, 1)
+        nu = optax.tree.update_moment(gradient, nu, _B2, 2)
+        count += 1
+        mean, variance = mu / (1 - _B1**count), nu / (1 - _B2**count)
+        update = rate * mean / (jnp.sqrt(variance) + _EPS)
+        return update.astype(gradient.dtype), mu, nu, count
 
+    def stay(vectors):
+        return jnp.zeros_like(gradient), *vectors[1:]
+
+    update, mu, nu, count = jax.lax.cond(good, move, stay, (gradient, adam.mu, adam.nu, adam.count))
     _, unravel = ravel_pytree(params)
-    params = jax.tree.map(move, params, unravel(mu), unravel(nu))
-    adam = adam._replace(count=jnp.where(good, count, adam.count), mu=mu, nu=nu)
-    return params, (*clips, adam)
+    params = jax.tree.map(lambda p, u: (p - u).astype(p.dtype), params, unravel(update))
+    return params, (*clips, adam._replace(count=count, mu=mu, nu=nu))
 
 
 def _update(recipe, loss, rate, own: Learner, batch, axis_name):

@@ -14,11 +14,10 @@ from jax.experimental import multihost_utils
 
 from hcflow_jax import (
     checkpoint,
-    discriminators,
     memory,
     parallel,
     perceptual,
-    schedules,
+    recipes,
     settings,
     steps,
 )
@@ -56,40 +55,6 @@ Several hosts run the same command each, with --distributed where the cluster te
 example:
   hcflow train --config=configs/sr_x4.py:tiny --workdir=runs/sr --config.data.path=photos/
 """
-
-
-def make_schedule(train, base: float) -> schedules.Schedule:
-    """The rate of iteration i: train.schedule from `base`, its fractions counted in steps."""
-
-    def at(fractions):
-        return [round(f * train.steps) for f in fractions]
-
-    restarts, weights = at(train.restarts), train.restart_weights
-    if train.schedule == "cosine":
-        return schedules.cosine(base, at(train.periods), restarts, weights, train.least_rate)
-    return schedules.multistep(base, at(train.milestones), train.gamma, restarts, weights)
-
-
-def make_recipe(config, model: HCFlow) -> steps.Recipe:
-    """What `config.loss`, `config.train` and `config.discriminator` say."""
-    train, loss = config.train, config.loss
-    rate = make_schedule(train, train.learning_rate)
-    common = {"model": model, "rate": rate, "accumulate": train.accumulate, "ema": train.ema}
-    if model.task == "rescaling":
-        return steps.Recipe(**common, lr=loss.lr, latents=loss.latents, hr=loss.hr)
-    names = ("quant", "nll", "pixel", "perceptual", "gan", "gan_type", "temperature")
-    common |= {name: loss[name] for name in (*names, "pixel_norm", "perceptual_norm")}
-    if loss.gan:
-        chosen = config.discriminator
-        kinds = {
-            "vgg": functools.partial(discriminators.VGGDiscriminator, features=chosen.features),
-            "patchgan": functools.partial(
-                discriminators.PatchGAN, features=chosen.features, layers=chosen.layers
-            ),
-        }
-        common["discriminator"] = kinds[chosen.kind](axis_name=parallel.AXIS)
-        common["discriminator_rate"] = make_schedule(train, chosen.learning_rate)
-    return steps.Recipe(**common)
 
 
 def _source(section, scale):
@@ -193,7 +158,7 @@ class Training:
         if not checkpoint.finished_steps(workdir / "checkpoints"):
             settings.check_start(config)
         train = config.train
-        self.recipe, self.validated = make_recipe(config, model), True
+        self.recipe, self.validated = recipes.make_recipe(config, model), True
         self.vgg = {}
         if self.recipe.perceptual:
             self.vgg = perceptual.load(config.loss.vgg, config.loss.vgg_sha256)

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from experiments.counting import flops, reduced_bytes
 from hcflow_jax import build_model, defaults, steps
-from hcflow_jax.train import make_recipe
+from hcflow_jax.recipes import make_recipe
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -10,8 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from hcflow_jax import build_model, defaults, parallel, steps
-from hcflow_jax import train as training
+from hcflow_jax import build_model, defaults, parallel, recipes, steps
 from tests.training import config, log, photographs, saved, start
 
 EIGHT_DEVICES = """
@@ -31,7 +30,7 @@ def _recipe():
     found.model.update({"steps": (2,), "conditional_steps": (1,)})
     found.discriminator.update({"kind": "patchgan", "layers": 1})
     found.loss.update({"gan_type": "ragan", "pixel": 0.0})
-    return training.make_recipe(found, build_model(found.model))
+    return recipes.make_recipe(found, build_model(found.model))
 
 
 def eight():
@@ -166,7 +165,7 @@ def test_full_size_recipes_lower_for_gpus_and_tpus(name, variant, saving):
     with jax.enable_x64(False):
         found = config(name, variant)
         found.model.update(remat=saving, reversible=saving)
-        recipe = training.make_recipe(found, build_model(found.model))
+        recipe = recipes.make_recipe(found, build_model(found.model))
         state, batch, vgg = steps.abstract_arguments(recipe, 4, 160)
         key = jax.eval_shape(lambda: jax.random.key(0))
         step = parallel.shard_map_step(partial(steps.train_step, recipe))

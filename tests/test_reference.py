@@ -16,6 +16,7 @@ from tests.support import (
     nhwc,
     reference_model,
     stack,
+    stack_rdbs,
 )
 from tests.training import config
 
@@ -129,7 +130,9 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks(name):
     arrays, _ = modules()
-    assert_reference(NETWORKS[name].apply({"params": module_params(name)}, X12), arrays[name])
+    params = module_params(name)
+    params = stack_rdbs(params) if name == "rrdb" else params
+    assert_reference(NETWORKS[name].apply({"params": params}, X12), arrays[name])
 
 
 def test_residual_dense_block():
@@ -144,7 +147,8 @@ def test_conditional_level():
     a = nhwc(recipe.normal("modules/a9", (2, 9, 6, 4)))
     y = nhwc(recipe.uniform("modules/y3", (2, 3, 6, 4)))
     trunk = {k: params[k] for k in ("conv_first", "trunk_conv1")}
-    trunk |= {k: stack(params[k]) for k in ("RRDB_trunk0", "RRDB_trunk1")}
+    rrdbs = [params[f"RRDB_trunk{t}"][n] for t, n in ((0, "0"), (1, "0"), (1, "1"))]
+    trunk["RRDB_trunks"] = stack(dict(enumerate(map(stack_rdbs, rrdbs))))
     features = FeatureTrunk((1, 2), 8, 4, both=True).apply({"params": trunk}, y)
     assert_reference(features, arrays["level_sr/features"])
     step = bijectors.flow_step(_affine(9, 4, FCN(8, 10), 16))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hcflow_jax import build_model, checkpoint, cli, images
+from hcflow_jax import build_model, checkpoint, cli, images, recipes
 from hcflow_jax import train as training
 from tests.reference import recipe
 from tests.support import modules
@@ -236,12 +236,12 @@ def test_configs_are_the_published_recipes():
             16,
             160,
         )
-        schedule = training.make_recipe(found, build_model(found.model)).rate
+        schedule = recipes.make_recipe(found, build_model(found.model)).rate
         for k, at in enumerate(halvings):
             np.testing.assert_allclose(schedule(at - 1), rate / 2**k, rtol=1e-6)
             np.testing.assert_allclose(schedule(at), rate / 2 ** (k + 1), rtol=1e-6)
     found.train.schedule = "cosine"
-    falling = training.make_recipe(found, build_model(found.model)).rate
+    falling = recipes.make_recipe(found, build_model(found.model)).rate
     np.testing.assert_allclose(falling(250_000), 1.25e-4, rtol=1e-3)
     full = config("sr_x4", "plusplus")
     assert (full.loss.nll, full.loss.pixel, full.loss.perceptual, full.loss.gan) == (

@@ -65,7 +65,7 @@ def our_call(name, action, batch, side=SIDE, **changes):
 
     from experiments import counting
     from hcflow_jax import losses, memory, steps
-    from hcflow_jax.train import make_recipe
+    from hcflow_jax.recipes import make_recipe
 
     if action == "step_saving":
         changes |= {"remat": True, "reversible": True}
@@ -162,9 +162,9 @@ class Side:
     """A process that runs one measurement when told to."""
 
     def __init__(self, **options):
-        from hcflow_jax.memory import HUGE_PAGES
+        from hcflow_jax.memory import ENVIRONMENT
 
-        environment = os.environ | HUGE_PAGES
+        environment = os.environ | ENVIRONMENT
         environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parents[1])}
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--worker", json.dumps(options)],
