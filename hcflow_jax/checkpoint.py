@@ -138,7 +138,9 @@ def _load_directory(path):
         raise
     except Exception as error:
         reason = first_line(error)
-        raise CheckpointError(f"{path} cannot be restored, it is damaged: {reason}") from error
+        raise CheckpointError(
+            f"{path} cannot be restored, it is damaged or of another version of hcflow: {reason}"
+        ) from error
     return model, params
 
 

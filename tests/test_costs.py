@@ -107,6 +107,17 @@ def test_programs_do_not_grow_with_depth():
     assert lines(blocks=(28, 28)) < 1.02 * plain
 
 
+def test_training_programs_stay_small():
+    """The longest one, of rescaling: the time and the memory of its compilation go with it."""
+    config = _config("rescaling_x4")
+    saving = dataclasses.replace(build_model(config.model), remat=True, reversible=True)
+    recipe = make_recipe(config, saving)
+    state, batch, vgg = steps.abstract_arguments(recipe, 1, 160)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    lowered = jax.jit(partial(steps.train_step, recipe)).lower(state, batch, key, vgg)
+    assert len(lowered.as_text().splitlines()) < 20_000
+
+
 def test_temporary_memory_of_sampling():
     model = build_model(_config("sr_x4").model)
     params = _params(model)

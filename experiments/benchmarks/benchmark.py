@@ -162,9 +162,11 @@ class Side:
     """A process that runs one measurement when told to."""
 
     def __init__(self, **options):
-        from hcflow_jax.memory import ENVIRONMENT
+        from hcflow_jax.memory import ENVIRONMENT, HUGE_PAGES
 
-        environment = os.environ | ENVIRONMENT
+        environment = os.environ | {"GLIBC_TUNABLES": HUGE_PAGES}
+        if options["who"] == "ours" and options["action"].startswith("step"):
+            environment |= ENVIRONMENT  # as `hcflow train` does
         environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parents[1])}
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--worker", json.dumps(options)],
