@@ -16,11 +16,10 @@ when it is first touched, that takes a tenth of the iteration: hence pages of 2 
 leaves that to programs."""
 
 _HEAPS = f"glibc.malloc.arena_max={1 + (os.cpu_count() or 1) // 8}"
-_LARGE = "glibc.malloc.mmap_threshold=1048576"
 
-ENVIRONMENT = {"GLIBC_TUNABLES": f"{HUGE_PAGES}:{_HEAPS}:{_LARGE}", "PYTHONMALLOC": "malloc"}
-"""Of a training. Tracing and compiling leave holes among what stays: few heaps, which Python shares,
-and mappings of their own for large blocks waste a tenth less memory. (Measured on two cores.)"""
+ENVIRONMENT = {"GLIBC_TUNABLES": f"{HUGE_PAGES}:{_HEAPS}", "PYTHONMALLOC": "malloc"}
+"""Of a training. Tracing and compiling leave holes among what stays: few heaps, which Python
+shares, waste less memory. (Measured on two cores.)"""
 
 if sysconfig.get_config_var("Py_GIL_DISABLED"):
     del ENVIRONMENT["PYTHONMALLOC"]  # such a Python has an allocator of its own, and insists

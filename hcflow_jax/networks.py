@@ -1,6 +1,7 @@
 """The convolutional networks inside the flow, as Flax modules; images [B, H, W, C].
 
-Module and parameter names follow the published checkpoints, so that conversion is a renaming.
+Module and parameter names follow the published checkpoints, except that a level's RRDBs are
+stacked (`RRDB_trunks`, see `convert`).
 """
 
 from collections.abc import Callable

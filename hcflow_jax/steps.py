@@ -267,7 +267,7 @@ def descend(params, gradient: jax.Array, opt_state, rate, good: jax.Array):
     """(params − rate · `OPTIMIZER`'s update, its state), both as they were unless `good`.
 
     On vectors of all parameters, so that the program is small, and as a branch, so that XLA
-    rewrites the moments in place and computes the update once.
+    rewrites the moments in place and does not compute the update again for every array.
 
     Args:
       gradient: one vector, in the order of `ravel_pytree(params)`.
@@ -286,7 +286,7 @@ def descend(params, gradient: jax.Array, opt_state, rate, good: jax.Array):
         return update.astype(gradient.dtype), mu, nu, count
 
     def stay(vectors):
-        return jnp.zeros_like(gradient), *vectors[1:]
+        return jnp.zeros_like(vectors[0]), *vectors[1:]
 
     update, mu, nu, count = jax.lax.cond(good, move, stay, (gradient, adam.mu, adam.nu, adam.count))
     _, unravel = ravel_pytree(params)

@@ -114,7 +114,8 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
         except Exception as error:
             raise CheckpointError(
-                f"{self.path}/{step} is damaged, move it away to continue from an earlier step: "
+                f"{self.path}/{step} is damaged, move it away to continue from an earlier step, or "
+                f"is of another version of hcflow, continue with that: "
                 f"{checkpoint.first_line(error)}"
             ) from error
 

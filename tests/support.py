@@ -95,7 +95,7 @@ def assert_reached(gradients, all_stacked=False):
     """Every array has a gradient that is not all zero; every copy of a stacked one does."""
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
         keys = [getattr(key, "key", "") for key in path]
-        axes = 2 if "RDB" in keys else 1 if all_stacked or "turns" in keys else 0
+        axes = 2 if "RRDB_trunks" in keys else 1 if all_stacked or "turns" in keys else 0
         nonzero = np.any(np.asarray(gradient) != 0, tuple(range(axes, gradient.ndim)))
         assert np.all(nonzero), jax.tree_util.keystr(path)
 

@@ -31,16 +31,26 @@ def test_the_same_command_starts_again_in_its_environment(started, monkeypatch):
     assert "glibc.malloc.hugetlb=1" in environment["GLIBC_TUNABLES"]
 
 
-def test_it_does_so_once_and_leaves_the_users_settings(started, monkeypatch):
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+@pytest.mark.parametrize("name", memory.ENVIRONMENT)
+def test_it_leaves_the_users_settings(started, monkeypatch, name):
+    monkeypatch.setenv(name, "mine")
     memory.start_again()
-    assert not started
+    assert not started and os.environ[name] == "mine"
+
+
+def test_it_does_so_once_and_children_get_nothing_of_it(started, monkeypatch):
+    for name, value in memory.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    memory.start_again()
+    assert not started and not set(memory.ENVIRONMENT) & set(os.environ)
 
 
 def test_compiled_programs_outlast_giving_back():
     double = jax.jit(lambda x: 2 * x)
     compiled = double.lower(1.0).compile()
+    assert double(3.0) == 6 and double._cache_size() == 1
     memory.give_back()
+    assert double._cache_size() == 0
     assert compiled(3.0) == double(3.0) == 6
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hcflow_jax import HCFlow, build_model, losses
+from hcflow_jax.networks import RRDB, Conv, FeatureTrunk
 from hcflow_jax.priors import gaussian_logp
 from tests.support import assert_reached, randomized
 from tests.tiny import FIELDS, SIZES
@@ -269,3 +270,35 @@ def test_bad_fields_are_named(fields, words):
 def test_defaults_are_the_published_x4_network():
     assert build_model({}) == HCFlow()
     assert build_model({"steps": [26, 26]}).scale == 4
+
+
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("blocks", [(1, 3), (2, 1)])
+def test_two_trunks_in_one_scan_are_rrdbs_in_a_row(blocks, remat):
+    """Features and gradients, against RRDBs applied one after the other."""
+    trunk, rng = FeatureTrunk(blocks, 4, 2, both=True, remat=remat), np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((2, 3, 5, 3)))
+    shapes = jax.eval_shape(trunk.init, jax.random.key(0), x)["params"]
+    params = jax.tree.map(lambda s: jnp.asarray(0.3 * rng.standard_normal(s.shape)), shapes)
+    weights = jnp.asarray(rng.standard_normal((2, 3, 5, 8)))
+
+    def one_by_one(params, x):
+        conv, features = Conv(4), []
+        f0 = y = conv.apply({"params": params["conv_first"]}, x)
+        for i in range(sum(blocks)):
+            own = jax.tree.map(lambda leaf, i=i: leaf[i], params["RRDB_trunks"])
+            y = RRDB(2).apply({"params": own}, y)
+            features.append(y)
+        f2 = conv.apply({"params": params["trunk_conv1"]}, y) + f0
+        return jnp.concatenate([features[blocks[0] - 1], f2], -1)
+
+    def scanned(params, x):
+        return trunk.apply({"params": params}, x)
+
+    results = [
+        jax.jit(jax.value_and_grad(lambda *args, f=f: jnp.sum(weights * f(*args)), (0, 1)))(
+            params, x
+        )
+        for f in (scanned, one_by_one)
+    ]
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), *results)

@@ -98,7 +98,7 @@ def test_updates_are_clipped_adam_steps():
 
 
 @pytest.mark.parametrize("largest", [1e-3, 1.0, 1e3])
-def test_descending_in_place_is_the_optimizers_step(largest):
+def test_descending_is_the_optimizers_step(largest):
     rng = np.random.default_rng(0)
     params = {"w": rng.standard_normal((300, 70)), "b": rng.standard_normal(3)}
     state = steps.learner(jax.tree.map(jnp.asarray, params)).opt_state
@@ -114,7 +114,7 @@ def test_descending_in_place_is_the_optimizers_step(largest):
     jax.tree.map(np.testing.assert_array_equal, ours, still)
 
 
-def test_the_update_takes_no_memory_but_a_clipped_gradients():
+def test_the_update_takes_no_memory_but_its_own():
     params = {str(i): jnp.ones((5, 2000), jnp.float32) for i in range(10)}
     arguments = params, jnp.ones(100_000, jnp.float32), steps.learner(params).opt_state
     update = jax.jit(partial(steps.descend, rate=0.01), donate_argnums=(0, 2))

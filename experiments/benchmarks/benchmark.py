@@ -137,7 +137,11 @@ def work(options):
     """
     started = time.perf_counter()
     plan = {}
-    if options.pop("who") == "peer":
+    who = options.pop("who")
+    if who == "folder":
+        _folder_work()
+        return
+    if who == "peer":
         run = peer_call(**options)
     else:
         run, compiled, flops = our_call(**options)
@@ -325,6 +329,56 @@ def halo(args):
     return rows
 
 
+def folder(args):
+    """24 pictures of three sizes through `hcflow upscale`, beside their arithmetic alone.
+
+    Shipped weights, ×4, on one device and on two simulated ones that share the machine.
+    """
+    rows = []
+    for devices in (1, 2):
+        flag = f"--xla_force_host_platform_device_count={devices}"
+        environment = os.environ | {"XLA_FLAGS": flag, "PYTHONPATH": str(HERE.parents[1])}
+        command = [sys.executable, __file__, "--worker", json.dumps({"who": "folder"})]
+        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+        rows.append({"devices": devices, **json.loads(done.stdout)})
+        _say(rows[-1])
+    return rows
+
+
+def _folder_work():
+    from PIL import Image
+
+    from hcflow_jax import cli, images, inference
+
+    with tempfile.TemporaryDirectory() as root:
+        small, results = Path(root) / "small", Path(root) / "large"
+        small.mkdir()
+        results.mkdir()
+        picture = Image.open(PHOTOGRAPH).convert("RGB")
+        for i in range(24):
+            picture.resize(((96, 64), (128, 96), (160, 128))[i % 3]).save(small / f"{i:02}.png")
+        pictures = [images.read(path).rgb for path in sorted(small.iterdir())]
+        model, params = inference.load(None, "sr")
+
+        def arithmetic():
+            inputs = ((pixels, 0) for pixels in pictures)
+            return list(inference.sample_all(model, params, inputs, 0.5))
+
+        def command():
+            with contextlib.redirect_stdout(sys.stderr):
+                assert cli.main(["upscale", str(small), "-o", str(results)]) == 0
+
+        times = {"arithmetic": [], "command": []}
+        for turn in range(4):
+            for function in (arithmetic, command):
+                begin = time.perf_counter()
+                function()
+                if turn:
+                    times[function.__name__].append(time.perf_counter() - begin)
+        medians = {name: statistics.median(values) for name, values in times.items()}
+        print(json.dumps(medians | {"programs": inference._sample._cache_size()}))
+
+
 def large(args):
     """Through the command line: 3840×2160 there and back, and 4096×4096 of the full-size network.
 
@@ -369,7 +423,14 @@ def large(args):
     return rows
 
 
-SECTIONS = {"speed": speed, "growth": growth, "start": start, "halo": halo, "large": large}
+SECTIONS = {
+    "speed": speed,
+    "growth": growth,
+    "start": start,
+    "halo": halo,
+    "folder": folder,
+    "large": large,
+}
 
 
 def matmul_rate():
