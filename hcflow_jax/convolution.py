@@ -173,25 +173,33 @@ def _dense(x, kernels, biases):
     return sums[-1], jnp.concatenate(maps, -1)
 
 
-@jax.custom_vjp
-def dense_convolutions(x, kernels, biases):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def dense_convolutions(x, kernels, biases, remat=False):
     """y_i = conv2d([x, a_1, …, a_{i−1}], kernel_i) + bias_i, a_i = leaky_relu(y_i); the last y_i.
 
     [B, H, W, C] -> [B, H, W, O], the O of the last kernel. Forward, each map is convolved once,
     with the kernels of all its later readers side by side, and the results accumulate; backward,
     each gradient once, to all the maps that its convolution read: the arithmetic of convolving
-    concatenations, in fewer and wider products. Reverse mode only.
+    concatenations, in fewer and wider products. With `remat` gradients keep x alone and compute
+    the a_i again, which takes no part of the last convolution. Reverse mode only.
     """
     return _dense(x, kernels, biases)[0]
 
 
-def _dense_forward(x, kernels, biases):
+def _dense_forward(x, kernels, biases, remat):
     y, maps = _dense(x, kernels, biases)
-    return y, (maps, kernels, biases)
+    return y, (x if remat else maps, kernels, biases)
 
 
-def _dense_backward(residuals, g):
-    maps, kernels, biases = residuals
+def _maps_again(x, kernels, biases):
+    """All that the last convolution reads, without that convolution."""
+    last, maps = _dense(x, kernels[:-1], biases[:-1])
+    return jnp.concatenate([maps, leaky_relu(last).astype(x.dtype)], -1)
+
+
+def _dense_backward(remat, residuals, g):
+    kept, kernels, biases = residuals
+    maps = _maps_again(kept, kernels, biases) if remat else kept
     maps = lax.optimization_barrier(maps)  # or XLA joins, and keeps, the parts of every slice
     g_maps, g_kernels, g_biases = 0, [], []
     for kernel, bias in zip(kernels[::-1], biases[::-1], strict=True):

@@ -142,13 +142,15 @@ class DenseBlock(nn.Module):
     """Four conv3×3 + LeakyReLU(0.2) of `growth` channels, each reading the input and all earlier
     outputs; a fifth, linear, reads everything and writes `outputs` channels.
 
-    It has no ActNorm, so `fit` changes nothing. (ESRGAN, section 3.1.)
+    It has no ActNorm, so `fit` changes nothing. `remat` is that of `dense_convolutions`. (ESRGAN,
+    section 3.1.)
     """
 
     growth: int
     outputs: int
     zero_last: bool = True
     dtype: Dtype = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
@@ -161,7 +163,7 @@ class DenseBlock(nn.Module):
             kernels.append(kernel)
             biases.append(bias)
         x, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
-        return dense_convolutions(x, kernels, biases)
+        return dense_convolutions(x, kernels, biases, self.remat)
 
 
 class RRDB(nn.Module):
@@ -171,6 +173,7 @@ class RRDB(nn.Module):
 
     growth: int
     dtype: Dtype = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x):
@@ -178,7 +181,7 @@ class RRDB(nn.Module):
             return y + 0.2 * block(y), None
 
         scan = nn.scan(rdb, variable_axes={"params": 0}, split_rngs={"params": True}, length=RDBS)
-        block = DenseBlock(self.growth, x.shape[-1], False, self.dtype, name="RDB")
+        block = DenseBlock(self.growth, x.shape[-1], False, self.dtype, self.remat, name="RDB")
         return x + 0.2 * scan(block, x, None)[0]
 
 
@@ -203,7 +206,7 @@ class _Trunks(nn.Module):
 
         count = sum(self.blocks)
         scan = nn.scan(body, variable_axes={"params": 0}, split_rngs={"params": True}, length=count)
-        rrdb = (nn.remat(RRDB) if self.remat else RRDB)(self.growth, self.dtype)
+        rrdb = RRDB(self.growth, self.dtype, self.remat)
         nn.share_scope(self, rrdb)
         start = (x, jnp.zeros_like(x) if self.both else None)
         (x, first), _ = scan(rrdb, start, jnp.arange(count) == self.blocks[0] - 1)

@@ -60,8 +60,9 @@ def test_both_kernel_gradients_agree(size, channels, outputs):
     np.testing.assert_allclose(for_cpu, elsewhere, atol=1e-12)
 
 
+@pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.parametrize("outputs", [2, 16])
-def test_dense_convolutions_convolve_concatenations(outputs):
+def test_dense_convolutions_convolve_concatenations(outputs, remat):
     rng = np.random.default_rng(0)
     kernels = [jnp.asarray(rng.standard_normal((3, 3, 5 + 4 * i, 4))) for i in range(3)]
     kernels.append(jnp.asarray(rng.standard_normal((3, 3, 17, outputs))))
@@ -78,8 +79,9 @@ def test_dense_convolutions_convolve_concatenations(outputs):
         return jax.grad(lambda *a: jnp.sum(weight * function(*a)), (0, 1, 2))(x, kernels, biases)
 
     expected = plain(x, kernels, biases)
-    np.testing.assert_allclose(dense_convolutions(x, kernels, biases), expected, rtol=1e-9)
-    found = jax.tree.leaves(gradients(dense_convolutions))
+    ours = partial(dense_convolutions, remat=remat)
+    np.testing.assert_allclose(ours(x, kernels, biases), expected, rtol=1e-9)
+    found = jax.tree.leaves(gradients(ours))
     for a, b in zip(found, jax.tree.leaves(gradients(plain)), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
 
