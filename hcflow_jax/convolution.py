@@ -58,57 +58,47 @@ def _kernel_gradient_native(x, g, kernel_shape):
     return jax.linear_transpose(lambda k: _native(x, k), kernel)(g)[0]
 
 
-def _shifts(padded, like):
-    """`padded` as each kernel tap in turn sees it, one row per pixel of `like`."""
-    _, h, w, _ = like.shape
-    return [
-        padded[:, u : u + h, v : v + w].reshape(-1, padded.shape[-1])
-        for u in range(padded.shape[1] - h + 1)
-        for v in range(padded.shape[2] - w + 1)
-    ]
-
-
 def _rows_of(image):
     return image.reshape(-1, image.shape[-1])
 
 
-def _many_outputs(padded, g):
-    """One matrix product per tap, (x shifted by the tap)ᵀ · g: [taps, C, O]."""
-    wide = jnp.promote_types(g.dtype, jnp.float32)
-    return jnp.stack(
-        [jnp.matmul(x.T, _rows_of(g), preferred_element_type=wide) for x in _shifts(padded, g)]
-    )
-
-
-def _few_outputs(padded, x):
-    """One product for all taps, xᵀ · (g shifted against every tap): [taps, C, O]."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    shifted = jnp.concatenate(_shifts(padded, x)[::-1], -1)
-    product = jnp.matmul(_rows_of(x).T, shifted, preferred_element_type=wide)
-    return product.reshape(x.shape[-1], -1, padded.shape[-1]).swapaxes(0, 1)
+def _channels_first(image, kh, kw):
+    """[kw, C, B, H + kh − 1, W]: `image` as each column of a kernel sees it, padded with zeros."""
+    padding = ((0, 0), (0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2))
+    padded = jnp.pad(image.transpose(3, 0, 1, 2), padding)
+    return jnp.stack([padded[..., v : v + image.shape[2]] for v in range(kw)])
 
 
 def _kernel_gradient_matmul(x, g, kernel_shape):
-    """Matrix products of pixels: of all of a small batch, or summed over bands of rows."""
+    """Over bands of rows, the sum of [taps·M, pixels]·[pixels, F] with one product for all taps.
+
+    M are the channels of the narrower of x and g, which is shifted against every tap and lies
+    channels first, where such products are fastest; F are those of the other.
+    """
     kh, kw, channels, outputs = kernel_shape
     b, h, w, _ = x.shape
-    few = outputs < channels
-    products, moved, fixed = (_few_outputs, g, x) if few else (_many_outputs, x, g)
-    padded = jnp.pad(moved, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
-    if b * h * w <= 4 * BAND:
-        return products(padded, fixed).reshape(kernel_shape).astype(x.dtype)
+    if not x.size:
+        return jnp.zeros(kernel_shape, x.dtype)
+    moved, fixed = (g, x) if outputs < channels else (x, g)
+    columns = lax.optimization_barrier(_channels_first(moved, kh, kw))
     rows = max(r for r in range(1, h + 1) if h % r == 0 and (r == 1 or r * w <= BAND))
+    wide = jnp.promote_types(x.dtype, jnp.float32)
 
-    def add(total, i):
-        start = (i // (h // rows), i % (h // rows) * rows, 0, 0)
-        size = (1, rows + kh - 1, w + kw - 1, moved.shape[-1])
-        band = lax.dynamic_slice(padded, start, size)
-        part = lax.dynamic_slice(fixed, start, (1, rows, w, fixed.shape[-1]))
-        return total + products(band, part), None
+    def add(total, band):
+        image, row = band // (h // rows), band % (h // rows) * rows
+        size = (kw, moved.shape[-1], 1, rows, w)
+        taps = [lax.dynamic_slice(columns, (0, 0, image, row + u, 0), size) for u in range(kh)]
+        shifted = jnp.stack(taps).reshape(-1, rows * w)
+        pixels = lax.dynamic_slice(fixed, (image, row, 0, 0), (1, rows, w, fixed.shape[-1]))
+        return total + jnp.matmul(shifted, _rows_of(pixels), preferred_element_type=wide), None
 
-    zero = jnp.zeros((kh * kw, channels, outputs), jnp.promote_types(x.dtype, jnp.float32))
-    total, _ = lax.scan(add, zero, jnp.arange(b * (h // rows)))
-    return total.reshape(kernel_shape).astype(x.dtype)
+    zero = jnp.zeros((kh * kw * moved.shape[-1], fixed.shape[-1]), wide)
+    # two bands at a time: one is shifted while the other is multiplied
+    total, _ = lax.scan(add, zero, jnp.arange(b * (h // rows)), unroll=2)
+    total = total.reshape(kh, kw, moved.shape[-1], -1)
+    if moved is g:
+        total = jnp.flip(total, (0, 1)).swapaxes(2, 3)
+    return total.astype(x.dtype)
 
 
 @jax.custom_vjp
