@@ -5,6 +5,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -48,8 +49,14 @@ def _sum_of_shifts(x, kernel):
     ).astype(x.dtype)
 
 
+def _pointwise(x, kernel):
+    return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0])
+
+
 def _on_cpu(x, kernel):
-    channels, outputs = kernel.shape[2:]
+    kh, kw, channels, outputs = kernel.shape
+    if kh == kw == 1:
+        return _pointwise(x, kernel)
     return (_sum_of_shifts if outputs <= min(FEW, channels) else _one_row_more)(x, kernel)
 
 
@@ -58,15 +65,12 @@ def _kernel_gradient_native(x, g, kernel_shape):
     return jax.linear_transpose(lambda k: _native(x, k), kernel)(g)[0]
 
 
-def _rows_of(image):
-    return image.reshape(-1, image.shape[-1])
-
-
 def _channels_first(image, kh, kw):
-    """[kw, C, B, H + kh − 1, W]: `image` as each column of a kernel sees it, padded with zeros."""
+    """[kw·C, B·(H + kh − 1), W]: `image` as each column of a kernel sees it, padded with zeros."""
+    b, h, w, channels = image.shape
     padding = ((0, 0), (0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2))
-    padded = jnp.pad(image.transpose(3, 0, 1, 2), padding)
-    return jnp.stack([padded[..., v : v + image.shape[2]] for v in range(kw)])
+    padded = jnp.pad(image.transpose(3, 0, 1, 2), padding).reshape(channels, -1, w + kw - 1)
+    return jnp.concatenate([padded[..., v : v + w] for v in range(kw)])
 
 
 def _kernel_gradient_matmul(x, g, kernel_shape):
@@ -85,16 +89,19 @@ def _kernel_gradient_matmul(x, g, kernel_shape):
     wide = jnp.promote_types(x.dtype, jnp.float32)
 
     def add(total, band):
-        image, row = band // (h // rows), band % (h // rows) * rows
-        size = (kw, moved.shape[-1], 1, rows, w)
-        taps = [lax.dynamic_slice(columns, (0, 0, image, row + u, 0), size) for u in range(kh)]
-        shifted = jnp.stack(taps).reshape(-1, rows * w)
-        pixels = lax.dynamic_slice(fixed, (image, row, 0, 0), (1, rows, w, fixed.shape[-1]))
-        return total + jnp.matmul(shifted, _rows_of(pixels), preferred_element_type=wide), None
+        pixels, top = band
+        shifts = [
+            lax.dynamic_slice_in_dim(columns, top + u, rows, 1, allow_negative_indices=False)
+            for u in range(kh)
+        ]
+        shifted = jnp.concatenate(shifts).reshape(-1, rows * w)
+        return total + jnp.matmul(shifted, pixels, preferred_element_type=wide), None
 
     zero = jnp.zeros((kh * kw * moved.shape[-1], fixed.shape[-1]), wide)
+    tops = np.arange(b)[:, None] * (h + kh - 1) + np.arange(0, h, rows)
+    bands = fixed.reshape(-1, rows * w, fixed.shape[-1]), tops.reshape(-1)
     # two bands at a time: one is shifted while the other is multiplied
-    total, _ = lax.scan(add, zero, jnp.arange(b * (h // rows)), unroll=2)
+    total, _ = lax.scan(add, zero, bands, unroll=2)
     total = total.reshape(kh, kw, moved.shape[-1], -1)
     if moved is g:
         total = jnp.flip(total, (0, 1)).swapaxes(2, 3)
@@ -111,7 +118,7 @@ def conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Reverse mode only; within `shard_map` its gradient needs check_vma=False.
     """
     if kernel.shape[0] == kernel.shape[1] == 1:
-        return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0])
+        return _pointwise(x, kernel)
     return lax.platform_dependent(x, kernel, cpu=_on_cpu, default=_native)
 
 
@@ -119,23 +126,21 @@ def _forward(x, kernel):
     return conv2d(x, kernel), (x, kernel)
 
 
-def _transposed(g, kernel):
-    """The gradient of conv2d's input."""
-    return conv2d(g, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+def _transposed(kernel):
+    """The kernel whose convolution is the gradient of `kernel`'s with respect to its input."""
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-def _kernel_gradient(x, g, shape):
-    return lax.platform_dependent(
-        x,
-        g,
-        cpu=functools.partial(_kernel_gradient_matmul, kernel_shape=shape),
-        default=functools.partial(_kernel_gradient_native, kernel_shape=shape),
-    )
+def _gradients_on_cpu(x, kernel, g):
+    return _on_cpu(g, _transposed(kernel)), _kernel_gradient_matmul(x, g, kernel.shape)
+
+
+def _gradients_natively(x, kernel, g):
+    return _native(g, _transposed(kernel)), _kernel_gradient_native(x, g, kernel.shape)
 
 
 def _backward(residuals, g):
-    x, kernel = residuals
-    return _transposed(g, kernel), _kernel_gradient(x, g, kernel.shape)
+    return lax.platform_dependent(*residuals, g, cpu=_gradients_on_cpu, default=_gradients_natively)
 
 
 conv2d.defvjp(_forward, _backward)
@@ -198,9 +203,10 @@ def _dense_backward(remat, residuals, g):
             slope = jnp.where(maps[..., inputs : inputs + kernel.shape[3]] > 0, 1, SLOPE)
             g_maps, g = g_maps[..., :inputs], g_maps[..., inputs:] * slope.astype(g.dtype)
         narrow = g.astype(maps.dtype)
-        g_kernels.append(_kernel_gradient(maps[..., :inputs], narrow, kernel.shape))
         g_biases.append(g.sum((0, 1, 2)).astype(bias.dtype))
-        g_maps += _transposed(narrow, kernel).astype(g.dtype)
+        g_x, g_kernel = _backward((maps[..., :inputs], kernel), narrow)
+        g_kernels.append(g_kernel)
+        g_maps += g_x.astype(g.dtype)
     return g_maps.astype(maps.dtype), g_kernels[::-1], g_biases[::-1]
 
 
