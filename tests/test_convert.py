@@ -6,6 +6,7 @@ import pickle
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from hcflow_jax import build_model, checkpoint, convert, from_torch, to_published
 from tests.support import randomized, reference_model
@@ -205,6 +206,17 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         if file.is_file() and file.stat().st_size > 2000:
             file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(checkpoint.CheckpointError, match="damaged") as error:
+        checkpoint.load_model(tmp_path / "c")
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_with_parameters_of_other_names_is_of_another_version(tmp_path):
+    params = randomized(jax.eval_shape(SR.init_params, jax.random.key(0)), dtype=np.float32)
+    names = flatten_dict(params, sep="/")
+    renamed = {name.replace("RRDB_trunks", "RRDB_trunk1"): names[name] for name in names}
+    assert renamed.keys() != names.keys()
+    checkpoint.save_model(tmp_path / "c", SR, unflatten_dict(renamed, sep="/"))
+    with pytest.raises(checkpoint.CheckpointError, match="another version") as error:
         checkpoint.load_model(tmp_path / "c")
     assert "\n" not in str(error.value)
 

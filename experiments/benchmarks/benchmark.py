@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 PHOTOGRAPH = HERE.parents[1] / "hcflow_jax/assets/chelsea.png"
 NAMES = ("sr_x8", "sr_x4", "rescaling_x4")
 TOGETHER = (("sample", "samples"), ("encode",), ("step", "step_saving"))
+BATCHES = 1, 4
 ACTIONS = sum(TOGETHER, ())
 SIDE = 160
 TEMPERATURE = 0.8
@@ -217,7 +218,7 @@ def speed(args):
     """
     rows = []
     for name in args.names:
-        for batch in (1, 4):
+        for batch in args.batches:
             for group in TOGETHER:
                 chosen = [a for a in group if a in args.actions and (a, batch) != ("samples", 1)]
                 if chosen:
@@ -478,6 +479,7 @@ def main():
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--names", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=list(ACTIONS))
+    parser.add_argument("--batches", nargs="+", type=int, choices=BATCHES, default=list(BATCHES))
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
