@@ -66,15 +66,19 @@ def _kernel_gradient_native(x, g, kernel_shape):
 
 
 def _channels_first(image, kh, kw):
-    """[kw·C, B·(H + kh − 1), W]: `image` as each column of a kernel sees it, padded with zeros."""
-    b, h, w, channels = image.shape
+    """[kw·C, B, H + kh − 1, W]: `image` as each column of a kernel sees it, padded with zeros."""
     padding = ((0, 0), (0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2))
-    padded = jnp.pad(image.transpose(3, 0, 1, 2), padding).reshape(channels, -1, w + kw - 1)
-    return jnp.concatenate([padded[..., v : v + w] for v in range(kw)])
+    padded = jnp.pad(image.transpose(3, 0, 1, 2), padding)
+    return jnp.concatenate([padded[..., v : v + image.shape[2]] for v in range(kw)])
+
+
+def _divisor(number, limit):
+    """The largest divisor of `number` up to `limit`, at least 1."""
+    return max(d for d in range(1, number + 1) if number % d == 0 and (d == 1 or d <= limit))
 
 
 def _kernel_gradient_matmul(x, g, kernel_shape):
-    """Over bands of rows, the sum of [taps·M, pixels]·[pixels, F] with one product for all taps.
+    """Σ over bands (images, or rows of one) of [taps·M, pixels]·[pixels, F], all taps at once.
 
     M are the channels of the narrower of x and g, which is shifted against every tap and lies
     channels first, where such products are fastest; F are those of the other.
@@ -85,23 +89,24 @@ def _kernel_gradient_matmul(x, g, kernel_shape):
         return jnp.zeros(kernel_shape, x.dtype)
     moved, fixed = (g, x) if outputs < channels else (x, g)
     columns = lax.optimization_barrier(_channels_first(moved, kh, kw))
-    rows = max(r for r in range(1, h + 1) if h % r == 0 and (r == 1 or r * w <= BAND))
+    images = _divisor(b, BAND // (h * w))
+    rows = _divisor(h, BAND // (images * w))
     wide = jnp.promote_types(x.dtype, jnp.float32)
 
     def add(total, band):
-        pixels, top = band
+        pixels, image, top = band
+        shape = (len(columns), images, rows, w)
         shifts = [
-            lax.dynamic_slice_in_dim(columns, top + u, rows, 1, allow_negative_indices=False)
+            lax.dynamic_slice(columns, (0, image, top + u, 0), shape, allow_negative_indices=False)
             for u in range(kh)
         ]
-        shifted = jnp.concatenate(shifts).reshape(-1, rows * w)
+        shifted = jnp.concatenate(shifts).reshape(-1, len(pixels))
         return total + jnp.matmul(shifted, pixels, preferred_element_type=wide), None
 
     zero = jnp.zeros((kh * kw * moved.shape[-1], fixed.shape[-1]), wide)
-    tops = np.arange(b)[:, None] * (h + kh - 1) + np.arange(0, h, rows)
-    bands = fixed.reshape(-1, rows * w, fixed.shape[-1]), tops.reshape(-1)
-    # two bands at a time: one is shifted while the other is multiplied
-    total, _ = lax.scan(add, zero, bands, unroll=2)
+    corners = np.mgrid[0:b:images, 0:h:rows].reshape(2, -1)
+    bands = fixed.reshape(-1, images * rows * w, fixed.shape[-1]), *corners
+    total, _ = lax.scan(add, zero, bands, unroll=2)  # a little faster than one at a time
     total = total.reshape(kh, kw, moved.shape[-1], -1)
     if moved is g:
         total = jnp.flip(total, (0, 1)).swapaxes(2, 3)
