@@ -1,7 +1,7 @@
 """A 3×3-and-friends convolution whose weight gradient stays fast inside `lax.scan` on CPUs."""
 
-import functools
-import itertools
+import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,11 @@ def _on_cpu(x, kernel):
     return (_sum_of_shifts if outputs <= min(FEW, channels) else _one_row_more)(x, kernel)
 
 
+def _transposed(kernel):
+    """The kernel whose convolution is the gradient of `kernel`'s with respect to its input."""
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+
+
 def _kernel_gradient_native(x, g, kernel_shape):
     kernel = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
     return jax.linear_transpose(lambda k: _native(x, k), kernel)(g)[0]
@@ -77,40 +82,46 @@ def _divisor(number, limit):
     return max(d for d in range(1, number + 1) if number % d == 0 and (d == 1 or d <= limit))
 
 
-def _kernel_gradient_matmul(x, g, kernel_shape):
-    """Σ over bands (images, or rows of one) of [taps·M, pixels]·[pixels, F], all taps at once.
+def _shifted_products(moved, fixed, start, size, width):
+    """Σ over bands (images, or rows of one) of [taps·M, pixels]·[pixels, width], all taps at once.
 
-    M are the channels of the narrower of x and g, which is shifted against every tap and lies
-    channels first, where such products are fastest; F are those of the other.
+    moved, [B, H, W, M], is shifted against every tap and lies channels first, where such products
+    are fastest. fixed is [rows, width or more], the first of the B·H·W rows at `start`; its bands
+    are read where they are.
     """
-    kh, kw, channels, outputs = kernel_shape
-    b, h, w, _ = x.shape
-    if not x.size:
-        return jnp.zeros(kernel_shape, x.dtype)
-    moved, fixed = (g, x) if outputs < channels else (x, g)
+    (kh, kw), (b, h, w, channels) = size, moved.shape
     columns = lax.optimization_barrier(_channels_first(moved, kh, kw))
     images = _divisor(b, BAND // (h * w))
     rows = _divisor(h, BAND // (images * w))
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    band, shape = images * rows * w, (len(columns), images, rows, w)
+    wide = jnp.promote_types(moved.dtype, jnp.float32)
+    take = partial(lax.dynamic_slice, allow_negative_indices=False)
 
-    def add(total, band):
-        pixels, image, top = band
-        shape = (len(columns), images, rows, w)
-        shifts = [
-            lax.dynamic_slice(columns, (0, image, top + u, 0), shape, allow_negative_indices=False)
-            for u in range(kh)
-        ]
-        shifted = jnp.concatenate(shifts).reshape(-1, len(pixels))
+    def add(total, corner):
+        image, top = corner
+        shifts = [take(columns, (0, image, top + u, 0), shape) for u in range(kh)]
+        shifted = jnp.concatenate(shifts).reshape(-1, band)
+        pixels = take(fixed, (start + (image * h + top) * w, 0), (band, width))
         return total + jnp.matmul(shifted, pixels, preferred_element_type=wide), None
 
-    zero = jnp.zeros((kh * kw * moved.shape[-1], fixed.shape[-1]), wide)
-    corners = np.mgrid[0:b:images, 0:h:rows].reshape(2, -1)
-    bands = fixed.reshape(-1, images * rows * w, fixed.shape[-1]), *corners
-    total, _ = lax.scan(add, zero, bands, unroll=2)  # a little faster than one at a time
-    total = total.reshape(kh, kw, moved.shape[-1], -1)
-    if moved is g:
-        total = jnp.flip(total, (0, 1)).swapaxes(2, 3)
-    return total.astype(x.dtype)
+    zero = jnp.zeros((kh * kw * channels, width), wide)
+    corners = tuple(np.mgrid[0:b:images, 0:h:rows].reshape(2, -1))
+    total, _ = lax.scan(add, zero, corners, unroll=2)  # a little faster than one at a time
+    return total.reshape(kh, kw, channels, width).astype(moved.dtype)
+
+
+def _kernel_gradient_matmul(x, g, kernel_shape, fixed=None, start=0):
+    """By `_shifted_products` of the narrower of x and g with the other.
+
+    Where that is x, `fixed` may hold it already, as its own first channels and at its `start`.
+    """
+    *size, channels, outputs = kernel_shape
+    if not x.size:
+        return jnp.zeros(kernel_shape, x.dtype)
+    if outputs >= channels:
+        return _shifted_products(x, g.reshape(-1, outputs), 0, size, outputs)
+    fixed = x.reshape(-1, channels) if fixed is None else fixed
+    return _transposed(_shifted_products(g, fixed, start, size, channels))
 
 
 @jax.custom_vjp
@@ -131,11 +142,6 @@ def _forward(x, kernel):
     return conv2d(x, kernel), (x, kernel)
 
 
-def _transposed(kernel):
-    """The kernel whose convolution is the gradient of `kernel`'s with respect to its input."""
-    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-
-
 def _gradients_on_cpu(x, kernel, g):
     return _on_cpu(g, _transposed(kernel)), _kernel_gradient_matmul(x, g, kernel.shape)
 
@@ -148,71 +154,28 @@ def _backward(residuals, g):
     return lax.platform_dependent(*residuals, g, cpu=_gradients_on_cpu, default=_gradients_natively)
 
 
-conv2d.defvjp(_forward, _backward)
-
-SLOPE = 0.2
-
-
-def leaky_relu(x):
-    """x where x > 0, else 0.2·x; its slope at 0 is 0.2, as in PyTorch."""
-    return jnp.where(x > 0, x, SLOPE * x)
+def _stacked_gradients_on_cpu(stack, i, kernel, g):
+    x, fixed = _read(stack, i, kernel), stack.reshape(-1, stack.shape[-1])
+    g_kernel = _kernel_gradient_matmul(x, g, kernel.shape, fixed, i * math.prod(g.shape[:3]))
+    return _on_cpu(g, _transposed(kernel)), g_kernel
 
 
-def _dense(x, kernels, biases):
-    """(what `dense_convolutions` returns, all that its last convolution reads)."""
-    widths = [kernel.shape[-1] for kernel in kernels]
-    sums, maps, start = list(biases), [], 0
-    for i in range(len(kernels)):
-        maps.append(x)
-        stop = start + x.shape[-1]
-        readers = jnp.concatenate([kernel[:, :, start:stop] for kernel in kernels[i:]], -1)
-        edges = list(itertools.accumulate(widths[i:-1]))
-        pieces = jnp.split(conv2d(x, readers), edges, -1)
-        sums[i:] = [total + piece for total, piece in zip(sums[i:], pieces, strict=True)]
-        x, start = leaky_relu(sums[i]).astype(x.dtype), stop
-    return sums[-1], jnp.concatenate(maps, -1)
+def _stacked_gradients_natively(stack, i, kernel, g):
+    return _gradients_natively(_read(stack, i, kernel), kernel, g)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def dense_convolutions(x, kernels, biases, remat=False):
-    """y_i = conv2d([x, a_1, …, a_{i−1}], kernel_i) + bias_i, a_i = leaky_relu(y_i); the last y_i.
+def _read(stack, i, kernel):
+    return lax.dynamic_index_in_dim(stack, i, keepdims=False)[..., : kernel.shape[2]]
 
-    [B, H, W, C] -> [B, H, W, O], the O of the last kernel. Forward, each map is convolved once,
-    with the kernels of all its later readers side by side, and the results accumulate; backward,
-    each gradient once, to all the maps that its convolution read: the arithmetic of convolving
-    concatenations, in fewer and wider products. With `remat` gradients keep x alone and compute
-    the a_i again, which takes no part of the last convolution. Reverse mode only.
+
+def stacked_gradients(stack, i, kernel, g):
+    """Gradients of conv2d(x, kernel) with respect to x and kernel, from that of its result.
+
+    x, which is not copied on CPUs, are as many channels of stack[i], from the first, as the kernel
+    reads: [N, B, H, W, channels or more].
     """
-    return _dense(x, kernels, biases)[0]
+    on_cpu, natively = _stacked_gradients_on_cpu, _stacked_gradients_natively
+    return lax.platform_dependent(stack, i, kernel, g, cpu=on_cpu, default=natively)
 
 
-def _dense_forward(x, kernels, biases, remat):
-    y, maps = _dense(x, kernels, biases)
-    return y, (x if remat else maps, kernels, biases)
-
-
-def _maps_again(x, kernels, biases):
-    """All that the last convolution reads, without that convolution."""
-    last, maps = _dense(x, kernels[:-1], biases[:-1])
-    return jnp.concatenate([maps, leaky_relu(last).astype(x.dtype)], -1)
-
-
-def _dense_backward(remat, residuals, g):
-    kept, kernels, biases = residuals
-    maps = _maps_again(kept, kernels, biases) if remat else kept
-    maps = lax.optimization_barrier(maps)  # or XLA joins, and keeps, the parts of every slice
-    g_maps, g_kernels, g_biases = 0, [], []
-    for kernel, bias in zip(kernels[::-1], biases[::-1], strict=True):
-        inputs = kernel.shape[2]
-        if g_kernels:
-            slope = jnp.where(maps[..., inputs : inputs + kernel.shape[3]] > 0, 1, SLOPE)
-            g_maps, g = g_maps[..., :inputs], g_maps[..., inputs:] * slope.astype(g.dtype)
-        narrow = g.astype(maps.dtype)
-        g_biases.append(g.sum((0, 1, 2)).astype(bias.dtype))
-        g_x, g_kernel = _backward((maps[..., :inputs], kernel), narrow)
-        g_kernels.append(g_kernel)
-        g_maps += g_x.astype(g.dtype)
-    return g_maps.astype(maps.dtype), g_kernels[::-1], g_biases[::-1]
-
-
-dense_convolutions.defvjp(_dense_forward, _dense_backward)
+conv2d.defvjp(_forward, _backward)

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hcflow_jax.convolution import leaky_relu
+from hcflow_jax.dense import leaky_relu
 from hcflow_jax.networks import kaiming
 
 

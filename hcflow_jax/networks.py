@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from hcflow_jax.bijectors.base import Fit
-from hcflow_jax.convolution import conv2d, dense_convolutions
+from hcflow_jax.convolution import conv2d
+from hcflow_jax.dense import RDBS, dense_convolutions, rrdbs
 
 Initializer = Callable[..., jax.Array]
 Dtype = jax.typing.DTypeLike | None
@@ -24,12 +25,21 @@ kaiming = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 """Uniform ±1/√fan_in (Kaiming-uniform with a = √5)."""
 
 
-RDBS = 3
-"""Residual dense blocks of an RRDB."""
+def _stacked(init: Initializer) -> Initializer:
+    """Fills each entry of a leading axis by itself."""
+
+    def fill(key, shape, dtype):
+        keys = jax.random.split(key, shape[0])
+        return jax.vmap(lambda key: init(key, shape[1:], dtype))(keys)
+
+    return fill
 
 
 class ConvWeights(nn.Module):
-    """The parameters of a convolution, for modules that arrange the arithmetic themselves."""
+    """The parameters of a convolution, for modules that arrange the arithmetic themselves.
+
+    `stack` are leading axes of their arrays, each entry of which is a convolution of its own.
+    """
 
     inputs: int
     outputs: int
@@ -37,11 +47,14 @@ class ConvWeights(nn.Module):
     use_bias: bool = True
     init: Initializer = small_xavier
     uniform_bias: bool = False
+    stack: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self):
-        shape = (self.size, self.size, self.inputs, self.outputs)
-        kernel = self.param("kernel", self.init, shape, jnp.float32)
+        shape, init = (self.size, self.size, self.inputs, self.outputs), self.init
+        for _ in self.stack:
+            init = _stacked(init)
+        kernel = self.param("kernel", init, (*self.stack, *shape), jnp.float32)
         if not self.use_bias:
             return kernel
         bound = (self.size * self.size * self.inputs) ** -0.5
@@ -50,7 +63,7 @@ class ConvWeights(nn.Module):
             return jax.random.uniform(key, shape, dtype, minval=-bound, maxval=bound)
 
         bias_init = uniform if self.uniform_bias else nn.initializers.zeros
-        return kernel, self.param("bias", bias_init, (self.outputs,), jnp.float32)
+        return kernel, self.param("bias", bias_init, (*self.stack, self.outputs), jnp.float32)
 
 
 def _convolve(x, kernel, dtype: Dtype):
@@ -138,6 +151,28 @@ class FCN(nn.Module):
         return ZeroConv(self.outputs, self.dtype, name="conv3")(x)
 
 
+class DenseWeights(nn.Module):
+    """(kernels, biases) of the five convolutions of a dense block; `stack` as in ConvWeights."""
+
+    inputs: int
+    growth: int
+    outputs: int
+    zero_last: bool = False
+    stack: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self):
+        kernels, biases = [], []
+        for i, width in enumerate([self.growth] * 4 + [self.outputs]):
+            init = nn.initializers.zeros if self.zero_last and i == 4 else small_xavier
+            inputs = self.inputs + i * self.growth
+            own = ConvWeights(inputs, width, init=init, stack=self.stack, name=f"conv{i + 1}")
+            kernel, bias = own()
+            kernels.append(kernel)
+            biases.append(bias)
+        return kernels, biases
+
+
 class DenseBlock(nn.Module):
     """Four conv3×3 + LeakyReLU(0.2) of `growth` channels, each reading the input and all earlier
     outputs; a fifth, linear, reads everything and writes `outputs` channels.
@@ -155,62 +190,34 @@ class DenseBlock(nn.Module):
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
         del fit
-        kernels, biases = [], []
-        for i, width in enumerate([self.growth] * 4 + [self.outputs]):
-            init = nn.initializers.zeros if self.zero_last and i == 4 else small_xavier
-            inputs = x.shape[-1] + i * self.growth
-            kernel, bias = ConvWeights(inputs, width, init=init, name=f"conv{i + 1}")()
-            kernels.append(kernel)
-            biases.append(bias)
+        kernels, biases = _own(
+            self, DenseWeights(x.shape[-1], self.growth, self.outputs, self.zero_last)
+        )
         x, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
         return dense_convolutions(x, kernels, biases, self.remat)
 
 
-class RRDB(nn.Module):
-    """x + 0.2·RDB(RDB(RDB(x))), RDB(x) = x + 0.2·dense_block(x); parameters of the three stacked
-    on a leading axis, because they run as one scan. (ESRGAN, section 3.1.)
+class RRDBs(nn.Module):
+    """`count` RRDBs in a row, x + 0.2·RDB(RDB(RDB(x))) with RDB(x) = x + 0.2·dense_block(x).
+
+    Parameters are stacked on leading axes, [count, 3, …]. [B, H, W, C] -> (what RRDB number `tap`
+    gives, or None; what the last gives). `remat` is that of `rrdbs`. (ESRGAN, section 3.1.)
     """
 
+    count: int
     growth: int
+    tap: int | None = None
     dtype: Dtype = None
     remat: bool = False
 
     @nn.compact
     def __call__(self, x):
-        def rdb(block, y, _):
-            return y + 0.2 * block(y), None
-
-        scan = nn.scan(rdb, variable_axes={"params": 0}, split_rngs={"params": True}, length=RDBS)
-        block = DenseBlock(self.growth, x.shape[-1], False, self.dtype, self.remat, name="RDB")
-        return x + 0.2 * scan(block, x, None)[0]
-
-
-class _Trunks(nn.Module):
-    """Both trunks, RRDBs in a row, as one scan; parameters stacked on a leading axis.
-
-    [B, H, W, C] -> (what the first trunk gives, or None unless `both`; what the second gives).
-    """
-
-    blocks: tuple[int, int]
-    growth: int
-    both: bool
-    dtype: Dtype = None
-    remat: bool = False
-
-    @nn.compact
-    def __call__(self, x):
-        def body(rrdb, carry, ends_first):
-            x, first = carry
-            x = rrdb(x)
-            return (x, jnp.where(ends_first, x, first) if self.both else None), None
-
-        count = sum(self.blocks)
-        scan = nn.scan(body, variable_axes={"params": 0}, split_rngs={"params": True}, length=count)
-        rrdb = RRDB(self.growth, self.dtype, self.remat)
-        nn.share_scope(self, rrdb)
-        start = (x, jnp.zeros_like(x) if self.both else None)
-        (x, first), _ = scan(rrdb, start, jnp.arange(count) == self.blocks[0] - 1)
-        return first, x
+        channels = x.shape[-1]
+        stack = (self.count, RDBS)
+        kernels, biases = DenseWeights(channels, self.growth, channels, stack=stack, name="RDB")()
+        narrow, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
+        x = narrow if self.dtype is None else x
+        return rrdbs(x.astype(jnp.result_type(x, *biases)), kernels, biases, self.tap, self.remat)
 
 
 class FeatureTrunk(nn.Module):
@@ -230,8 +237,9 @@ class FeatureTrunk(nn.Module):
     @nn.compact
     def __call__(self, c):
         f0 = Conv(self.features, self.dtype, name="conv_first")(c)
-        f1, f2 = _Trunks(
-            self.blocks, self.growth, self.both, self.dtype, self.remat, name="RRDB_trunks"
-        )(f0)
+        tap = self.blocks[0] - 1 if self.both else None
+        count = sum(self.blocks)
+        trunks = RRDBs(count, self.growth, tap, self.dtype, self.remat, name="RRDB_trunks")
+        f1, f2 = trunks(f0)
         f2 = Conv(self.features, self.dtype, name="trunk_conv1")(f2) + f0
         return jnp.concatenate([f1, f2], -1) if self.both else f2

@@ -9,7 +9,8 @@ import pytest
 from jax import lax
 
 from hcflow_jax import convolution
-from hcflow_jax.convolution import conv2d, dense_convolutions, leaky_relu
+from hcflow_jax.convolution import conv2d
+from hcflow_jax.dense import dense_convolutions, leaky_relu
 
 
 def native(x, kernel):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from hcflow_jax import HCFlow, build_model, losses
-from hcflow_jax.networks import RRDB, Conv, FeatureTrunk
+from hcflow_jax.dense import RDBS
+from hcflow_jax.networks import Conv, DenseBlock, FeatureTrunk
 from hcflow_jax.priors import gaussian_logp
 from tests.support import assert_reached, randomized
 from tests.tiny import FIELDS, SIZES
@@ -286,8 +287,11 @@ def test_two_trunks_in_one_scan_are_rrdbs_in_a_row(blocks, remat):
         conv, features = Conv(4), []
         f0 = y = conv.apply({"params": params["conv_first"]}, x)
         for i in range(sum(blocks)):
-            own = jax.tree.map(lambda leaf, i=i: leaf[i], params["RRDB_trunks"])
-            y = RRDB(2).apply({"params": own}, y)
+            z = y
+            for j in range(RDBS):
+                own = jax.tree.map(lambda leaf, i=i, j=j: leaf[i, j], params["RRDB_trunks"]["RDB"])
+                z = z + 0.2 * DenseBlock(2, 4).apply({"params": own}, z)
+            y = y + 0.2 * z
             features.append(y)
         f2 = conv.apply({"params": params["trunk_conv1"]}, y) + f0
         return jnp.concatenate([features[blocks[0] - 1], f2], -1)

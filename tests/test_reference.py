@@ -7,7 +7,7 @@ import pytest
 
 from hcflow_jax import bijectors, build_model, losses, priors
 from hcflow_jax.convert import parameter_count
-from hcflow_jax.networks import FCN, RRDB, DenseBlock, FeatureTrunk, ZeroConv
+from hcflow_jax.networks import FCN, DenseBlock, FeatureTrunk, RRDBs, ZeroConv
 from tests.reference import recipe
 from tests.support import (
     assert_reference,
@@ -122,7 +122,6 @@ def test_gaussian_logp():
 NETWORKS = {
     "fcn": FCN(8, 10),
     "denseblock": DenseBlock(8, 10),
-    "rrdb": RRDB(6),
     "conv_zeros": ZeroConv(10),
 }
 
@@ -131,8 +130,14 @@ NETWORKS = {
 def test_networks(name):
     arrays, _ = modules()
     params = module_params(name)
-    params = stack_rdbs(params) if name == "rrdb" else params
     assert_reference(NETWORKS[name].apply({"params": params}, X12), arrays[name])
+
+
+def test_rrdb():
+    arrays, _ = modules()
+    params = stack({"0": stack_rdbs(module_params("rrdb"))})
+    _, y = RRDBs(1, 6).apply({"params": params}, X12)
+    assert_reference(y, arrays["rrdb"])
 
 
 def test_residual_dense_block():
