@@ -113,7 +113,7 @@ def _shifted_products(moved, fixed, start, size, width):
 def _kernel_gradient_matmul(x, g, kernel_shape, fixed=None, start=0):
     """By `_shifted_products` of the narrower of x and g with the other.
 
-    Where that is x, `fixed` may hold it already, as its own first channels and at its `start`.
+    Where the other is x, `fixed` may hold it already: in its first channels, from row `start`.
     """
     *size, channels, outputs = kernel_shape
     if not x.size:

@@ -44,11 +44,24 @@ def _maps_again(x, kernels, biases):
     return jnp.concatenate([*maps, leaky_relu(last).astype(x.dtype)], -1)
 
 
-def _dense_gradients(stack, i, kernels, biases, g):
+def _at(stacks, i):
+    return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), stacks)
+
+
+def _apart(maps):
+    """`maps`, of which XLA cannot join, and keep, the parts of every slice."""
+    return lax.optimization_barrier(maps)
+
+
+def _dense_gradients(stack, i, kernels, biases, g, remat):
     """Gradients of `dense_convolutions` with respect to its arguments.
 
-    stack[i] are the maps that its last convolution reads, `g` is the gradient of its result.
+    stack[i] are the maps that its last convolution reads, or with `remat` its input alone; `g` is
+    the gradient of its result.
     """
+    if remat:
+        maps = _maps_again(_at(stack, i), kernels, biases)
+        stack, i = _apart(maps)[None], 0
     g_maps, g_kernels, g_biases = 0, [], []
     for kernel, bias in zip(kernels[::-1], biases[::-1], strict=True):
         inputs = kernel.shape[2]
@@ -84,9 +97,7 @@ def _dense_forward(x, kernels, biases, remat):
 
 def _dense_backward(remat, residuals, g):
     kept, kernels, biases = residuals
-    maps = _maps_again(kept, kernels, biases) if remat else kept
-    maps = lax.optimization_barrier(maps)  # or XLA joins, and keeps, the parts of every slice
-    return _dense_gradients(maps[None], 0, kernels, biases, g)
+    return _dense_gradients(_apart(kept)[None], 0, kernels, biases, g, remat)
 
 
 dense_convolutions.defvjp(_dense_forward, _dense_backward)
@@ -95,10 +106,6 @@ dense_convolutions.defvjp(_dense_forward, _dense_backward)
 def _flat(tree):
     """Stacks of [RRDBs, 3, …] as [blocks, …]."""
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
-
-
-def _at(stacks, i):
-    return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), stacks)
 
 
 def _put(stacks, i, trees):
@@ -118,8 +125,8 @@ def _put_maps(stack, i, maps):
     return stack
 
 
-def _walk(x, kernels, biases, tap, kept):
-    """(what `rrdbs` returns, `kept` with as many maps of every block as have room in it)."""
+def _walk(x, kernels, biases, tap, remat=False, kept=None):
+    """(what `rrdbs` returns, `kept` with the maps of every block, or its input with `remat`)."""
     count, dtype = len(kernels[0]), kernels[0].dtype
     weights = _flat((kernels, biases))
 
@@ -127,8 +134,7 @@ def _walk(x, kernels, biases, tap, kept):
         y, kept = carry
         z, maps = _dense(y.astype(dtype), *_at(weights, i))
         if kept is not None:
-            room = kept.shape[-1] > y.shape[-1]
-            kept = _put_maps(kept, i, maps if room else maps[:1])
+            kept = _put_maps(kept, i, maps[:1] if remat else maps)
         return (y + RESIDUAL * z, kept), None
 
     def rrdb(carry, n):
@@ -152,15 +158,13 @@ def rrdbs(x, kernels, biases, tap=None, remat=False):
     of every block, or with `remat` its input alone. Reverse mode only.
     """
     del remat
-    return _walk(x, kernels, biases, tap, None)[0]
+    return _walk(x, kernels, biases, tap)[0]
 
 
 def _rrdbs_forward(x, kernels, biases, tap, remat):
-    blocks, channels = RDBS * len(kernels[0]), x.shape[-1]
-    if not remat:
-        channels = kernels[-1].shape[-2]
-    room = jnp.zeros((blocks, *x.shape[:3], channels), kernels[0].dtype)
-    y, kept = _walk(x, kernels, biases, tap, room)
+    reader = kernels[0 if remat else -1]  # of all that is kept of a block
+    shape = (RDBS * len(reader), *x.shape[:3], reader.shape[-2])
+    y, kept = _walk(x, kernels, biases, tap, remat, jnp.zeros(shape, reader.dtype))
     return y, (kept, kernels, biases)
 
 
@@ -171,11 +175,7 @@ def _rrdbs_backward(tap, remat, residuals, g):
 
     def rdb(carry, i):
         g, found = carry
-        own, stack, place = _at(weights, i), kept, i
-        if remat:
-            maps = lax.optimization_barrier(_maps_again(_at(kept, i), *own))
-            stack, place = maps[None], 0
-        g_x, *g_own = _dense_gradients(stack, place, *own, RESIDUAL * g)
+        g_x, *g_own = _dense_gradients(kept, i, *_at(weights, i), RESIDUAL * g, remat)
         return (g + g_x.astype(g.dtype), _put(found, i, tuple(g_own))), None
 
     def rrdb(carry, n):

@@ -61,6 +61,19 @@ def test_both_kernel_gradients_agree(size, channels, outputs):
     np.testing.assert_allclose(for_cpu, elsewhere, atol=1e-12)
 
 
+@pytest.mark.parametrize("outputs", [2, 9])
+def test_gradients_of_a_stacked_image_are_its_own(outputs):
+    """On CPUs, which read it in place, and elsewhere; the kernel reads 4 of its 6 channels."""
+    rng = np.random.default_rng(0)
+    stack, g = (jnp.asarray(rng.standard_normal(s)) for s in ((3, 2, 7, 5, 6), (2, 7, 5, outputs)))
+    kernel = jnp.asarray(rng.standard_normal((3, 3, 4, outputs)))
+    expected = jax.vjp(native, stack[1, ..., :4], kernel)[1](g)
+    for platform in ("on_cpu", "natively"):
+        gradients = getattr(convolution, f"_stacked_gradients_{platform}")
+        for a, b in zip(gradients(stack, 1, kernel, g), expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-12)
+
+
 @pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.parametrize("outputs", [2, 16])
 def test_dense_convolutions_convolve_concatenations(outputs, remat):
