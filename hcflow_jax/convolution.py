@@ -1,12 +1,13 @@
 """A 3×3-and-friends convolution whose weight gradient stays fast inside `lax.scan` on CPUs."""
 
-import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from hcflow_jax import winograd
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -15,6 +16,13 @@ BAND = 2048
 
 FEW = 16
 """Output channels that leave most of a core's vector registers empty."""
+
+MANY = 160
+"""Output channels from which halving the products of a convolution gains more time than it costs
+memory: sums take more to compile, which is the most memory that small images need."""
+
+MAPS = 192
+"""Channels of an image from which, for the same reason, gradients of its readers are halved."""
 
 
 def _native(x, kernel):
@@ -53,11 +61,25 @@ def _pointwise(x, kernel):
     return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0])
 
 
+def _halved(x, kernel):
+    products = map(_one_row_more, winograd.split(x), winograd.weights(kernel))
+    return winograd.join(products, x.shape[2])
+
+
+def _can_be_halved(x, kernel_shape):
+    """Whether Winograd's sums can stand for columns; in half precision they would err too much."""
+    fine = x.dtype in (jnp.float32, jnp.float64)
+    return fine and kernel_shape[:2] == (3, 3) and x.shape[2] >= winograd.STEP
+
+
 def _on_cpu(x, kernel):
     kh, kw, channels, outputs = kernel.shape
     if kh == kw == 1:
         return _pointwise(x, kernel)
-    return (_sum_of_shifts if outputs <= min(FEW, channels) else _one_row_more)(x, kernel)
+    if outputs <= min(FEW, channels):
+        return _sum_of_shifts(x, kernel)
+    pays = channels > FEW and outputs >= MANY
+    return (_halved if pays and _can_be_halved(x, kernel.shape) else _one_row_more)(x, kernel)
 
 
 def _transposed(kernel):
@@ -82,46 +104,51 @@ def _divisor(number, limit):
     return max(d for d in range(1, number + 1) if number % d == 0 and (d == 1 or d <= limit))
 
 
-def _shifted_products(moved, fixed, start, size, width):
-    """Σ over bands (images, or rows of one) of [taps·M, pixels]·[pixels, width], all taps at once.
+def _shifted_products(columns, fixed, shape, band):
+    """Σ over bands (images, or rows of one) of [P, rows·M, pixels]·[P, pixels, N], P by P.
 
-    moved, [B, H, W, M], is shifted against every tap and lies channels first, where such products
-    are fastest. fixed is [rows, width or more], the first of the B·H·W rows at `start`; its bands
-    are read where they are.
+    columns, [P, M, B, H + rows − 1, W], which lie channels first because such products are fastest
+    so, are shifted against every row of a kernel; `shape` is (rows, N). The first N channels of
+    `fixed`, [P, B·H·W, N or more], are read band by band where they are, of about `band` pixels.
     """
-    (kh, kw), (b, h, w, channels) = size, moved.shape
-    columns = lax.optimization_barrier(_channels_first(moved, kh, kw))
-    images = _divisor(b, BAND // (h * w))
-    rows = _divisor(h, BAND // (images * w))
-    band, shape = images * rows * w, (len(columns), images, rows, w)
-    wide = jnp.promote_types(moved.dtype, jnp.float32)
+    (rows, width), (parts, channels, b, padded, w) = shape, columns.shape
+    h = padded - rows + 1
+    images = _divisor(b, band // (h * w))
+    lines = _divisor(h, band // (images * w))
+    pixels = images * lines * w
+    wide = jnp.promote_types(columns.dtype, jnp.float32)
     take = partial(lax.dynamic_slice, allow_negative_indices=False)
+    columns = lax.optimization_barrier(columns)
 
     def add(total, corner):
         image, top = corner
-        shifts = [take(columns, (0, image, top + u, 0), shape) for u in range(kh)]
-        shifted = jnp.concatenate(shifts).reshape(-1, band)
-        pixels = take(fixed, (start + (image * h + top) * w, 0), (band, width))
-        return total + jnp.matmul(shifted, pixels, preferred_element_type=wide), None
+        piece = (parts, channels, images, lines, w)
+        shifts = [take(columns, (0, 0, image, top + u, 0), piece) for u in range(rows)]
+        shifted = jnp.concatenate(shifts, 1).reshape(parts, rows * channels, pixels)
+        here = take(fixed, (0, (image * h + top) * w, 0), (parts, pixels, width))
+        return total + jnp.matmul(shifted, here, preferred_element_type=wide), None
 
-    zero = jnp.zeros((kh * kw * channels, width), wide)
-    corners = tuple(np.mgrid[0:b:images, 0:h:rows].reshape(2, -1))
+    zero = jnp.zeros((parts, rows * channels, width), wide)
+    corners = tuple(np.mgrid[0:b:images, 0:h:lines].reshape(2, -1))
     total, _ = lax.scan(add, zero, corners, unroll=2)  # a little faster than one at a time
-    return total.reshape(kh, kw, channels, width).astype(moved.dtype)
+    return total.reshape(parts, rows, channels, width).astype(columns.dtype)
 
 
-def _kernel_gradient_matmul(x, g, kernel_shape, fixed=None, start=0):
+def _kernel_gradient_matmul(x, g, kernel_shape, rows=None):
     """By `_shifted_products` of the narrower of x and g with the other.
 
-    Where the other is x, `fixed` may hold it already: in its first channels, from row `start`.
+    Where the other is x, its pixels are read from `rows`, [1, B·H·W, C or more], if given.
     """
-    *size, channels, outputs = kernel_shape
+    kh, kw, channels, outputs = kernel_shape
     if not x.size:
         return jnp.zeros(kernel_shape, x.dtype)
     if outputs >= channels:
-        return _shifted_products(x, g.reshape(-1, outputs), 0, size, outputs)
-    fixed = x.reshape(-1, channels) if fixed is None else fixed
-    return _transposed(_shifted_products(g, fixed, start, size, channels))
+        moved, rows, width = x, g.reshape(1, -1, outputs), outputs
+    else:
+        moved, rows, width = g, x.reshape(1, -1, channels) if rows is None else rows, channels
+    columns = _channels_first(moved, kh, kw)[None]
+    products = _shifted_products(columns, rows, (kh, width), BAND).reshape(kh, kw, -1, width)
+    return products if outputs >= channels else _transposed(products)
 
 
 @jax.custom_vjp
@@ -154,28 +181,46 @@ def _backward(residuals, g):
     return lax.platform_dependent(*residuals, g, cpu=_gradients_on_cpu, default=_gradients_natively)
 
 
-def _stacked_gradients_on_cpu(stack, i, kernel, g):
-    x, fixed = _read(stack, i, kernel), stack.reshape(-1, stack.shape[-1])
-    g_kernel = _kernel_gradient_matmul(x, g, kernel.shape, fixed, i * math.prod(g.shape[:3]))
-    return _on_cpu(g, _transposed(kernel)), g_kernel
+def _split_rows(x):
+    """What gradients of kernels that read `x` need of it: [6, B·H·⌈W/4⌉, C]."""
+    parts = jax.eval_shape(winograd.split, x)
+    (parts,) = jax.linear_transpose(lambda parts: winograd.join(parts, x.shape[2]), parts)(x)
+    return jnp.stack(parts).reshape(len(parts), -1, x.shape[-1])
 
 
-def _stacked_gradients_natively(stack, i, kernel, g):
-    return _gradients_natively(_read(stack, i, kernel), kernel, g)
+def _kernel_gradient_halved(rows, g, kernel_shape):
+    """Of a kernel that read the first channels of the image which `rows` are."""
+    kh, kw, channels, outputs = kernel_shape
+    columns = jnp.concatenate([_channels_first(part, kh, 1)[None] for part in winograd.split(g)])
+    products = _shifted_products(columns, rows, (kh, channels), BAND // winograd.STEP)
+    swapped = jax.ShapeDtypeStruct((kh, kw, outputs, channels), products.dtype)
+    (found,) = jax.linear_transpose(winograd.weights, swapped)(tuple(products[:, :, None]))
+    return _transposed(found)
 
 
-def _read(stack, i, kernel):
-    return lax.dynamic_index_in_dim(stack, i, keepdims=False)[..., : kernel.shape[2]]
+def readers_on_cpu(x):
+    """(kernel, g) -> gradients of conv2d(x', kernel) with respect to x' and kernel, on CPUs.
 
-
-def stacked_gradients(stack, i, kernel, g):
-    """Gradients of conv2d(x, kernel) with respect to x and kernel, from that of its result.
-
-    x, which is not copied on CPUs, are as many channels of stack[i], from the first, as the kernel
-    reads: [N, B, H, W, channels or more].
+    g is that of the result, x' are as many channels of x, from the first, as the kernel reads,
+    which is not copied. Kernels are of one size; what several need of x is computed once.
     """
-    on_cpu, natively = _stacked_gradients_on_cpu, _stacked_gradients_natively
-    return lax.platform_dependent(stack, i, kernel, g, cpu=on_cpu, default=natively)
+    pixels = x.reshape(1, -1, x.shape[-1])
+    halved = x.size and x.shape[-1] >= MAPS and _can_be_halved(x, (3, 3))
+    sums = _split_rows(x) if halved else None
+
+    def gradients(kernel, g):
+        g_x = _on_cpu(g, _transposed(kernel))
+        if halved and kernel.shape[:2] == (3, 3):
+            return g_x, _kernel_gradient_halved(sums, g, kernel.shape)
+        first = x[..., : kernel.shape[2]]
+        return g_x, _kernel_gradient_matmul(first, g, kernel.shape, pixels)
+
+    return gradients
+
+
+def readers_natively(x):
+    """As `readers_on_cpu`, by XLA's own convolutions."""
+    return lambda kernel, g: _gradients_natively(x[..., : kernel.shape[2]], kernel, g)
 
 
 conv2d.defvjp(_forward, _backward)

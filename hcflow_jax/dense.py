@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from hcflow_jax.convolution import conv2d, stacked_gradients
+from hcflow_jax.convolution import conv2d, readers_natively, readers_on_cpu
 
 SLOPE = 0.2
 
@@ -53,15 +53,9 @@ def _apart(maps):
     return lax.optimization_barrier(maps)
 
 
-def _dense_gradients(stack, i, kernels, biases, g, remat):
-    """Gradients of `dense_convolutions` with respect to its arguments.
-
-    stack[i] are the maps that its last convolution reads, or with `remat` its input alone; `g` is
-    the gradient of its result.
-    """
-    if remat:
-        maps = _maps_again(_at(stack, i), kernels, biases)
-        stack, i = _apart(maps)[None], 0
+def _backwards(readers, stack, i, kernels, biases, g):
+    """`_dense_gradients` by `readers`, one of `convolution.readers_…`."""
+    gradients = readers(_at(stack, i))
     g_maps, g_kernels, g_biases = 0, [], []
     for kernel, bias in zip(kernels[::-1], biases[::-1], strict=True):
         inputs = kernel.shape[2]
@@ -71,10 +65,24 @@ def _dense_gradients(stack, i, kernels, biases, g, remat):
             slope = jnp.where(a > 0, 1, SLOPE).astype(g.dtype)
             g_maps, g = g_maps[..., :inputs], g_maps[..., inputs:] * slope
         g_biases.append(g.sum((0, 1, 2)).astype(bias.dtype))
-        g_x, g_kernel = stacked_gradients(stack, i, kernel, g.astype(stack.dtype))
+        g_x, g_kernel = gradients(kernel, g.astype(stack.dtype))
         g_kernels.append(g_kernel)
         g_maps += g_x.astype(g.dtype)
     return g_maps.astype(stack.dtype), g_kernels[::-1], g_biases[::-1]
+
+
+def _dense_gradients(stack, i, kernels, biases, g, remat):
+    """Gradients of `dense_convolutions` with respect to its arguments.
+
+    stack[i] are the maps that its last convolution reads, or with `remat` its input alone; `g` is
+    the gradient of its result.
+    """
+    if remat:
+        maps = _maps_again(_at(stack, i), kernels, biases)
+        stack, i = _apart(maps)[None], 0
+    on_cpu = functools.partial(_backwards, readers_on_cpu)
+    natively = functools.partial(_backwards, readers_natively)
+    return lax.platform_dependent(stack, i, kernels, biases, g, cpu=on_cpu, default=natively)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

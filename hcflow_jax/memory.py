@@ -49,6 +49,20 @@ def compiler_options(backend: str) -> dict[str, bool]:
     return {"xla_cpu_use_fusion_emitters": False} if backend == "cpu" else {}
 
 
+def compiled(lowered):
+    """`lowered` compiled, apart from what JAX keeps of its tracing: that goes before XLA begins.
+
+    As `give_back` does; what compiling leaves goes as well.
+    """
+    import jax
+
+    give_back()
+    program = lowered.compile(compiler_options=compiler_options(jax.default_backend()))
+    del lowered
+    give_back()
+    return program
+
+
 def give_back() -> None:
     """Lets go of what JAX keeps of programs it has traced, and returns freed memory to the system.
 

@@ -279,9 +279,7 @@ class Training:
                 mapped = parallel.pmap_step(step)
                 if jax.process_count() == 1:  # compiled ahead, pmap mistakes a process's share
                     memory.give_back()
-                    options = memory.compiler_options(jax.default_backend())
-                    mapped = mapped.lower(*arguments).compile(compiler_options=options)
-                    memory.give_back()
+                    mapped = memory.compiled(mapped.lower(*arguments))
                 compiled[only] = mapped
             return compiled[only](*arguments)
 

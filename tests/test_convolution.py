@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from experiments.counting import flops
 from hcflow_jax import convolution
 from hcflow_jax.convolution import conv2d
 from hcflow_jax.dense import dense_convolutions, leaky_relu
@@ -61,22 +62,64 @@ def test_both_kernel_gradients_agree(size, channels, outputs):
     np.testing.assert_allclose(for_cpu, elsewhere, atol=1e-12)
 
 
+@pytest.mark.parametrize("width", [1, 3, 4, 5, 10, 16])
+@pytest.mark.parametrize("dtype, error", [("float64", 1e-13), ("float32", 2e-5)])
+def test_halved_products_convolve(width, dtype, error):
+    """Values, and gradients through them, for widths that four divides and others."""
+    rng = np.random.default_rng(width)
+    x, g = (jnp.asarray(rng.standard_normal((2, 5, width, n)), dtype) for n in (32, 64))
+    kernel = jnp.asarray(rng.standard_normal((3, 3, 32, 64)), dtype)
+    expected, pull = jax.vjp(native, x, kernel)
+    found, pull_halved = jax.vjp(convolution._halved, x, kernel)
+    for a, b in zip((found, *pull_halved(g)), (expected, *pull(g)), strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_allclose(a, b, rtol=0, atol=error * np.abs(b).max())
+
+
+def test_products_are_halved_where_it_pays():
+    """Not in half precision, nor of narrow images, few outputs and other kernels."""
+
+    def count(convolve, shape, kernel, dtype="float32"):
+        arguments = (jax.ShapeDtypeStruct(s, dtype) for s in (shape, kernel))
+        return flops(jax.make_jaxpr(convolve)(*arguments).jaxpr)
+
+    def share(*arguments):
+        return count(convolution._on_cpu, *arguments) / count(native, *arguments)
+
+    assert share((1, 40, 40, 32), (3, 3, 32, 160)) < 0.52
+    assert share((1, 40, 40, 32), (3, 3, 32, 160), "bfloat16") > 1
+    assert share((1, 40, 3, 32), (3, 3, 32, 160)) > 1
+    assert share((1, 40, 40, 32), (3, 3, 32, 64)) > 1
+    assert share((1, 40, 40, 32), (5, 5, 32, 160)) > 1
+
+
+@pytest.fixture(params=[False, True], ids=["direct", "halved"])
+def halved(request, monkeypatch):
+    """Whether products are halved of however few channels."""
+    if request.param:
+        for name in ("FEW", "MANY", "MAPS"):
+            monkeypatch.setattr(convolution, name, 0)
+    jax.clear_caches()  # of programs traced the other way
+    yield request.param
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("width", [3, 4, 5, 9])
 @pytest.mark.parametrize("outputs", [2, 9])
-def test_gradients_of_a_stacked_image_are_its_own(outputs):
-    """On CPUs, which read it in place, and elsewhere; the kernel reads 4 of its 6 channels."""
+def test_gradients_of_several_readers_are_their_own(width, outputs, halved):
+    """On CPUs, where readers share what they need, and elsewhere; they read 4 of 6 channels."""
     rng = np.random.default_rng(0)
-    stack, g = (jnp.asarray(rng.standard_normal(s)) for s in ((3, 2, 7, 5, 6), (2, 7, 5, outputs)))
+    x, g = (jnp.asarray(rng.standard_normal((2, 7, width, n))) for n in (6, outputs))
     kernel = jnp.asarray(rng.standard_normal((3, 3, 4, outputs)))
-    expected = jax.vjp(native, stack[1, ..., :4], kernel)[1](g)
-    for platform in ("on_cpu", "natively"):
-        gradients = getattr(convolution, f"_stacked_gradients_{platform}")
-        for a, b in zip(gradients(stack, 1, kernel, g), expected, strict=True):
+    expected = jax.vjp(native, x[..., :4], kernel)[1](g)
+    for readers in (convolution.readers_on_cpu, convolution.readers_natively):
+        for a, b in zip(readers(x)(kernel, g), expected, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-12)
 
 
 @pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.parametrize("outputs", [2, 16])
-def test_dense_convolutions_convolve_concatenations(outputs, remat):
+def test_dense_convolutions_convolve_concatenations(outputs, remat, halved):
     rng = np.random.default_rng(0)
     kernels = [jnp.asarray(rng.standard_normal((3, 3, 5 + 4 * i, 4))) for i in range(3)]
     kernels.append(jnp.asarray(rng.standard_normal((3, 3, 17, outputs))))

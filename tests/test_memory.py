@@ -54,6 +54,13 @@ def test_compiled_programs_outlast_giving_back():
     assert compiled(3.0) == double(3.0) == 6
 
 
+def test_programs_are_compiled_apart_from_their_traces():
+    double = jax.jit(lambda x: 2 * x)
+    assert double(3.0) == 6 and double._cache_size() == 1
+    assert memory.compiled(double.lower(1.0))(3.0) == 6
+    assert double._cache_size() == 0
+
+
 def test_a_system_that_refuses_does_not_matter(monkeypatch):
     def refuse(*_):
         raise PermissionError("not here")

@@ -81,8 +81,9 @@ def our_call(name, action, batch, side=SIDE, **changes):
         memory.give_back()
         traced = step.trace(state, {"hr": hr, "lr": lr}, key)
         flops, lowered = counting.flops(traced.jaxpr.jaxpr), traced.lower()
-        compiled = lowered.compile(compiler_options=memory.compiler_options("cpu"))
-        del traced, lowered
+        del traced
+        compiled = memory.compiled(lowered)
+        del lowered
         memory.give_back()
 
         def run():
