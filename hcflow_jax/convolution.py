@@ -130,7 +130,7 @@ def _shifted_products(columns, fixed, shape, band):
 
     zero = jnp.zeros((parts, rows * channels, width), wide)
     corners = tuple(np.mgrid[0:b:images, 0:h:lines].reshape(2, -1))
-    total, _ = lax.scan(add, zero, corners, unroll=2)  # a little faster than one at a time
+    total, _ = lax.scan(add, zero, corners)
     return total.reshape(parts, rows, channels, width).astype(columns.dtype)
 
 
