@@ -121,16 +121,16 @@ def _shifted_products(columns, fixed, shape, band):
     columns = lax.optimization_barrier(columns)
 
     def add(total, corner):
-        image, top = corner
+        (image, top), o = corner, jnp.zeros_like(corner[0])
         piece = (parts, channels, images, lines, w)
-        shifts = [take(columns, (0, 0, image, top + u, 0), piece) for u in range(rows)]
+        shifts = [take(columns, (o, o, image, top + u, o), piece) for u in range(rows)]
         shifted = jnp.concatenate(shifts, 1).reshape(parts, rows * channels, pixels)
-        here = take(fixed, (0, (image * h + top) * w, 0), (parts, pixels, width))
+        here = take(fixed, (o, (image * h + top) * w, o), (parts, pixels, width))
         return total + jnp.matmul(shifted, here, preferred_element_type=wide), None
 
     zero = jnp.zeros((parts, rows * channels, width), wide)
     corners = tuple(np.mgrid[0:b:images, 0:h:lines].reshape(2, -1))
-    total, _ = lax.scan(add, zero, corners)
+    total, _ = lax.scan(add, zero, corners, unroll=2)  # a little faster than one at a time
     return total.reshape(parts, rows, channels, width).astype(columns.dtype)
 
 

@@ -45,7 +45,10 @@ def _maps_again(x, kernels, biases):
 
 
 def _at(stacks, i):
-    return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), stacks)
+    take = functools.partial(
+        lax.dynamic_index_in_dim, index=i, keepdims=False, allow_negative_indices=False
+    )
+    return jax.tree.map(take, stacks)
 
 
 def _apart(maps):
@@ -53,7 +56,7 @@ def _apart(maps):
     return lax.optimization_barrier(maps)
 
 
-def _backwards(readers, stack, i, kernels, biases, g):
+def _backwards(readers, i, stack, kernels, biases, g):
     """`_dense_gradients` by `readers`, one of `convolution.readers_…`."""
     gradients = readers(_at(stack, i))
     g_maps, g_kernels, g_biases = 0, [], []
@@ -61,7 +64,7 @@ def _backwards(readers, stack, i, kernels, biases, g):
         inputs = kernel.shape[2]
         if g_kernels:
             corner, shape = (i, 0, 0, 0, inputs), (1, *g.shape[:3], kernel.shape[3])
-            a = lax.dynamic_slice(stack, corner, shape)[0]
+            a = lax.dynamic_slice(stack, corner, shape, allow_negative_indices=False)[0]
             slope = jnp.where(a > 0, 1, SLOPE).astype(g.dtype)
             g_maps, g = g_maps[..., :inputs], g_maps[..., inputs:] * slope
         g_biases.append(g.sum((0, 1, 2)).astype(bias.dtype))
@@ -80,9 +83,9 @@ def _dense_gradients(stack, i, kernels, biases, g, remat):
     if remat:
         maps = _maps_again(_at(stack, i), kernels, biases)
         stack, i = _apart(maps)[None], 0
-    on_cpu = functools.partial(_backwards, readers_on_cpu)
-    natively = functools.partial(_backwards, readers_natively)
-    return lax.platform_dependent(stack, i, kernels, biases, g, cpu=on_cpu, default=natively)
+    on_cpu = functools.partial(_backwards, readers_on_cpu, i)
+    natively = functools.partial(_backwards, readers_natively, i)
+    return lax.platform_dependent(stack, kernels, biases, g, cpu=on_cpu, default=natively)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -115,7 +115,7 @@ def test_training_programs_stay_small():
     state, batch, vgg = steps.abstract_arguments(recipe, 1, 160)
     key = jax.eval_shape(lambda: jax.random.key(0))
     lowered = jax.jit(partial(steps.train_step, recipe)).lower(state, batch, key, vgg)
-    assert len(lowered.as_text().splitlines()) < 20_000
+    assert len(lowered.as_text().splitlines()) < 21_000
 
 
 def test_temporary_memory_of_sampling():
