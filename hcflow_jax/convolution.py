@@ -142,13 +142,13 @@ def _kernel_gradient_matmul(x, g, kernel_shape, rows=None):
     kh, kw, channels, outputs = kernel_shape
     if not x.size:
         return jnp.zeros(kernel_shape, x.dtype)
-    if outputs >= channels:
+    if outputs > channels:
         moved, rows, width = x, g.reshape(1, -1, outputs), outputs
     else:
         moved, rows, width = g, x.reshape(1, -1, channels) if rows is None else rows, channels
     columns = _channels_first(moved, kh, kw)[None]
     products = _shifted_products(columns, rows, (kh, width), BAND).reshape(kh, kw, -1, width)
-    return products if outputs >= channels else _transposed(products)
+    return products if outputs > channels else _transposed(products)
 
 
 @jax.custom_vjp

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from hcflow_jax import loops
 from hcflow_jax.convolution import conv2d, readers_natively, readers_on_cpu
 
 SLOPE = 0.2
@@ -44,13 +45,6 @@ def _maps_again(x, kernels, biases):
     return jnp.concatenate([*maps, leaky_relu(last).astype(x.dtype)], -1)
 
 
-def _at(stacks, i):
-    take = functools.partial(
-        lax.dynamic_index_in_dim, index=i, keepdims=False, allow_negative_indices=False
-    )
-    return jax.tree.map(take, stacks)
-
-
 def _apart(maps):
     """`maps`, of which XLA cannot join, and keep, the parts of every slice."""
     return lax.optimization_barrier(maps)
@@ -58,7 +52,7 @@ def _apart(maps):
 
 def _backwards(readers, i, stack, kernels, biases, g):
     """`_dense_gradients` by `readers`, one of `convolution.readers_…`."""
-    gradients = readers(_at(stack, i))
+    gradients = readers(loops.at(stack, i))
     g_maps, g_kernels, g_biases = 0, [], []
     for kernel, bias in zip(kernels[::-1], biases[::-1], strict=True):
         inputs = kernel.shape[2]
@@ -81,7 +75,7 @@ def _dense_gradients(stack, i, kernels, biases, g, remat):
     the gradient of its result.
     """
     if remat:
-        maps = _maps_again(_at(stack, i), kernels, biases)
+        maps = _maps_again(loops.at(stack, i), kernels, biases)
         stack, i = _apart(maps)[None], 0
     on_cpu = functools.partial(_backwards, readers_on_cpu, i)
     natively = functools.partial(_backwards, readers_natively, i)
@@ -119,13 +113,6 @@ def _flat(tree):
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
-def _put(stacks, i, trees):
-    put = functools.partial(
-        lax.dynamic_update_index_in_dim, index=i, axis=0, allow_negative_indices=False
-    )
-    return jax.tree.map(put, stacks, trees)
-
-
 def _put_maps(stack, i, maps):
     """stack[i] = the maps side by side, each of them written where it belongs."""
     start = 0
@@ -143,7 +130,7 @@ def _walk(x, kernels, biases, tap, remat=False, kept=None):
 
     def rdb(carry, i):
         y, kept = carry
-        z, maps = _dense(y.astype(dtype), *_at(weights, i))
+        z, maps = _dense(y.astype(dtype), *loops.at(weights, i))
         if kept is not None:
             kept = _put_maps(kept, i, maps[:1] if remat else maps)
         return (y + RESIDUAL * z, kept), None
@@ -175,7 +162,8 @@ def rrdbs(x, kernels, biases, tap=None, remat=False):
 def _rrdbs_forward(x, kernels, biases, tap, remat):
     reader = kernels[0 if remat else -1]  # of all that is kept of a block
     shape = (RDBS * len(reader), *x.shape[:3], reader.shape[-2])
-    y, kept = _walk(x, kernels, biases, tap, remat, jnp.zeros(shape, reader.dtype))
+    kept = loops.unwritten(jax.ShapeDtypeStruct(shape, reader.dtype), x)
+    y, kept = _walk(x, kernels, biases, tap, remat, kept)
     return y, (kept, kernels, biases)
 
 
@@ -186,8 +174,8 @@ def _rrdbs_backward(tap, remat, residuals, g):
 
     def rdb(carry, i):
         g, found = carry
-        g_x, *g_own = _dense_gradients(kept, i, *_at(weights, i), RESIDUAL * g, remat)
-        return (g + g_x.astype(g.dtype), _put(found, i, tuple(g_own))), None
+        g_x, *g_own = _dense_gradients(kept, i, *loops.at(weights, i), RESIDUAL * g, remat)
+        return (g + g_x.astype(g.dtype), loops.put(found, i, tuple(g_own))), None
 
     def rrdb(carry, n):
         g, found = carry
@@ -198,7 +186,7 @@ def _rrdbs_backward(tap, remat, residuals, g):
         return (g + g_y, found), None
 
     g_tapped, g = g
-    found = jax.tree.map(jnp.zeros_like, weights)
+    found = loops.unwritten(weights, g)
     (g, found), _ = lax.scan(rrdb, (g, found), jnp.arange(count), reverse=True)
     return g, *jax.tree.map(lambda x, like: x.reshape(like.shape), found, (kernels, biases))
 

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from hcflow_jax import loops
+
 Params = Any
 Fit = Callable[[jax.Array], Params]
 
@@ -167,17 +169,18 @@ class Repeat(Bijector):
             params, y, cond = kept
             g_y, g_log_det = cotangents
 
-            def body(carry, one):
-                y, g_y, g_cond = carry
+            def body(carry, i):
+                y, g_y, g_cond, g_params = carry
                 x, g_one, g_x, more = _pull_back(
-                    self.bijector, direction, one, y, cond, g_y, g_log_det
+                    self.bijector, direction, loops.at(params, i), y, cond, g_y, g_log_det
                 )
-                return (x, g_x, jax.tree.map(jnp.add, g_cond, more)), g_one
+                g_params = loops.put(g_params, i, g_one)
+                return (x, g_x, jax.tree.map(jnp.add, g_cond, more), g_params), None
 
-            start = (y, g_y, jax.tree.map(jnp.zeros_like, cond))
-            (_, g_x, g_cond), g_params = jax.lax.scan(
-                body, start, params, length=self.times, reverse=not reverse
-            )
+            g_cond, g_params = jax.tree.map(jnp.zeros_like, cond), loops.unwritten(params, g_y)
+            start, places = (y, g_y, g_cond, g_params), jnp.arange(self.times)
+            (_, *gradients), _ = jax.lax.scan(body, start, places, reverse=not reverse)
+            g_x, g_cond, g_params = gradients
             return g_params, g_x, g_cond
 
         run = jax.custom_vjp(scan)
