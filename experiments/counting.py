@@ -1,4 +1,8 @@
-"""Arithmetic and communication counted in traced programs."""
+"""Arithmetic and communication counted in traced programs.
+
+Where a program depends on the platform, what all but the named ones do is counted: convolutions are
+direct ones.
+"""
 
 import math
 
@@ -45,5 +49,6 @@ def _inside(equation, cost):
     ]
     costs = [_total(sub, cost) for sub in inner]
     if name == "cond":
-        return max(costs, default=0)
+        by_platform = params.get("branches_platforms")
+        return costs[-1] if by_platform else max(costs, default=0)
     return params.get("length", 1) * sum(costs) if name == "scan" else sum(costs)

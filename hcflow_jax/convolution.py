@@ -134,21 +134,19 @@ def _shifted_products(columns, fixed, shape, band):
     return total.reshape(parts, rows, channels, width).astype(columns.dtype)
 
 
-def _kernel_gradient_matmul(x, g, kernel_shape, rows=None):
-    """By `_shifted_products` of the narrower of x and g with the other.
+def _kernel_gradient_matmul(x, g, kernel_shape):
+    """Of a kernel that read the first channels of x: `_shifted_products` of them and g.
 
-    Where the other is x, its pixels are read from `rows`, [1, B·H·W, C or more], if given.
+    The narrower is shifted; the other, if that is x, is read where it is.
     """
     kh, kw, channels, outputs = kernel_shape
     if not x.size:
         return jnp.zeros(kernel_shape, x.dtype)
-    if outputs > channels:
-        moved, rows, width = x, g.reshape(1, -1, outputs), outputs
-    else:
-        moved, rows, width = g, x.reshape(1, -1, channels) if rows is None else rows, channels
-    columns = _channels_first(moved, kh, kw)[None]
+    wider = outputs > channels
+    moved, fixed, width = (x[..., :channels], g, outputs) if wider else (g, x, channels)
+    columns, rows = _channels_first(moved, kh, kw)[None], fixed.reshape(1, -1, fixed.shape[-1])
     products = _shifted_products(columns, rows, (kh, width), BAND).reshape(kh, kw, -1, width)
-    return products if outputs > channels else _transposed(products)
+    return products if wider else _transposed(products)
 
 
 @jax.custom_vjp
@@ -202,10 +200,9 @@ def _kernel_gradient_halved(rows, g, kernel_shape):
 def readers_on_cpu(x):
     """(kernel, g) -> gradients of conv2d(x', kernel) with respect to x' and kernel, on CPUs.
 
-    g is that of the result, x' are as many channels of x, from the first, as the kernel reads,
-    which is not copied. What several kernels need of x is computed once.
+    g is that of the result, x' are as many channels of x, from the first, as the kernel reads.
+    What several kernels need of x is computed once.
     """
-    pixels = x.reshape(1, -1, x.shape[-1])
     halved = x.size and x.shape[-1] >= MAPS and _can_be_halved(x, (3, 3))
     sums = _split_rows(x) if halved else None
 
@@ -213,8 +210,7 @@ def readers_on_cpu(x):
         g_x = _on_cpu(g, _transposed(kernel))
         if halved and kernel.shape[:2] == (3, 3):
             return g_x, _kernel_gradient_halved(sums, g, kernel.shape)
-        first = x[..., : kernel.shape[2]]
-        return g_x, _kernel_gradient_matmul(first, g, kernel.shape, pixels)
+        return g_x, _kernel_gradient_matmul(x, g, kernel.shape)
 
     return gradients
 

@@ -68,11 +68,11 @@ def _backwards(readers, i, stack, kernels, biases, g):
     return g_maps.astype(stack.dtype), g_kernels[::-1], g_biases[::-1]
 
 
-def _dense_gradients(stack, i, kernels, biases, g, remat):
+def _dense_gradients(stack, i, kernels, biases, g, remat=False):
     """Gradients of `dense_convolutions` with respect to its arguments.
 
-    stack[i] are the maps that its last convolution reads, or with `remat` its input alone; `g` is
-    the gradient of its result.
+    stack[i] are the maps that its last convolution reads, or with `remat` its input alone, from
+    which all but that convolution is computed again; `g` is the gradient of its result.
     """
     if remat:
         maps = _maps_again(loops.at(stack, i), kernels, biases)
@@ -82,27 +82,28 @@ def _dense_gradients(stack, i, kernels, biases, g, remat):
     return lax.platform_dependent(stack, kernels, biases, g, cpu=on_cpu, default=natively)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def dense_convolutions(x, kernels, biases, remat=False):
+@jax.custom_vjp
+def dense_convolutions(x, kernels, biases):
     """y_i = conv2d([x, a_1, …, a_{i−1}], kernel_i) + bias_i, a_i = leaky_relu(y_i); the last y_i.
 
-    [B, H, W, C] -> [B, H, W, O], the O of the last kernel. Forward, each map is convolved once,
-    with the kernels of all its later readers side by side, and the results accumulate; backward,
-    each gradient once, to all the maps that its convolution read: the arithmetic of convolving
-    concatenations, in fewer and wider products. With `remat` gradients keep x alone and compute
-    the a_i again, which takes no part of the last convolution. Reverse mode only.
+    [B, H, W, C] -> [B, H, W, O], the O of the last kernel; kernels, of the type of x, and biases
+    are lists. Forward, each map is convolved once, with the kernels of all its later readers side
+    by side, and the results accumulate; backward, each gradient once, to all the maps that its
+    convolution read: the arithmetic of convolving concatenations, in fewer and wider products
+    (in half precision each of them is rounded before it is added). Reverse mode only; within
+    `shard_map` its gradient needs check_vma=False.
     """
     return _dense(x, kernels, biases)[0]
 
 
-def _dense_forward(x, kernels, biases, remat):
+def _dense_forward(x, kernels, biases):
     y, maps = _dense(x, kernels, biases)
-    return y, (x if remat else jnp.concatenate(maps, -1), kernels, biases)
+    return y, (jnp.concatenate(maps, -1), kernels, biases)
 
 
-def _dense_backward(remat, residuals, g):
-    kept, kernels, biases = residuals
-    return _dense_gradients(_apart(kept)[None], 0, kernels, biases, g, remat)
+def _dense_backward(residuals, g):
+    maps, kernels, biases = residuals
+    return _dense_gradients(_apart(maps)[None], 0, kernels, biases, g)
 
 
 dense_convolutions.defvjp(_dense_forward, _dense_backward)
@@ -150,10 +151,11 @@ def _walk(x, kernels, biases, tap, remat=False, kept=None):
 def rrdbs(x, kernels, biases, tap=None, remat=False):
     """x ← x + 0.2·RDB(RDB(RDB(x))), RDB(y) = y + 0.2·dense_convolutions(y), one after the other.
 
-    Each kernel is [RRDBs, 3, kh, kw, I, O], each bias [RRDBs, 3, O]; blocks compute in the type
-    of the kernels. [B, H, W, C] -> (what RRDB number `tap` gives or None, what the last gives).
-    One loop that keeps what gradients need in one array, written and read in place: the maps
-    of every block, or with `remat` its input alone. Reverse mode only.
+    Each kernel is [RRDBs, 3, kh, kw, I, O], each bias [RRDBs, 3, O], at least one RRDB, in lists;
+    blocks compute in the type of the kernels, x is of that which a sum with biases has.
+    [B, H, W, C] -> (what RRDB number `tap` gives or None, what the last gives). One loop that
+    keeps what gradients need in one array, written and read in place: the maps of every block,
+    or with `remat` its input alone. Reverse mode only, as `dense_convolutions`.
     """
     del remat
     return _walk(x, kernels, biases, tap)[0]

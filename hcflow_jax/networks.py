@@ -177,15 +177,13 @@ class DenseBlock(nn.Module):
     """Four conv3×3 + LeakyReLU(0.2) of `growth` channels, each reading the input and all earlier
     outputs; a fifth, linear, reads everything and writes `outputs` channels.
 
-    It has no ActNorm, so `fit` changes nothing. `remat` is that of `dense_convolutions`. (ESRGAN,
-    section 3.1.)
+    It has no ActNorm, so `fit` changes nothing. (ESRGAN, section 3.1.)
     """
 
     growth: int
     outputs: int
     zero_last: bool = True
     dtype: Dtype = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
@@ -194,7 +192,7 @@ class DenseBlock(nn.Module):
             self, DenseWeights(x.shape[-1], self.growth, self.outputs, self.zero_last)
         )
         x, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
-        return dense_convolutions(x, kernels, biases, self.remat)
+        return dense_convolutions(x, kernels, biases)
 
 
 class RRDBs(nn.Module):

@@ -222,25 +222,49 @@ def test_statistics_are_those_of_all_devices():
         np.testing.assert_allclose(shares[key], np.tile(whole[key], (4, 1)), atol=1e-12)
 
 
-@pytest.mark.parametrize("cond", [0, U])
-@pytest.mark.parametrize("direction", ["forward", "inverse"])
-def test_gradients_of_a_reversible_stack_are_plain_ones(direction, cond):
-    step = bijectors.flow_step(affine(cond=cond))
-    plain, reversible = (bijectors.Repeat(step, 3, reversible=r) for r in (False, True))
-    params = randomized(jax.eval_shape(plain.init, jax.random.key(0)))
-    rng = np.random.default_rng(1)
-    x, u, weight = (jnp.asarray(rng.standard_normal((2, 4, 2, n))) for n in (C, U, C))
-    u = u if cond else None
-
-    def objective(stack, params, x, u):
+def _gradients(stack, direction, params, x, u, weight):
+    def objective(params, x, u):
         y, log_det = getattr(stack, direction)(params, x, u)
         return jnp.sum(weight * y**2) + jnp.sum(jnp.asarray([1.0, 3.0]) * log_det**2)
 
-    found, expected = (
-        jax.jit(jax.grad(functools.partial(objective, stack), (0, 1, 2)))(params, x, u)
-        for stack in (reversible, plain)
-    )
-    assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected)) > 1e-3
+    return jax.jit(jax.grad(objective, (0, 1, 2)))(params, x, u)
+
+
+def _stacks(bijector, times, cond=0):
+    """(plain, reversible, params, x, u, weight)"""
+    plain, reversible = (bijectors.Repeat(bijector, times, reversible=r) for r in (False, True))
+    params = randomized(jax.eval_shape(plain.init, jax.random.key(0)))
+    rng = np.random.default_rng(1)
+    x, u, weight = (jnp.asarray(rng.standard_normal((2, 4, 2, n))) for n in (C, U, C))
+    return plain, reversible, params, x, u if cond else None, weight
+
+
+SHIFTS = bijectors.Chain((("0", SHIFT_AFFINE), ("1", SHIFT)))
+
+
+@pytest.mark.parametrize(
+    "bijector, times, cond",
+    [(STEP, 3, 0), (bijectors.flow_step(affine(cond=U)), 3, U), (SHIFTS, 2, 0), (STEP, 0, 0)],
+    ids=["step", "step_cond", "shifts", "no_steps"],
+)
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_gradients_of_a_reversible_stack_are_plain_ones(direction, bijector, times, cond):
+    plain, reversible, *case = _stacks(bijector, times, cond)
+    found, expected = (_gradients(stack, direction, *case) for stack in (reversible, plain))
+    assert not times or max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected)) > 1e-3
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9), found, expected
     )
+
+
+@pytest.mark.parametrize("dtype, error", [(None, 1e-4), ("bfloat16", 2e-2)])
+def test_inputs_found_back_through_many_steps_are_good_enough(dtype, error):
+    """In float32, and where networks compute in half precision, 26 steps deep."""
+    net = FCN(16, C, dtype)
+    plain, reversible, *case = _stacks(
+        bijectors.flow_step(bijectors.AffineCoupling(C, C // 2, net)), 26
+    )
+    case = jax.tree.map(jnp.float32, case)
+    found, expected = (_gradients(stack, "inverse", *case) for stack in (reversible, plain))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=error * np.abs(b).max())

@@ -8,7 +8,7 @@ import pytest
 
 from hcflow_jax import memory
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has these settings")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has these settings")
 
 
 @pytest.fixture
@@ -21,6 +21,7 @@ def started(monkeypatch):
     return calls
 
 
+@linux
 def test_the_same_command_starts_again_in_its_environment(started, monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "hcflow_jax.cli", "train", "--help"])
     memory.start_again()
@@ -31,6 +32,7 @@ def test_the_same_command_starts_again_in_its_environment(started, monkeypatch):
     assert "glibc.malloc.hugetlb=1" in environment["GLIBC_TUNABLES"]
 
 
+@linux
 @pytest.mark.parametrize("name", memory.ENVIRONMENT)
 def test_it_leaves_the_users_settings(started, monkeypatch, name):
     monkeypatch.setenv(name, "mine")
@@ -38,6 +40,7 @@ def test_it_leaves_the_users_settings(started, monkeypatch, name):
     assert not started and os.environ[name] == "mine"
 
 
+@linux
 def test_it_does_so_once_and_children_get_nothing_of_it(started, monkeypatch):
     for name, value in memory.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -73,6 +76,18 @@ def test_a_system_that_refuses_does_not_matter(monkeypatch):
 
 
 def test_compilers_of_other_machines_get_no_options_of_cpus():
-    double = jax.jit(lambda x: 2 * x).lower(1.0)
-    assert double.compile(compiler_options=memory.compiler_options("cpu"))(3.0) == 6
+    assert memory.compiler_options("cpu")
     assert memory.compiler_options("gpu") == memory.compiler_options("tpu") == {}
+
+
+def test_compilers_without_an_option_do_not_get_it(monkeypatch):
+    compile_ = jax.stages.Lowered.compile
+
+    def refuse(self, compiler_options=None):
+        if compiler_options:
+            compiler_options = {"xla_unheard_of": True}
+        return compile_(self, compiler_options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", refuse)
+    assert memory.compiler_options("cpu") == {}
+    assert memory.compiled(jax.jit(lambda x: 2 * x).lower(1.0))(3.0) == 6

@@ -158,7 +158,7 @@ class Repeat(Bijector):
             step = getattr(self.bijector, direction)
             return self._scan(step, params, x, cond, reverse)
 
-        if not self.reversible:
+        if not (self.reversible and self.times):
             return scan(params, x, cond)
 
         def remember(params, x, cond):
