@@ -1,5 +1,6 @@
 """A 3×3-and-friends convolution whose weight gradient stays fast inside `lax.scan` on CPUs."""
 
+import math
 from functools import partial
 
 import jax
@@ -18,11 +19,14 @@ FEW = 16
 """Output channels that leave most of a core's vector registers empty."""
 
 MANY = 160
-"""Output channels from which halving the products of a convolution gains more time than it costs
-memory: sums take more to compile, which is the most memory that small images need."""
+"""Output channels from which the products of a convolution are halved. Below, that gains time too,
+but its sums take memory to compile, which is the most that small images need."""
 
 MAPS = 192
 """Channels of an image from which, for the same reason, gradients of its readers are halved."""
+
+LARGE, WIDE = 12_800, 64
+"""Pixels of a batch that need more memory than compiling does, and what both limits are there."""
 
 
 def _native(x, kernel):
@@ -72,13 +76,18 @@ def _can_be_halved(x, kernel_shape):
     return fine and kernel_shape[:2] == (3, 3) and x.shape[2] >= winograd.STEP
 
 
+def _pays(x, channels, least):
+    """Whether to halve products of so many channels; `least` is the limit for small images."""
+    return channels >= (min(least, WIDE) if math.prod(x.shape[:-1]) >= LARGE else least)
+
+
 def _on_cpu(x, kernel):
     kh, kw, channels, outputs = kernel.shape
     if kh == kw == 1:
         return _pointwise(x, kernel)
     if outputs <= min(FEW, channels):
         return _sum_of_shifts(x, kernel)
-    pays = channels > FEW and outputs >= MANY
+    pays = channels > FEW and _pays(x, outputs, MANY)
     return (_halved if pays and _can_be_halved(x, kernel.shape) else _one_row_more)(x, kernel)
 
 
@@ -203,7 +212,7 @@ def readers_on_cpu(x):
     g is that of the result, x' are as many channels of x, from the first, as the kernel reads.
     What several kernels need of x is computed once.
     """
-    halved = x.size and x.shape[-1] >= MAPS and _can_be_halved(x, (3, 3))
+    halved = x.size and _pays(x, x.shape[-1], MAPS) and _can_be_halved(x, (3, 3))
     sums = _split_rows(x) if halved else None
 
     def gradients(kernel, g):

@@ -65,7 +65,9 @@ def test_halved_products_convolve(width, dtype, error):
 
 
 def test_products_are_halved_where_it_pays():
-    """Not in half precision, nor of narrow images, few outputs and other kernels."""
+    """Not in half precision, nor of narrow images, few outputs and other kernels; of large images
+    at fewer outputs.
+    """
 
     def count(convolve, shape, kernel, dtype="float32"):
         arguments = (jax.ShapeDtypeStruct(s, dtype) for s in (shape, kernel))
@@ -78,6 +80,8 @@ def test_products_are_halved_where_it_pays():
     assert share((1, 40, 40, 32), (3, 3, 32, 160), "bfloat16") > 1
     assert share((1, 40, 3, 32), (3, 3, 32, 160)) > 1
     assert share((1, 40, 40, 32), (3, 3, 32, 64)) > 1
+    assert share((8, 40, 40, 32), (3, 3, 32, 64)) < 0.52
+    assert share((8, 40, 40, 32), (3, 3, 32, 63)) > 1
     assert share((1, 40, 40, 32), (5, 5, 32, 160)) > 1
 
 
