@@ -44,16 +44,16 @@ def growth(found):
     figure, (time, memory, depth) = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
     sides = [row["side"] for row in found["size"]]
     time.plot(sides, [1e6 * row["per_pixel"] for row in found["size"]], "o-")
-    time.set(xscale="log", ylim=0, xlabel="side of the result", ylabel="µs per pixel")
+    time.set(xscale="log", xlabel="side of the result", ylabel="µs per pixel")
     memory.plot(sides, [row["temp_bytes"] / row["side"] ** 2 for row in found["size"]], "o-")
-    memory.set(
-        xscale="log", ylim=0, xlabel="side of the result", ylabel="temporary bytes per pixel"
-    )
+    memory.set(xscale="log", xlabel="side of the result", ylabel="temporary bytes per pixel")
     for what in ("flow steps", "RRDBs"):
         rows = [row for row in found["depth"] if row["what"] == what]
         depth.plot([r["count"] for r in rows], [r["ready"] for r in rows], "o-", label=what)
-    depth.set(ylim=0, xlabel="per level", ylabel="s until the first result")
+    depth.set(xlabel="per level", ylabel="s until the first result")
     depth.legend()
+    for axes in (time, memory, depth):
+        axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
     figure.savefig(HERE / "growth.png", dpi=110)
 
 
