@@ -82,9 +82,7 @@ def _pays(x, channels, least):
 
 
 def _on_cpu(x, kernel):
-    kh, kw, channels, outputs = kernel.shape
-    if kh == kw == 1:
-        return _pointwise(x, kernel)
+    channels, outputs = kernel.shape[2:]
     if outputs <= min(FEW, channels):
         return _sum_of_shifts(x, kernel)
     pays = channels > FEW and _pays(x, outputs, MANY)

@@ -33,7 +33,7 @@ Trains on images and continues where DIR left off, however that came about.
 
   --config   configs/sr_x4.py or configs/sr_x8.py (hcflow, plus, plusplus) or
              configs/rescaling_x4.py; VARIANT picks the recipe, with -tiny for the small network
-             that ships with hcflow and -smoke for a run of seconds: sr_x4.py:plusplus-tiny
+             that ships with hcflow and -smoke to see that all runs: sr_x4.py:plusplus-tiny
   --workdir  folder of checkpoints and log; give it to --checkpoint later
   --config.data.path=DIR            a folder of images, or a set made by `hcflow data build`
   --config.data.tfds=NAME           or an installed TFDS data set
@@ -48,6 +48,7 @@ Trains on images and continues where DIR left off, however that came about.
   --config.train.ema=0.999          average the weights
   --config.model.dtype=bfloat16     faster convolutions where the hardware has them
   --config.model.remat=True         less memory, more time
+  --config.model.reversible=True    likewise; both together need the least
 
 Several hosts run the same command each, with --distributed where the cluster tells who is who
 (TPU pods, SLURM), or else with --coordinator=HOST:PORT --processes=N --process=I.
@@ -400,7 +401,8 @@ def train(config, workdir: str | Path) -> Path:
         say(f"stopped at step {step}, saved; the same command continues")
         return workdir
     command = "upscale --scale=" + str(model.scale) if model.task == "sr" else "downscale"
-    say(f"done; best checkpoint {checkpoint.best(workdir)}")
+    which = "latest" if training.validation is None else "best"
+    say(f"done; {which} checkpoint {checkpoint.best(workdir)}")
     say(f"try it: hcflow {command} --checkpoint={workdir} PICTURE")
     return workdir
 
