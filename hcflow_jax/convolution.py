@@ -82,7 +82,9 @@ def _pays(x, channels, least):
 
 
 def _on_cpu(x, kernel):
-    channels, outputs = kernel.shape[2:]
+    kh, kw, channels, outputs = kernel.shape
+    if kh == kw == 1:
+        return _pointwise(x, kernel)
     if outputs <= min(FEW, channels):
         return _sum_of_shifts(x, kernel)
     pays = channels > FEW and _pays(x, outputs, MANY)

@@ -1,4 +1,4 @@
-"""Arrays that loops read and fill entry by entry, held no longer than the loop takes."""
+"""Arrays that loops read and fill entry by entry, not held before the loop begins."""
 
 import functools
 
@@ -27,7 +27,8 @@ def unwritten(like, after):
     """Arrays like those of `like`, to be written whole, which take no memory before `after` exists.
 
     XLA does what depends on nothing when a program starts: had they zeros, those that the last
-    loop of a gradient fills would be held from there on. What they hold is an entry of `after`.
+    loop of a gradient fills would be held from there on. They hold an entry of `after`, which is
+    of no account.
     """
     entry = after.reshape(-1)[:1].sum()
     return jax.tree.map(lambda a: jnp.full(a.shape, entry.astype(a.dtype)), like)

@@ -52,7 +52,9 @@ def compiler_options(backend: str) -> dict[str, bool]:
     """
     import jax
 
-    options = {"xla_cpu_use_fusion_emitters": False} if backend == "cpu" else {}
+    if backend != "cpu":
+        return {}
+    options = {"xla_cpu_use_fusion_emitters": False}
     try:
         jax.jit(lambda: 0).lower().compile(compiler_options=options)
     except jax.errors.JaxRuntimeError:

@@ -401,8 +401,7 @@ def train(config, workdir: str | Path) -> Path:
         say(f"stopped at step {step}, saved; the same command continues")
         return workdir
     command = "upscale --scale=" + str(model.scale) if model.task == "sr" else "downscale"
-    which = "latest" if training.validation is None else "best"
-    say(f"done; {which} checkpoint {checkpoint.best(workdir)}")
+    say(f"done; the checkpoint to use is {checkpoint.best(workdir)}")
     say(f"try it: hcflow {command} --checkpoint={workdir} PICTURE")
     return workdir
 

@@ -50,6 +50,18 @@ def test_kernel_gradients_of_bands_add_up(monkeypatch, band, outputs):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("channels, outputs", [(3, 6), (6, 3)])
+def test_both_kernel_gradients_agree(size, channels, outputs):
+    """The one for CPUs and the one that other platforms take."""
+    rng = np.random.default_rng(size)
+    x, g = (jnp.asarray(rng.standard_normal((2, 5, 4, n))) for n in (channels, outputs))
+    shape = (size, size, channels, outputs)
+    for_cpu = convolution._kernel_gradient_matmul(x, g, shape)
+    elsewhere = convolution._kernel_gradient_native(x, g, shape)
+    np.testing.assert_allclose(for_cpu, elsewhere, atol=1e-12)
+
+
 @pytest.mark.parametrize("width", [1, 3, 4, 5, 10, 16])
 @pytest.mark.parametrize("dtype, error", [("float64", 1e-13), ("float32", 5e-6)])
 def test_halved_products_convolve(width, dtype, error):

@@ -49,7 +49,7 @@ def test_it_says_what_it_does(root, capsys):
         "patches of 32",
         "devices: 2 × cpu",
         "resuming from step 4, to step 4",
-        "best checkpoint",
+        "the checkpoint to use",
         "hcflow upscale --scale=2 --checkpoint=run",
     ):
         assert words in out
