@@ -84,7 +84,7 @@ def test_upscale_is_the_models_sample_and_repeats(folder, models):
 
 def test_samples_are_numbered_and_differ(folder, models):
     argv = ["upscale", "photo.png", "--checkpoint", models["sr"], "--samples", "2"]
-    assert cli.main(argv) == 0
+    assert cli.main([*argv, "--temperature", "0.5"]) == 0
     first, second = (images.read(f"photo_x4_{i}.png").rgb for i in (1, 2))
     assert np.abs(first - second).max() > 0.05
 
@@ -194,7 +194,11 @@ def test_bad_outputs(folder, capsys, command, output):
         (["upscale", "photo.png", "-o", "x.gif"], (".gif",)),
         (["downscale", "photo.png", "-o", "x.jpg"], ("x.jpg", ".png")),
         (["upscale", "photo.png", "photo.png", "-o", "."], ("photo.png", "overwrite that of")),
-        (["upscale", "x_1.png", "-o", "x.png", "--samples", "2"], ("x_1.png", "overwrite")),
+        (
+            ["upscale", "x_1.png", "-o", "x.png", "--samples", "2", "--temperature", "0.5"],
+            ("x_1.png", "overwrite"),
+        ),
+        (["upscale", "photo.png", "--samples", "2"], ("same", "--temperature")),
         (["upscale", "clear.png", "-o", "x.jpg"], ("x.jpg", "transparency")),
         (["upscale", "photo.png", "--checkpoint", "absent"], ("absent",)),
         (["upscale", "photo.png", "--checkpoint", "."], ("no checkpoint",)),
