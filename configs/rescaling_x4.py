@@ -3,7 +3,7 @@
 VARIANT: hcflow; tiny, smoke: the same on a small network.
 """
 
-from hcflow_jax import defaults
+from hcflow_jax.training import defaults
 
 
 def get_config(variant: str = "hcflow"):

@@ -4,7 +4,7 @@ VARIANT: hcflow, plus, plusplus (HCFlow+ and HCFlow++, which start from a traine
 --config.init_from); tiny, smoke, plus-tiny, plus-smoke, …: the same on a small network.
 """
 
-from hcflow_jax import defaults
+from hcflow_jax.training import defaults
 
 
 def get_config(variant: str = "hcflow"):

@@ -24,8 +24,9 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from counting import flops  # noqa: E402
 
-from hcflow_jax import build_model, defaults, steps  # noqa: E402
-from hcflow_jax.recipes import make_recipe  # noqa: E402
+from hcflow_jax import build_model
+from hcflow_jax.training import defaults, steps
+from hcflow_jax.training.recipes import make_recipe  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

@@ -18,8 +18,9 @@ import sklearn.datasets
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hcflow_jax import inference, metrics
-from hcflow_jax.resize import imresize
+from hcflow_jax import sampling
+from hcflow_jax.images import metrics
+from hcflow_jax.images.resize import imresize
 
 TEMPERATURES = (0.0, 0.5, 0.8)
 SAMPLES = 3
@@ -43,11 +44,11 @@ def evaluate(hr, sr, rescaling):
 
     image = hr.astype(np.float32) / 255
     lr = imresize(hr, 1 / 4).astype(np.float32) / 255
-    small = metrics.to_uint8(inference.downscale(*rescaling, image)).astype(np.float32) / 255
-    row = [score(imresize(lr, 4)), score(inference.sample(*rescaling, small, 0.0))]
+    small = metrics.to_uint8(sampling.downscale(*rescaling, image)).astype(np.float32) / 255
+    row = [score(imresize(lr, 4)), score(sampling.sample(*rescaling, small, 0.0))]
     for temperature in TEMPERATURES:
         count = SAMPLES if temperature else 1
-        samples = [inference.sample(*sr, lr, temperature, index=i) for i in range(count)]
+        samples = [sampling.sample(*sr, lr, temperature, index=i) for i in range(count)]
         row.append(np.mean([score(sample) for sample in samples]))
     return row
 
@@ -57,7 +58,7 @@ def main():
     parser.add_argument("--sr", metavar="PATH", help="checkpoint (default: the shipped one)")
     parser.add_argument("--rescaling", metavar="PATH", help="likewise")
     args = parser.parse_args()
-    models = inference.load(args.sr, "sr"), inference.load(args.rescaling, "rescaling")
+    models = sampling.load(args.sr, "sr"), sampling.load(args.rescaling, "rescaling")
     titles = ["bicubic", "restored", *(f"SR T={t:g}" for t in TEMPERATURES)]
     print("| photograph | " + " | ".join(titles) + " |\n|---|" + "---|" * len(titles))
     rows = []

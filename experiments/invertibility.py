@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from configs import rescaling_x4, sr_x4, sr_x8
 from hcflow_jax import bijectors, build_model
-from hcflow_jax.networks import FCN
+from hcflow_jax.model.networks import FCN
 
 DEPTHS = (1, 2, 4, 8, 13, 26)
 CHANNELS = 12

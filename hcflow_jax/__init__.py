@@ -6,8 +6,8 @@ _HOMES = {
     "Encoding": "model",
     "HCFlow": "model",
     "build_model": "model",
-    "from_torch": "convert",
-    "to_published": "convert",
+    "from_torch": "checkpoints",
+    "to_published": "checkpoints",
 }
 __all__ = [*_HOMES]
 

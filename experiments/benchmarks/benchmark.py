@@ -42,7 +42,8 @@ def network(name, **changes):
     import jax
     import numpy as np
 
-    from hcflow_jax import build_model, defaults
+    from hcflow_jax import build_model
+    from hcflow_jax.training import defaults
 
     config = defaults.load(HERE.parents[1] / "configs" / f"{name}.py", "hcflow").unlock()
     config.model.update(changes)
@@ -65,8 +66,8 @@ def our_call(name, action, batch, side=SIDE, **changes):
     import numpy as np
 
     from experiments import counting
-    from hcflow_jax import losses, memory, steps
-    from hcflow_jax.recipes import make_recipe
+    from hcflow_jax.training import losses, memory, steps
+    from hcflow_jax.training.recipes import make_recipe
 
     if action == "step_saving":
         changes |= {"remat": True, "reversible": True}
@@ -168,7 +169,7 @@ class Side:
     """A process that runs one measurement when told to."""
 
     def __init__(self, **options):
-        from hcflow_jax.memory import ENVIRONMENT, HUGE_PAGES
+        from hcflow_jax.training.memory import ENVIRONMENT, HUGE_PAGES
 
         environment = os.environ | {"GLIBC_TUNABLES": HUGE_PAGES}
         if options["who"] == "ours" and options["action"].startswith("step"):
@@ -282,12 +283,12 @@ def start(args):
     """`hcflow upscale` ×8 at full size, from nothing and with kept programs."""
     from PIL import Image
 
-    from hcflow_jax import checkpoint
+    from hcflow_jax import checkpoints
 
     _, model, params = network("sr_x8")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        checkpoint.save_model(folder / "model", model, params)
+        checkpoints.save_model(folder / "model", model, params)
         Image.effect_mandelbrot((20, 20), (-2, -1, 1, 1), 50).save(folder / "small.png")
         command = [sys.executable, "-m", "hcflow_jax.cli", "upscale", str(folder / "small.png")]
         command += ["--scale", "8", "--checkpoint", str(folder / "model"), "-o"]
@@ -311,19 +312,20 @@ def halo(args):
     """Largest and mean difference that tiles make, by halo: weights that ship, full-size ones."""
     import numpy as np
 
-    from hcflow_jax import images, inference, tiling
+    from hcflow_jax import images, sampling
+    from hcflow_jax.sampling import tiling
 
     hr = images.extend(images.read(PHOTOGRAPH).rgb, 384, 512)
-    lr = inference.downscale(*inference.load(None, "rescaling"), hr)
-    networks = {f"shipped {task}": inference.load(None, task) for task in ("sr", "rescaling")}
+    lr = sampling.downscale(*sampling.load(None, "rescaling"), hr)
+    networks = {f"shipped {task}": sampling.load(None, task) for task in ("sr", "rescaling")}
     for name in ("sr_x4", "rescaling_x4"):
         _, model, params = network(name)
         networks[name] = model, model.prepare(params)
     rows = []
     for name, (model, params) in networks.items():
-        whole = inference.sample(model, params, lr, 0.5, tile=512)
+        whole = sampling.sample(model, params, lr, 0.5, tile=512)
         for size in (16, 32, tiling.HALO, 96):
-            tiled = next(inference.sample_all(model, params, [(lr, 0)], 0.5, 0, 256, size))
+            tiled = next(sampling.sample_all(model, params, [(lr, 0)], 0.5, 0, 256, size))
             error = 255 * np.abs(tiled - whole)
             rows.append({"network": name, "halo": size, "most": float(error.max())})
             rows[-1] |= {"mean": float(error.mean()), "deviation": float(255 * whole.std())}
@@ -350,7 +352,7 @@ def folder(args):
 def _folder_work():
     from PIL import Image
 
-    from hcflow_jax import cli, images, inference
+    from hcflow_jax import cli, images, sampling
 
     with tempfile.TemporaryDirectory() as root:
         small, results = Path(root) / "small", Path(root) / "large"
@@ -360,11 +362,11 @@ def _folder_work():
         for i in range(24):
             picture.resize(((96, 64), (128, 96), (160, 128))[i % 3]).save(small / f"{i:02}.png")
         pictures = [images.read(path).rgb for path in sorted(small.iterdir())]
-        model, params = inference.load(None, "sr")
+        model, params = sampling.load(None, "sr")
 
         def arithmetic():
             inputs = ((pixels, 0) for pixels in pictures)
-            return list(inference.sample_all(model, params, inputs, 0.5))
+            return list(sampling.sample_all(model, params, inputs, 0.5))
 
         def command():
             with contextlib.redirect_stdout(sys.stderr):
@@ -378,7 +380,7 @@ def _folder_work():
                 if turn:
                     times[function.__name__].append(time.perf_counter() - begin)
         medians = {name: statistics.median(values) for name, values in times.items()}
-        print(json.dumps(medians | {"programs": inference._sample._cache_size()}))
+        print(json.dumps(medians | {"programs": sampling._sample._cache_size()}))
 
 
 def large(args):
@@ -389,7 +391,7 @@ def large(args):
     import numpy as np
     from PIL import Image
 
-    from hcflow_jax import checkpoint, images
+    from hcflow_jax import checkpoints, images
 
     def command(*argv):
         code = (
@@ -417,7 +419,7 @@ def large(args):
         error = images.read(hr).rgb - images.read(back).rgb
         rows[-1]["psnr"] = float(-10 * np.log10(np.mean(error**2)))
         _, model, params = network("sr_x4")
-        checkpoint.save_model(Path(folder) / "model", model, params)
+        checkpoints.save_model(Path(folder) / "model", model, params)
         Image.open(PHOTOGRAPH).convert("RGB").resize((1024, 1024)).save(hr)
         weights = ("--checkpoint", Path(folder) / "model")
         rows.append(command("upscale", hr, "-o", back, *weights))

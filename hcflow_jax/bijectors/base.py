@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hcflow_jax import loops
+from hcflow_jax.kernels import buffers
 
 Params = Any
 Fit = Callable[[jax.Array], Params]
@@ -172,12 +172,12 @@ class Repeat(Bijector):
             def body(carry, i):
                 y, g_y, g_cond, g_params = carry
                 x, g_one, g_x, more = _pull_back(
-                    self.bijector, direction, loops.at(params, i), y, cond, g_y, g_log_det
+                    self.bijector, direction, buffers.at(params, i), y, cond, g_y, g_log_det
                 )
-                g_params = loops.put(g_params, i, g_one)
+                g_params = buffers.put(g_params, i, g_one)
                 return (x, g_x, jax.tree.map(jnp.add, g_cond, more), g_params), None
 
-            g_cond, g_params = jax.tree.map(jnp.zeros_like, cond), loops.unwritten(params, g_y)
+            g_cond, g_params = jax.tree.map(jnp.zeros_like, cond), buffers.unwritten(params, g_y)
             start, places = (y, g_y, g_cond, g_params), jnp.arange(self.times)
             (_, *gradients), _ = jax.lax.scan(body, start, places, reverse=not reverse)
             g_x, g_cond, g_params = gradients

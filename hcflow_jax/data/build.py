@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from hcflow_jax import images
 from hcflow_jax.data.sources import METADATA, SCALES, crop, listed, read_uint8
-from hcflow_jax.resize import imresize
+from hcflow_jax.images.resize import imresize
 
 Pair = tuple[Path, Path | None]
 """An HR file, and its LR file if that is given."""

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from hcflow_jax import images
-from hcflow_jax.resize import imresize
+from hcflow_jax.images.resize import imresize
 
 CACHE_BYTES = 2**30
 """Decoded pictures that a source keeps, in each process."""

@@ -1,0 +1,41 @@
+"""Checkpoints: orbax directories, and the published names and layouts."""
+
+from hcflow_jax.checkpoints.published import from_torch, parameter_count, to_published
+from hcflow_jax.checkpoints.store import (
+    CONFIG,
+    EMA,
+    METRIC,
+    PARAMS,
+    PLACE,
+    TRAINING,
+    CheckpointError,
+    abstract,
+    best,
+    finished_steps,
+    first_line,
+    load_model,
+    model_config,
+    read_weights,
+    save_model,
+)
+
+__all__ = [
+    "CONFIG",
+    "EMA",
+    "METRIC",
+    "PARAMS",
+    "PLACE",
+    "TRAINING",
+    "CheckpointError",
+    "abstract",
+    "best",
+    "finished_steps",
+    "first_line",
+    "from_torch",
+    "load_model",
+    "model_config",
+    "parameter_count",
+    "read_weights",
+    "save_model",
+    "to_published",
+]

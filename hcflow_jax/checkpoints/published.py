@@ -1,0 +1,268 @@
+"""Published checkpoints to parameters and back: names, shapes and layouts. (SPEC of the names in
+`published_entries`.)"""
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hcflow_jax import bijectors
+from hcflow_jax.model import HCFlow
+from hcflow_jax.model.networks import RDBS
+
+_COND = "flow.level{}_condFlow."
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One published array: its name and shape, and where its numbers live in our parameters.
+
+    Attributes:
+      path: keys into the parameter tree, None for the fixed Haar signs.
+      index: place on the array's leading axes, as many as it is stacked on.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    path: tuple[str, ...] | None
+    index: tuple[int, ...] = ()
+
+
+def _published_shape(leaf: str, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if leaf == "kernel":
+        return (shape[3], shape[2], shape[0], shape[1])
+    if ".actnorm." in name:
+        return (1, *shape, 1, 1)
+    if leaf == "logs":
+        return (*shape, 1, 1)
+    return shape
+
+
+def _leaves(tree, path=()):
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value.shape
+
+
+def _entries(prefix, path, tree, index=()):
+    """Entries of a subtree whose keys are the published names; `index` where it is stacked."""
+    for keys, shape in _leaves(tree):
+        name = prefix + ".".join(keys).replace("kernel", "weight")
+        shape = _published_shape(keys[-1], name, shape[len(index) :])
+        yield Entry(name, shape, (*path, *keys), index)
+
+
+def _step_entries(prefix, path, tree, number, cycle, count):
+    """Entries of flow step `number` of the `count` in an `alternate` chain."""
+    where, index = bijectors.locate(number, cycle, count)
+    stacked = () if index is None else (index,)
+    return _entries(prefix, (*path, *where), tree[where[0]][where[1]], stacked)
+
+
+def _trunk_entries(prefix, path, tree, blocks):
+    """Entries of a level's trunk, whose two rows of `blocks` RRDBs are one stack."""
+    rows = [(t, n) for t, count in enumerate(blocks) for n in range(count)]
+    for key, value in tree.items():
+        if key != "RRDB_trunks":
+            yield from _entries(f"{prefix}{key}.", (*path, key), value)
+            continue
+        for (place, (t, n)), j in itertools.product(enumerate(rows), range(RDBS)):
+            name = f"{prefix}RRDB_trunk{t}.{n}.RDB{j + 1}."
+            yield from _entries(name, (*path, key, "RDB"), value["RDB"], (place, j))
+
+
+def published_entries(model: HCFlow) -> Iterator[Entry]:
+    """Every array of the model's published checkpoint.
+
+    `flow.layers.N` numbers one flat list: per level the squeeze, its unconditional steps, the
+    split. `flow.level{l}_condFlow` is a level's trunk, conditional steps and prior (`f`).
+    """
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    layer = 0
+    for i, level in enumerate(model.levels):
+        own, top, cond = shapes[f"level{i}"], f"level{i}", _COND.format(i)
+        if model.squeeze == "haar":
+            channels = level.split.keep + level.prior.channels
+            yield Entry(f"flow.layers.{layer}.haar_weights", (channels, 1, 2, 2), None)
+        count = model.steps[i] - model.conditional_steps[i]
+        for k in range(count):
+            prefix = f"flow.layers.{layer + 1 + k}."
+            yield from _step_entries(prefix, (top, "flow"), own["flow"], k, model.cycle, count)
+        layer += count + 2
+        yield from _trunk_entries(cond, (top, "trunk"), own["trunk"], model.blocks)
+        for k in range(model.conditional_steps[i]):
+            prefix = f"{cond}additional_flow_steps.{k}."
+            yield from _step_entries(
+                prefix,
+                (top, "conditional"),
+                own["conditional"],
+                k,
+                1,
+                model.conditional_steps[i],
+            )
+        yield from _entries(f"{cond}f.", (top, "prior"), own["prior"])
+
+
+def _haar_weights(channels):
+    return np.tile(bijectors.squeeze.HAAR_SIGNS.reshape(4, 1, 2, 2), (channels // 4, 1, 1, 1))
+
+
+def from_torch(state_dict: Mapping[str, np.ndarray]) -> tuple[HCFlow, dict]:
+    """The model and parameters of a published checkpoint, inferred from names and shapes alone.
+
+    Args:
+      state_dict: {name: array} in PyTorch's layouts; names may start with "module.".
+
+    Returns:
+      (model, params): depth, steps, widths, squeeze, permutation, couplings and task are those
+      that the names and shapes imply.
+
+    Raises:
+      ValueError: quoting the name, and the expected and found shape, of the first array that is
+        missing, superfluous, misshapen or not finite.
+    """
+    arrays = {_strip(name): np.asarray(array) for name, array in state_dict.items()}
+    model = infer_model({name: array.shape for name, array in arrays.items()})
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    params = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), shapes)
+    for entry in published_entries(model):
+        array = arrays.pop(entry.name, None)
+        _check(entry, array)
+        if entry.path is None:
+            continue
+        *parents, leaf = entry.path
+        node = params
+        for key in parents:
+            node = node[key]
+        ours = array.transpose(2, 3, 1, 0) if leaf == "kernel" else array
+        node[leaf][entry.index] = ours.reshape(node[leaf][entry.index].shape)
+    if arrays:
+        name = sorted(arrays)[0]
+        raise ValueError(f"{name}: expected no such array, found one of {arrays[name].shape}")
+    return model, jax.tree.map(jnp.asarray, params)
+
+
+def _strip(name):
+    while name.startswith("module."):
+        name = name.removeprefix("module.")
+    return name
+
+
+def _check(entry, array):
+    if array is None:
+        raise ValueError(f"{entry.name}: expected an array of {entry.shape}, found none")
+    if array.shape != entry.shape:
+        raise ValueError(f"{entry.name}: expected {entry.shape}, found {array.shape}")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{entry.name}: expected real numbers, found {array.dtype}")
+    if not np.all(np.abs(array) <= np.finfo(np.float32).max):
+        raise ValueError(f"{entry.name}: expected numbers, found NaN, infinity or beyond float32")
+    if entry.path is None and not np.array_equal(array, _haar_weights(entry.shape[0])):
+        raise ValueError(f"{entry.name}: expected the Haar signs, found other numbers")
+
+
+def to_published(model: HCFlow, params: Mapping) -> dict[str, np.ndarray]:
+    """{published name: float32 array}: the inverse of `from_torch`."""
+    state_dict = {}
+    for entry in published_entries(model):
+        if entry.path is None:
+            state_dict[entry.name] = _haar_weights(entry.shape[0]).astype(np.float32)
+            continue
+        array = params
+        for key in entry.path:
+            array = array[key]
+        array = np.asarray(array[entry.index], np.float32)
+        array = array.transpose(3, 2, 0, 1) if entry.path[-1] == "kernel" else array
+        state_dict[entry.name] = array.reshape(entry.shape)
+    return state_dict
+
+
+def parameter_count(model: HCFlow) -> int:
+    """How many numbers the published checkpoint holds (the fixed Haar signs included)."""
+    return sum(math.prod(entry.shape) for entry in published_entries(model))
+
+
+def _numbers(shapes, pattern):
+    """Sorted whole numbers that `pattern`'s group takes among the names."""
+    found = (re.match(pattern, name) for name in shapes)
+    return sorted({int(match.group(1)) for match in found if match})
+
+
+def _shape(shapes, name, rank):
+    if name not in shapes:
+        raise ValueError(f"{name}: expected an array of rank {rank}, found none")
+    if len(shapes[name]) != rank:
+        raise ValueError(f"{name}: expected rank {rank}, found shape {shapes[name]}")
+    return shapes[name]
+
+
+def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
+    """The model whose published checkpoint has arrays of these names and shapes.
+
+    Raises:
+      ValueError: quoting the name that is missing or does not fit any model. Arrays that decide
+        nothing are not looked at: `from_torch` compares them all.
+    """
+    depth = len(_numbers(shapes, r"flow\.level(\d+)_condFlow\."))
+    if depth == 0:
+        raise ValueError(
+            "flow.level0_condFlow.conv_first.weight: expected it in an HCFlow checkpoint, "
+            "found none"
+        )
+    steps, conditional, layer, first_steps = [], [], 0, []
+    for i in range(depth):
+        count = 0
+        while f"flow.layers.{layer + 1 + count}.actnorm.bias" in shapes:
+            first_steps += [f"flow.layers.{layer + 1}."] if count == 0 else []
+            count += 1
+        layer += count + 2
+        extra = _numbers(shapes, re.escape(_COND.format(i)) + r"additional_flow_steps\.(\d+)\.")
+        conditional.append(len(extra))
+        steps.append(count + len(extra))
+    top = _COND.format(depth - 1)
+    features, image_channels, _, _ = _shape(shapes, f"{top}conv_first.weight", 4)
+    joint = _shape(shapes, f"{top}f.weight", 4)[1]
+    blocks = [_numbers(shapes, re.escape(top) + rf"RRDB_trunk{n}\.(\d+)\.") for n in (0, 1)]
+    growth = _shape(shapes, f"{top}RRDB_trunk0.0.RDB1.conv1.weight", 4)[0]
+    return HCFlow(
+        task="sr" if joint == 2 * features else "rescaling",
+        steps=tuple(steps),
+        conditional_steps=tuple(conditional),
+        blocks=(len(blocks[0]), len(blocks[1])),
+        features=features,
+        growth=growth,
+        image_channels=image_channels,
+        squeeze="haar" if "flow.layers.0.haar_weights" in shapes else "checkerboard",
+        **_infer_steps(shapes, first_steps, image_channels),
+        **_infer_conditional(shapes, conditional),
+    )
+
+
+def _infer_steps(shapes, first_steps, image_channels):
+    """Fields that only the unconditional steps show; the published SR ones when there are none."""
+    if not first_steps:
+        return {}
+    step = first_steps[0]
+    hidden, inputs, _, _ = _shape(shapes, f"{step}affine.f.conv1.weight", 4)
+    return {
+        "hidden": hidden,
+        "coupling": "shift" if inputs == image_channels else "affine",
+        "permutation": "conv1x1" if f"{step}permute.weight" in shapes else "none",
+        "net": "dense_block" if f"{step}affine.f.conv5.weight" in shapes else "fcn",
+    }
+
+
+def _infer_conditional(shapes, conditional):
+    """The width that only the conditional steps show; the published one when there are none."""
+    for i, count in enumerate(conditional):
+        if count:
+            name = f"{_COND.format(i)}additional_flow_steps.0.affine.f.conv1.weight"
+            return {"conditional_hidden": _shape(shapes, name, 4)[0]}
+    return {}

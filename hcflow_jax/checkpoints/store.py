@@ -1,0 +1,199 @@
+"""Checkpoints: orbax directories that carry their model's config, so that a path is enough."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from hcflow_jax.checkpoints import published
+from hcflow_jax.model import EXECUTION, HCFlow, build_model
+
+CONFIG, PARAMS, EMA, TRAINING, PLACE = "config", "params", "ema", "training", "place"
+"""Items of a checkpoint; those of a model alone are the config and the parameters."""
+
+METRIC = "psnr_y"
+"""By which the best checkpoint of a training is chosen."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or written; the message is one line for the user."""
+
+
+def model_config(model: HCFlow) -> dict:
+    """The fields that `build_model` rebuilds the model from, as JSON has them."""
+    return json.loads(json.dumps(dataclasses.asdict(model)))
+
+
+def save_model(path: str | Path, model: HCFlow, params) -> None:
+    """Writes an orbax checkpoint of `params` with the model's config; atomic.
+
+    CheckpointError when `path` exists or cannot be written.
+    """
+    import orbax.checkpoint as ocp
+
+    path = Path(path).absolute()
+    if os.path.lexists(path):
+        raise CheckpointError(f"{path} exists; name a new directory")
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            checkpointer.save(
+                path,
+                ocp.args.Composite(
+                    **{
+                        CONFIG: ocp.args.JsonSave({"model": model_config(model)}),
+                        PARAMS: ocp.args.StandardSave(params),
+                    }
+                ),
+            )
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def load_model(path: str | Path) -> tuple[HCFlow, dict]:
+    """(model, params) of whatever `path` is.
+
+    A checkpoint directory, a training's workdir (its best checkpoint by PSNR-Y, else its latest;
+    averaged parameters where there are some), or a file of published weights: `.npz`, or `.pth`
+    where torch is installed. Nothing is unpickled. CheckpointError,
+    naming the path and the remedy, when it is none of these or is damaged.
+    """
+    path = Path(path).absolute()
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; give a checkpoint directory or .npz file")
+    if path.is_dir():
+        return _load_directory(_chosen(path))
+    try:
+        return published.from_torch(read_weights(path))
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{path} is no HCFlow checkpoint: {error}") from error
+
+
+def abstract(function, *args):
+    """Shapes and dtypes of function(*args), placed on one device: what orbax restores into."""
+    import jax
+
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding),
+        jax.eval_shape(function, *args),
+    )
+
+
+def finished_steps(path: Path) -> list[int]:
+    """The checkpoints of a training's folder of checkpoints that were written to the end."""
+    if not path.is_dir():
+        return []
+    return [int(p.name) for p in path.iterdir() if p.name.isdigit() and (p / PARAMS).is_dir()]
+
+
+def best(workdir: Path) -> Path | None:
+    """The checkpoint of a training with the highest PSNR-Y, else its latest; None without one."""
+    folder = workdir / "checkpoints"
+
+    def rank(step):
+        try:
+            score = json.loads((folder / str(step) / "metrics" / "metrics").read_text())[METRIC]
+        except (OSError, ValueError, KeyError, TypeError):
+            score = float("-inf")
+        return score, step
+
+    steps = finished_steps(folder)
+    return folder / str(max(steps, key=rank)) if steps else None
+
+
+def _chosen(path: Path) -> Path:
+    """The best step below a training's workdir, or the directory itself."""
+    if not (path / "checkpoints").is_dir():
+        return path
+    chosen = best(path)
+    if chosen is None:
+        raise CheckpointError(f"{path} holds no finished checkpoint yet; train longer")
+    return chosen
+
+
+def _load_directory(path):
+    import jax
+    import orbax.checkpoint as ocp
+
+    if not (path / CONFIG).is_dir() or not (path / PARAMS).is_dir():
+        raise CheckpointError(
+            f"{path} is no checkpoint; make one with `hcflow convert` or `hcflow train`"
+        )
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            config = checkpointer.restore(
+                path, ocp.args.Composite(**{CONFIG: ocp.args.JsonRestore()})
+            )[CONFIG]
+            model = build_model(model_fields(config, path))
+            target = abstract(model.init_params, jax.random.key(0))
+            item = EMA if (path / EMA).is_dir() else PARAMS
+            params = checkpointer.restore(
+                path, ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
+            )[item]
+    except CheckpointError:
+        raise
+    except Exception as error:
+        reason = first_line(error)
+        raise CheckpointError(
+            f"{path} cannot be restored, it is damaged or of another version of hcflow: {reason}"
+        ) from error
+    return model, params
+
+
+def model_fields(config, path: Path) -> dict:
+    """The model's fields in a checkpoint's config; CheckpointError when they are not HCFlow's."""
+    fields = config.get("model") if isinstance(config, dict) else None
+    expected = {field.name for field in dataclasses.fields(HCFlow)}
+    if not isinstance(fields, dict) or set(fields) | set(EXECUTION) != expected:
+        raise CheckpointError(
+            f"{path} does not say which model it holds; convert or train it again"
+        )
+    return fields
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without its details."""
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """{name: array} of a `.npz`, or of a `.pth` by torch with `weights_only=True`."""
+    if path.suffix.lower() == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except Exception as error:
+            reason = first_line(error)
+            raise CheckpointError(
+                f"{path} is no readable .npz of plain arrays: {reason}"
+            ) from error
+    if path.suffix.lower() in (".pth", ".pt"):
+        return _read_torch(path)
+    raise CheckpointError(f"{path} is no checkpoint; give a directory, a .npz or a .pth file")
+
+
+def _read_torch(path):
+    try:
+        import torch
+    except ImportError as error:
+        raise CheckpointError(
+            f"reading {path} needs torch; pip install 'hcflow_jax[convert]'"
+        ) from error
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = first_line(error)
+        raise CheckpointError(f"{path} holds more than weights, or is damaged: {reason}") from error
+    for key in ("state_dict", "params", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) and not value.is_complex()
+        for name, value in loaded.items()
+    ):
+        raise CheckpointError(f"{path} holds no state dict of named tensors of real numbers")
+    return {name: value.detach().to_dense().float().numpy() for name, value in loaded.items()}

@@ -1,0 +1,166 @@
+"""Single pictures of any size through a model: what the command line does, as functions.
+
+Pictures are numpy [H, W, 3] in [0, 1]; the arithmetic runs jitted on all local devices, one
+compilation per shape of window.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from hcflow_jax import checkpoints, images
+from hcflow_jax.model import HCFlow
+from hcflow_jax.sampling import tiling
+
+SHIPPED = {("sr", 4): "sr_x4.npz", ("rescaling", 4): "rescaling_x4.npz"}
+"""Weights in the package, by task and scale."""
+
+
+def load(path: str | Path | None, task: str, scale: int = 4) -> tuple[HCFlow, dict]:
+    """(model, prepared params) of a checkpoint, or of the shipped weights when `path` is None.
+
+    CheckpointError when it holds another task or scale, or when nothing fitting ships.
+    """
+    if path is None:
+        if (task, scale) not in SHIPPED:
+            raise checkpoints.CheckpointError(
+                f"no {task} ×{scale} weights ship with hcflow; give some by --checkpoint"
+            )
+        with resources.as_file(resources.files("hcflow_jax") / "assets") as assets:
+            model, params = checkpoints.load_model(assets / SHIPPED[task, scale])
+    else:
+        model, params = checkpoints.load_model(path)
+    found = f"{model.task} ×{model.scale}"
+    if (model.task, model.scale) != (task, scale):
+        raise checkpoints.CheckpointError(f"{path} holds a {found} model, not {task} ×{scale}")
+    if model.image_channels != 3:
+        raise checkpoints.CheckpointError(f"{path} holds a model of grey images; colour is needed")
+    return model, model.prepare(params)
+
+
+@partial(jax.jit, static_argnums=0)
+def _encode_lr(model, params, hr):
+    return jnp.clip(model.encode(params, hr).lr, 0, 1)
+
+
+@partial(jax.jit, static_argnums=0)
+def _sample(model, params, lr, origins, seeds, indices, temperature):
+    def draw(origin, seed, index):
+        key = jax.random.fold_in(jax.random.key(seed), index)
+        return tiling.latents(model, key, origin, *lr.shape[1:3])
+
+    latents = jax.vmap(draw)(origins, seeds, indices)
+    return jnp.clip(model.decode(params, lr, [temperature * e for e in latents]), 0, 1)
+
+
+def _spread(params):
+    """(params on every local device, how batches are spread over them)."""
+    mesh = jax.make_mesh((jax.local_device_count(),), ("data",), (AxisType.Auto,))
+    everywhere, rows = (NamedSharding(mesh, P(*axes)) for axes in ((), ("data",)))
+    return jax.device_put(params, everywhere), partial(jax.device_put, device=rows)
+
+
+def _extended(pixels, enlarged):
+    """`pixels` mirrored, below and right, to sides for which there are few programs.
+
+    `enlarged`: how much larger the large picture is, scale or 1.
+    """
+    height, width = (tiling.bucket(enlarged * side) // enlarged for side in pixels.shape[:2])
+    return images.extend(pixels, height, width)
+
+
+def downscale_all(
+    model: HCFlow,
+    params,
+    pictures: Iterable[np.ndarray],
+    tile: int = tiling.TILE,
+    halo: int = tiling.HALO,
+    progress=lambda count: None,
+) -> Iterator[np.ndarray]:
+    """The model's LR image, clamped, of each picture: [H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, 3].
+
+    Sides that do not divide are first extended by reflection. Memory is that of windows of `tile`
+    pixels; they overlap by `halo` on each side.
+    """
+    tiling.check_tile(tile, model.scale)
+    params, place = _spread(params)
+    sizes = deque()
+
+    def prepared():
+        for hr in pictures:
+            sizes.append([-(-side // model.scale) for side in hr.shape[:2]])
+            yield tiling.Picture(_extended(hr, 1))
+
+    def apply(pixels, *_):
+        return _encode_lr(model, params, place(pixels))
+
+    grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
+    for done in tiling.run(
+        apply, prepared(), inputs=model.scale, outputs=1, progress=progress, **grid
+    ):
+        height, width = sizes.popleft()
+        yield done.result[:height, :width]
+
+
+def sample_all(
+    model: HCFlow,
+    params,
+    pictures: Iterable[tuple[np.ndarray, int]],
+    temperature: float,
+    seed: int = 0,
+    tile: int = tiling.TILE,
+    halo: int = tiling.HALO,
+    progress=lambda count: None,
+) -> Iterator[np.ndarray]:
+    """A sample of each (LR picture, number of the sample): [h, w, 3] -> [scale·h, scale·w, 3].
+
+    Clamped. The noise is a function of seed, number and place in the picture, so that windows
+    agree. `tile` and `halo` as in `downscale_all`, in pixels of the result.
+    """
+    tiling.check_tile(tile, model.scale)
+    params, place = _spread(params)
+    sizes = deque()
+
+    def prepared():
+        for lr, index in pictures:
+            sizes.append([model.scale * side for side in lr.shape[:2]])
+            yield tiling.Picture(_extended(lr, model.scale), seed, index)
+
+    def apply(*batch):
+        return _sample(model, params, *map(place, batch), temperature)
+
+    grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
+    for done in tiling.run(
+        apply, prepared(), inputs=1, outputs=model.scale, progress=progress, **grid
+    ):
+        height, width = sizes.popleft()
+        yield done.result[:height, :width]
+
+
+def downscale(model: HCFlow, params, hr: np.ndarray, tile: int = tiling.TILE) -> np.ndarray:
+    """`downscale_all` of one picture."""
+    return next(downscale_all(model, params, [hr], tile))
+
+
+def sample(
+    model: HCFlow,
+    params,
+    lr: np.ndarray,
+    temperature: float,
+    seed: int = 0,
+    index: int = 0,
+    tile: int = tiling.TILE,
+) -> np.ndarray:
+    """`sample_all` of one picture: sample number `index` of `seed`.
+
+    The same picture, seed, index and temperature always give the same result.
+    """
+    return next(sample_all(model, params, [(lr, index)], temperature, seed, tile))

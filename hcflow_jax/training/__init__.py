@@ -1,0 +1,1 @@
+"""Training: recipes, objectives, the iteration and its loop."""

@@ -1,0 +1,439 @@
+"""Training: `hcflow train --config=configs/x.py:variant --workdir=DIR`."""
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from hcflow_jax import checkpoints
+from hcflow_jax.data import pipeline, sources
+from hcflow_jax.model import HCFlow
+from hcflow_jax.training import memory, parallel, perceptual, recipes, settings, steps
+from hcflow_jax.training.reporting import Report, say
+from hcflow_jax.training.validation import Validation, centre_crops
+from hcflow_jax.training.workdir import Checkpoints, locked
+
+USAGE = """usage: hcflow train --config=FILE.py[:VARIANT] --workdir=DIR [--config.FIELD=VALUE …]
+
+Trains on images and continues where DIR left off, however that came about.
+
+  --config   configs/sr_x4.py or configs/sr_x8.py (hcflow, plus, plusplus) or
+             configs/rescaling_x4.py; VARIANT picks the recipe, with -tiny for the small network
+             that ships with hcflow and -smoke to see that all runs: sr_x4.py:plusplus-tiny
+  --workdir  folder of checkpoints and log; give it to --checkpoint later
+  --config.data.path=DIR            a folder of images, or a set made by `hcflow data build`
+  --config.data.tfds=NAME           or an installed TFDS data set
+  --config.data.patch_size=N        side of the training patches, in pixels
+  --config.data.workers=N           processes that read ahead (0: threads)
+  --config.valid.path=DIR           images for validation, which picks the best checkpoint
+  --config.init_from=PATH           checkpoint to start from; plus and plusplus need one
+  --config.train.steps=N            iterations
+  --config.train.batch_size=N       patches per iteration, over all devices
+  --config.train.accumulate=N       parts of it that a device takes in turn
+  --config.train.learning_rate=X    every other field of the config likewise
+  --config.train.ema=0.999          average the weights
+  --config.model.dtype=bfloat16     faster convolutions where the hardware has them
+  --config.model.remat=True         less memory, more time
+  --config.model.reversible=True    likewise; both together need the least
+
+Several hosts run the same command each, with --distributed where the cluster tells who is who
+(TPU pods, SLURM), or else with --coordinator=HOST:PORT --processes=N --process=I.
+
+example:
+  hcflow train --config=configs/sr_x4.py:tiny --workdir=runs/sr --config.data.path=photos/
+"""
+
+
+def _source(section, scale):
+    split = section.split or ("train" if section.path else "validation")
+    return sources.open_source(section.path, section.tfds, split, scale)
+
+
+def _key(config) -> jax.Array:
+    """Of everything random in the iterations."""
+    return jax.random.key(config.train.seed + 1)
+
+
+def _initial_params(config, recipe, batch):
+    """Parameters to start from: those of `init_from`, else fresh ones fitted to the batch."""
+    model = recipe.model
+    if config.init_from:
+        found, params = checkpoints.load_model(config.init_from)
+        settings.check_same_model(found, model, config.init_from)
+        return jax.tree.map(np.asarray, params)
+    key = jax.random.key(config.train.seed, impl="unsafe_rbg")  # quicker to compile
+    params = parallel.replicate(jax.jit(model.init_params)(key))
+    noise = jax.random.fold_in(_key(config), 0)  # that of the first iteration
+    first_row = jax.process_index() * len(batch["hr"])
+    noisy = jax.jit(functools.partial(steps.draw_noise, recipe))(noise, batch, first_row)
+    hr = batch["hr"] + np.asarray(noisy.get("dequantization", 0))
+    return parallel.fetch(parallel.pmap_data_init(model)(params, parallel.shard(hr)))
+
+
+def initial_state(config, recipe: steps.Recipe, batch) -> steps.TrainState:
+    """A training before its first step, as numpy arrays; `batch` is this process's first."""
+    params = _initial_params(config, recipe, batch)
+    key = jax.random.key(config.train.seed + 2)
+    return jax.tree.map(np.asarray, steps.create_state(recipe, params, key, config.data.patch_size))
+
+
+def _resumed(checkpoints, config, recipe, step, fingerprint):
+    """(state, key, place) of a step; CheckpointError when it is that of another training."""
+    saved, place = checkpoints.read(step)
+    settings.check_resumable(saved, config, checkpoints.path.parent)
+    if saved["train"]["steps"] != config.train.steps:
+        say(
+            f"train.steps was {saved['train']['steps']}, is {config.train.steps}: the schedule's "
+            "fractions count the new steps"
+        )
+    if place["data"] != fingerprint:
+        raise checkpoints.CheckpointError(
+            f"the training data are not those that {checkpoints.path.parent} was trained on; "
+            "restore them, or name another --workdir and give this one by --config.init_from"
+        )
+
+    shapes, _, _ = steps.abstract_arguments(recipe, 1, config.data.patch_size)
+    key = jax.random.wrap_key_data(np.array(place["rng"], np.uint32))
+    return checkpoints.restore(step, shapes), key, place
+
+
+class Preemption:
+    """Whether the training was asked to stop, by SIGTERM or Ctrl-C; all processes agree on when."""
+
+    _NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self):
+        self.asked = False
+
+    def _ask(self, number, frame):
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            name = signal.Signals(number).name
+            again = "; Ctrl-C again to stop without saving" if number == signal.SIGINT else ""
+            os.write(2, f"{name}: saving and stopping after this step{again}\n".encode())
+        self.asked = True
+
+    @contextlib.contextmanager
+    def watched(self):
+        """Inside, signals ask; where processes are several, jax's own service hears SIGTERM."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = self._NUMBERS if jax.process_count() == 1 else (signal.SIGINT,)
+        before = {number: signal.signal(number, self._ask) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def due(self, step: int) -> bool:
+        """Whether to stop after `step`."""
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self.asked
+
+
+class Training:
+    """One training: what `train` has opened and checked, and its loop."""
+
+    def __init__(self, config, model: HCFlow, workdir: Path):
+        self.config, self.model, self.workdir = config, model, workdir
+        if not checkpoints.finished_steps(workdir / "checkpoints"):
+            settings.check_start(config)
+        train = config.train
+        self.recipe, self.validated = recipes.make_recipe(config, model), True
+        self.vgg = {}
+        if self.recipe.perceptual:
+            self.vgg = perceptual.load(config.loss.vgg, config.loss.vgg_sha256)
+        self.source = _source(config.data, model.scale)
+        self.data = pipeline.patches(
+            self.source,
+            model.scale,
+            config.data.patch_size,
+            config.data.rotate,
+            train.batch_size,
+            train.seed,
+            jax.process_index(),
+            jax.process_count(),
+        )
+        self.validation = self._validation()
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"cannot create {workdir}: {error.strerror}; name another --workdir"
+            ) from error
+        path = workdir / "checkpoints"
+        self.checkpoints = Checkpoints(path, train.keep, train.keep_every)
+
+    def _validation(self):
+        valid = self.config.valid
+        if not (valid.path or valid.tfds):
+            return None
+        source, least = _source(valid, self.model.scale), 11 + 2 * self.model.scale
+        pairs = centre_crops(source, valid.count, valid.size)
+        for index, pair in enumerate(pairs):
+            height, width, _ = pair["hr"].shape
+            if min(height, width) < least:
+                raise ValueError(
+                    f"{source.name(index)} leaves {width}×{height} pixels to validate on, SSIM "
+                    f"needs {least}; set --config.valid.size higher or remove it"
+                )
+        quant = self.config.loss.get("quant", 1)
+        return Validation(self.model, pairs, valid.temperatures, valid.samples, quant)
+
+    def start(self) -> tuple[steps.TrainState, jax.Array, int]:
+        """(state, key, number of the next batch): the latest checkpoint's, or fresh ones."""
+        step = self.checkpoints.latest()
+        if step is not None:
+            state, key, place = _resumed(
+                self.checkpoints, self.config, self.recipe, step, self.source.fingerprint
+            )
+            self.validated = place["validated"]
+            return state, key, place["next_batch"]
+        state = initial_state(self.config, self.recipe, self.data[0])
+        return state, _key(self.config), 0
+
+    def introduce(self) -> None:
+        """Says what is trained, on what, on which devices and from where."""
+        config, step, workdir = self.config, self.checkpoints.latest(), self.workdir
+        params = jax.eval_shape(self.model.init_params, jax.random.key(0))
+        parameters = sum(x.size for x in jax.tree.leaves(params)) / 1e6
+        origin = f"from {config.init_from}" if config.init_from else "from scratch"
+        origin = origin if step is None else f"resuming from step {step}"
+        processes = jax.process_count()
+        hosts = f" of {processes} processes" if processes > 1 else ""
+        device = jax.devices()[0]
+        say(f"training {self.model.task} ×{self.model.scale}, {parameters:.2f} M parameters")
+        say(f"data: {self.source!r}, patches of {config.data.patch_size}")
+        say(f"devices: {jax.device_count()} × {device.platform} ({device.device_kind}){hosts}")
+        say(f"{origin}, to step {config.train.steps}; workdir {workdir}")
+        if self.validation is None:
+            say("no validation images (--config.valid.path=DIR): the latest checkpoint is used")
+        if jax.process_index() == 0:
+            from clu import parameter_overview
+
+            overview = parameter_overview.get_parameter_overview(params, include_stats=False)
+            (workdir / "parameters.txt").write_text(overview + "\n")
+
+    def agree(self, state: steps.TrainState) -> None:
+        """ValueError where the processes of this training are about to do different things."""
+        text = settings.as_json(self.config, self.model)
+        parallel.check_agreement(
+            {
+                "the step they continue from, share one --workdir": str(int(state.step)),
+                "their data": self.source.fingerprint,
+                "their config": json.dumps(
+                    {name: text[name] for name in ("model", "train", "loss")}
+                ),
+            }
+        )
+
+    def save(self, state, key, psnr_y=None) -> None:
+        """Starts writing a replicated state."""
+        place = {
+            "validated": psnr_y is not None,
+            "data": self.source.fingerprint,
+            "next_batch": int(parallel.fetch(state.step)),
+            "rng": np.asarray(jax.random.key_data(key)).tolist(),
+        }
+        text = settings.as_json(self.config, self.model)
+        self.checkpoints.save(parallel.fetch(state), text, place, psnr_y)
+
+    def validate(self, state, report: Report) -> float:
+        """PSNR-Y at the first temperature."""
+        params = state.model.params if state.ema is None else state.ema
+        figures, pictures = self.validation(params, self.config.train.seed)
+        step = int(parallel.fetch(state.step))
+        report.validation(step, figures, pictures)
+        report.pause(step)
+        return figures[f"psnr_y@{self.config.valid.temperatures[0]:g}"]
+
+    def _programs(self):
+        """run(i, state, …): iteration i by one of two mapped programs, compiled when first met."""
+        alone = self.config.discriminator.first_steps if self.recipe.gan else 0
+        compiled = {}
+
+        def run(i, *arguments):
+            only = i <= alone
+            if only not in compiled:
+                say("compiling; takes minutes for full-size networks")
+                step = functools.partial(steps.train_step, self.recipe, only_discriminator=only)
+                mapped = parallel.pmap_step(step)
+                if jax.process_count() == 1:  # compiled ahead, pmap mistakes a process's share
+                    memory.give_back()
+                    mapped = memory.compiled(mapped.lower(*arguments))
+                compiled[only] = mapped
+            return compiled[only](*arguments)
+
+        return run
+
+    def run(self, state: steps.TrainState, key, next_batch: int, preemption: Preemption):
+        """Trains a replicated state to the last step, or to where it is asked to stop; saves it."""
+        config, train = self.config, self.config.train
+        first, last = int(parallel.fetch(state.step)), train.steps
+        pixels = train.batch_size * config.data.patch_size**2
+        report = Report(self.workdir, first, last, pixels, config.to_dict(), train.tensorboard)
+        vgg = parallel.replicate(self.vgg)
+        profiler = _Profiler(self.workdir / "profile", first + 10, train.profile)
+        iterate, streak = self._programs(), None
+        reading = pipeline.iterate(self.data, next_batch, config.data.workers)
+        with contextlib.closing(report), contextlib.closing(profiler), reading as batches:
+            if first and self._validation_due(first) and not self.validated:
+                self.validate(state, report)
+            for i in range(first + 1, last + 1):
+                if i == first + 1 and preemption.asked:
+                    break
+                profiler.before(i)
+                with report.waiting():
+                    batch = parallel.shard(self._next(batches, state, key))
+                state, values = iterate(i, state, batch, key, vgg)
+                self._check_streak(i - 1, streak)
+                streak = values["skipped_in_a_row"]
+                if i % train.log_every == 0 or i in (1, last):
+                    report.step(i, {k: float(v) for k, v in parallel.fetch(values).items()})
+                stop, due = preemption.due(i), self._validation_due(i)
+                if stop or due or i % train.save_every == 0 or i == last:
+                    good = self._check_streak(i, streak)
+                    psnr_y = self.validate(state, report) if due and not stop else None
+                    if good or stop or i == last:  # a save of skipped steps would push out others
+                        self.save(state, key, psnr_y)
+                if stop:
+                    break
+        return parallel.fetch(state)
+
+    def _validation_due(self, step):
+        every = self.config.valid.every
+        return self.validation and (step % every == 0 or step == self.config.train.steps)
+
+    def _next(self, batches, state, key):
+        """The next batch; where a picture turns out to be damaged, what was trained is saved."""
+        try:
+            return next(batches)
+        except ValueError:
+            done = int(parallel.fetch(state.step))
+            if jax.process_count() == 1 and done > (self.checkpoints.latest() or 0):
+                self.save(state, key)
+                self.checkpoints.wait()
+            raise
+
+    def _check_streak(self, step, streak):
+        """Whether `step` was finite; ValueError when too many in a row, up to it, were not."""
+        skipped = 0 if streak is None else int(parallel.fetch(streak))
+        if skipped < self.config.train.max_skipped:
+            return skipped == 0
+        self.checkpoints.close()
+        kept = self.checkpoints.latest()
+        remedy = "start again with a lower --config.train.learning_rate"
+        if kept is not None:
+            remedy = (
+                f"step {kept} is saved; start from it with --workdir=NEW "
+                f"--config.init_from={self.workdir} and a lower --config.train.learning_rate"
+            )
+        raise ValueError(
+            f"{skipped} steps in a row up to step {step} met values that are not finite, training "
+            f"stopped; {remedy}, or look at the data"
+        )
+
+
+class _Profiler:
+    """jax's trace of `count` steps, the first of which is `first`."""
+
+    def __init__(self, folder, first, count):
+        self._folder, self._first, self._stop, self._on = folder, first, first + count, False
+
+    def before(self, step):
+        if self._first < self._stop and step == self._first:
+            jax.profiler.start_trace(str(self._folder))
+            self._on = True
+        if step == self._stop:
+            self.close()
+
+    def close(self):
+        if self._on:
+            jax.profiler.stop_trace()
+            say(f"profile in {self._folder}; look at it with TensorBoard or xprof")
+        self._on = False
+
+
+def train(config, workdir: str | Path) -> Path:
+    """Trains `config.model` on `config.data`; continues what `workdir` holds.
+
+    Returns the workdir. ValueError (ImageError, CheckpointError), one line each, for what the
+    user can put right; nothing that was saved is touched then.
+    """
+    workdir = Path(workdir)
+    model = settings.check(config)
+    with Preemption().watched() as preemption, contextlib.ExitStack() as stack:
+        training = Training(config, model, workdir)
+        stack.callback(training.checkpoints.abandon)
+        if jax.process_index() == 0:
+            stack.enter_context(locked(workdir))
+        training.introduce()
+        state, key, next_batch = training.start()
+        training.agree(state)
+        if int(state.step) < config.train.steps:
+            state = parallel.replicate(state)  # and the host's copy is gone
+            state = training.run(state, key, next_batch, preemption)
+        training.checkpoints.close()
+    step, skipped = int(state.step), int(state.skipped)
+    if skipped:
+        say(f"{skipped} steps met values that are not finite and changed nothing")
+    if step < config.train.steps:
+        say(f"stopped at step {step}, saved; the same command continues")
+        return workdir
+    command = "upscale --scale=" + str(model.scale) if model.task == "sr" else "downscale"
+    say(f"done; the checkpoint to use is {checkpoints.best(workdir)}")
+    say(f"try it: hcflow {command} --checkpoint={workdir} PICTURE")
+    return workdir
+
+
+def main(argv: list[str]) -> None:
+    """`hcflow train`'s command line; ValueError, one line, when it makes no sense."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "FILE.py:variant",
+        flag_values=values,
+        sys_argv=["hcflow", *argv],
+    )
+    flags.DEFINE_string("workdir", None, "folder of checkpoints and log", flag_values=values)
+    flags.DEFINE_boolean("help", False, "show this", flag_values=values, short_name="h")
+    flags.DEFINE_boolean("distributed", False, "one of several processes", flag_values=values)
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0", flag_values=values)
+    flags.DEFINE_integer("processes", 0, "how many", flag_values=values)
+    flags.DEFINE_integer("process", 0, "which one this is", flag_values=values)
+    try:
+        rest = values(["hcflow", *argv])[2:]
+        config = values.config
+    except KeyError as error:
+        raise ValueError(f"the config has no such field: {error.args[0]}") from error
+    except Exception as error:  # the config is a program: anything can come out of it
+        reason = str(error).strip().split("\n")[-1].strip()
+        raise ValueError(f"{reason}; see `hcflow train --help`") from error
+    if values.help:
+        print(USAGE)
+        return
+    if rest:
+        raise ValueError(f"{rest[0]!r} is no flag; see `hcflow train --help`")
+    for name in ("config", "workdir"):
+        if values[name].value is None:
+            raise ValueError(f"--{name}=… is missing; see `hcflow train --help`")
+    if values.distributed or values.coordinator:
+        parallel.connect(values.coordinator, values.processes, values.process)
+    train(config, values.workdir)

@@ -1,0 +1,159 @@
+"""Objectives: the likelihood's terms, where they are summed, and the rescaling loss.
+
+Images are [B, H, W, C] in [0, 1]; scalars are means over the batch.
+"""
+
+import math
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from hcflow_jax.model import HCFlow
+from hcflow_jax.model.prior import gaussian_logp
+
+LR_LOG_STD = -6.0
+"""log σ of the Gaussian that ties the LR image to the given one."""
+
+
+@flax.struct.dataclass
+class LikelihoodTerms:
+    """Everything that log p(hr, lr) is made of, in nats, apart; B images, L levels.
+
+    Attributes:
+      log_det: [B] log-determinant of the flow.
+      log_prior: [L, B] log density of each level's latents.
+      log_lr: [B] log N(Q(LR_raw); lr, e^−6).
+      log_quant: log q, q the quantisation levels of the dequantisation noise U(0, 1)/q.
+      pixels: H·W of the HR image.
+      channels: C of the HR image.
+    """
+
+    log_det: jax.Array
+    log_prior: jax.Array
+    log_lr: jax.Array
+    log_quant: float = flax.struct.field(pytree_node=False)
+    pixels: int = flax.struct.field(pytree_node=False)
+    channels: int = flax.struct.field(pytree_node=False)
+
+
+def quantize(x: jax.Array) -> jax.Array:
+    """Q(x) = round(255·clamp(x, 0, 1))/255, with a straight-through gradient of 1 everywhere."""
+    rounded = jnp.round(255 * jnp.clip(x, 0, 1)) / 255
+    return x + jax.lax.stop_gradient(rounded - x)
+
+
+def likelihood(model: HCFlow, params, hr: jax.Array, lr: jax.Array, quant: int) -> LikelihoodTerms:
+    """Terms of log p(hr, lr) for an already dequantised `hr` and its LR image `lr`.
+
+    (HCFlow, equations 5 and 9.)
+    """
+    encoding = model.encode(params, hr)
+    _, height, width, channels = hr.shape
+    return LikelihoodTerms(
+        log_det=encoding.log_det,
+        log_prior=encoding.log_prior,
+        log_lr=gaussian_logp(quantize(encoding.lr), lr, LR_LOG_STD),
+        log_quant=math.log(quant),
+        pixels=height * width,
+        channels=channels,
+    )
+
+
+def nll(terms: LikelihoodTerms) -> jax.Array:
+    """−(−log q·HW + log_det + Σ_l log_prior_l + log_lr) / (ln 2·HW), mean over B.
+
+    The published training loss. It counts pixels, not dimensions, and adds the LR term: compare
+    models by `bits_per_dim`.
+    """
+    objective = terms.log_det + jnp.sum(terms.log_prior, 0) + terms.log_lr
+    objective = objective - terms.log_quant * terms.pixels
+    return -jnp.mean(objective) / (math.log(2) * terms.pixels)
+
+
+def bits_per_dim(terms: LikelihoodTerms) -> jax.Array:
+    """−(−log q·CHW + log_det + Σ_l log_prior_l) / (ln 2·CHW), mean over B.
+
+    Bits per dimension of the latents' share of p(hr); `lr_bits_per_dim` is the LR image's.
+    """
+    dimensions = terms.pixels * terms.channels
+    objective = terms.log_det + jnp.sum(terms.log_prior, 0) - terms.log_quant * dimensions
+    return -jnp.mean(objective) / (math.log(2) * dimensions)
+
+
+def lr_bits_per_dim(terms: LikelihoodTerms) -> jax.Array:
+    """−log_lr / (ln 2·CHW), mean over B; what the LR term would add to `bits_per_dim`."""
+    return -jnp.mean(terms.log_lr) / (math.log(2) * terms.pixels * terms.channels)
+
+
+def rescaling_losses(model: HCFlow, params, latents, hr: jax.Array, lr: jax.Array):
+    """The three terms of the rescaling objective, unweighted: {"lr", "latents", "hr"}.
+
+    LR = clamp(LR_raw), HR' = clamp(decode(Q(LR), e)) with the given latents e ~ N(0, 1):
+    lr = mean (LR − lr)², latents = mean of all encoded latents², hr = mean |HR' − hr|.
+    (HCFlow, equation 11.)
+    """
+    encoding = model.encode(params, hr)
+    small = jnp.clip(encoding.lr, 0, 1)
+    restored = jnp.clip(model.decode(params, quantize(small), latents), 0, 1)
+    count = sum(latent.size for latent in encoding.latents)
+    return {
+        "lr": jnp.mean(jnp.square(small - lr)),
+        "latents": sum(jnp.sum(jnp.square(latent)) for latent in encoding.latents) / count,
+        "hr": jnp.mean(jnp.abs(restored - hr)),
+    }
+
+
+def distance(a: jax.Array, b: jax.Array, norm: str) -> jax.Array:
+    """mean |a − b| for norm "l1", mean (a − b)² for "l2"."""
+    return jnp.mean(jnp.abs(a - b) if norm == "l1" else jnp.square(a - b))
+
+
+GAN_TYPES = ("gan", "lsgan", "wgan", "ragan")
+
+
+def _judge(kind, logits, real):
+    """How far the judgement of images from "they are real", or "they are not", is."""
+    if kind == "lsgan":
+        return jnp.mean(jnp.square(logits - float(real)))
+    if kind == "wgan":
+        return -jnp.mean(logits) if real else jnp.mean(logits)
+    return jnp.mean(jax.nn.softplus(-logits if real else logits))
+
+
+def _against(logits, others, axis_name):
+    """Logits relative to the mean of the others over all devices."""
+    mean = jnp.mean(others)
+    return logits - (mean if axis_name is None else jax.lax.pmean(mean, axis_name))
+
+
+def discriminator_losses(
+    kind: str, real: jax.Array, fake: jax.Array, axis_name: str | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(what the discriminator minimises, its share on real images, on fake ones).
+
+    gan: BCE with logits; lsgan: MSE against 1 and 0; wgan: −mean real + mean fake; their sum.
+    ragan: BCE of each side's logits minus the mean of the other's, halved. (ESRGAN, equation 1.)
+
+    Args:
+      kind: one of GAN_TYPES.
+      real, fake: logits of any shape.
+      axis_name: mapped axis over which ragan takes its means.
+    """
+    if kind == "ragan":
+        real, fake = _against(real, fake, axis_name), _against(fake, real, axis_name)
+    on_real, on_fake = _judge(kind, real, True), _judge(kind, fake, False)
+    return (on_real + on_fake) / (2 if kind == "ragan" else 1), on_real, on_fake
+
+
+def generator_loss(
+    kind: str, real: jax.Array, fake: jax.Array, axis_name: str | None = None
+) -> jax.Array:
+    """What the generator minimises to make `fake` pass for real; arguments as above.
+
+    Only ragan looks at `real`. (ESRGAN, equation 2.)
+    """
+    if kind == "ragan":
+        relative = _against(real, fake, axis_name), _against(fake, real, axis_name)
+        return (_judge(kind, relative[0], False) + _judge(kind, relative[1], True)) / 2
+    return _judge(kind, fake, True)

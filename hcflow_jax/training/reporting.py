@@ -1,0 +1,114 @@
+"""What a training tells: lines on the console, log.jsonl, and TensorBoard where it is installed."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from hcflow_jax.training import settings
+from hcflow_jax.training.workdir import Record
+
+
+def say(line: str) -> None:
+    """A line on the console, from the first process only."""
+    if jax.process_index() == 0:
+        print(line, flush=True)
+
+
+def _tensorboard(folder: Path):
+    """clu's writer of event files, or None where TensorFlow is not installed."""
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    try:
+        from clu import metric_writers
+    except ImportError:
+        return None
+    return metric_writers.AsyncWriter(metric_writers.SummaryWriter(os.fspath(folder)))
+
+
+def _plain(value):
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+class Report:
+    """Where the figures of a training go; silent on all processes but the first.
+
+    Args:
+      workdir: gets log.jsonl and tensorboard/.
+      first: the step that the training continues from.
+      steps: its last step.
+      pixels: HR pixels per step.
+      config: the training's, for TensorBoard's table of hyperparameters.
+      board: whether to write for TensorBoard.
+    """
+
+    def __init__(
+        self, workdir: Path, first: int, steps: int, pixels: int, config: dict, board: bool = True
+    ):
+        self._first, self._steps, self._pixels = first, steps, pixels
+        self._at, self._since, self._waited = first, time.monotonic(), 0.0
+        self._record = self._board = None
+        if jax.process_index() == 0:
+            self._record = Record(workdir / "log.jsonl", first)
+            self._board = _tensorboard(workdir / "tensorboard") if board else None
+            if board and self._board is None:
+                say("no TensorBoard files: pip install 'hcflow_jax[tensorboard]' for them")
+            elif board and first == 0:
+                self._board.write_hparams({k: _plain(v) for k, v in settings.fields(config)})
+
+    @contextlib.contextmanager
+    def waiting(self):
+        """Counts the time inside as waited for data."""
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
+
+    def pause(self, step: int) -> None:
+        """What was done between the last line and the end of `step` does not count as training."""
+        self._at, self._since, self._waited = step, time.monotonic(), 0.0
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """Writes the losses of a step, with speed, data wait and time left."""
+        elapsed = max(time.monotonic() - self._since, 1e-9)
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items() if v or "skipped" not in k)
+        if self._at == self._first:
+            self._write(step, values)
+            say(f"step {step}  {shown}  ({elapsed:.0f} s with compilation)")
+        else:
+            rate, waited = (step - self._at) / elapsed, self._waited / elapsed
+            speed = {"steps_per_second": rate, "pixels_per_second": rate * self._pixels}
+            self._write(step, values | speed | {"data_wait": waited})
+            minutes, seconds = divmod(int((self._steps - step) / rate), 60)
+            left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
+            speed = f"{rate:.2f} steps/s  {rate * self._pixels / 1e6:.3g} Mpixel/s"
+            say(f"step {step}  {shown}  {speed}  data wait {waited:.0%}  {left}")
+        self._at, self._since, self._waited = step, time.monotonic(), 0.0
+
+    def validation(self, step: int, figures: dict[str, float], pictures: dict) -> None:
+        """Writes the figures and pictures of a validation."""
+        self._write(step, {f"valid/{k}": v for k, v in figures.items()})
+        if self._board is not None:
+            images = {f"valid/{k}": _rgb(x)[None] for k, x in pictures.items()}
+            self._board.write_images(step, images)
+            self._board.flush()
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in figures.items())
+        say(f"step {step}  validation: {shown}")
+
+    def _write(self, step, values):
+        if self._record is not None:
+            self._record.write(step, values)
+        if self._board is not None:
+            self._board.write_scalars(step, values)
+
+    def close(self) -> None:
+        """Writes out what waits."""
+        if self._record is not None:
+            self._record.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _rgb(picture: np.ndarray) -> np.ndarray:
+    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)

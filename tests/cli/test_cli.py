@@ -1,0 +1,314 @@
+"""The command line end to end: good input, and every kind of bad input."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from hcflow_jax import build_model, checkpoints, cli, images, sampling
+from tests.support import randomized
+from tests.tiny import RESCALING, SIZES, SR
+
+RNG = np.random.default_rng(0)
+PHOTO = RNG.integers(0, 256, (10, 13, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Checkpoint directories of random models: {"sr": path, "rescaling": path, "sr8": path}."""
+    folder = tmp_path_factory.mktemp("models")
+    eight = build_model(SIZES | {"steps": (1, 1, 1), "conditional_steps": (1, 1, 1)})
+    for name, model in {"sr": SR, "rescaling": RESCALING, "sr8": eight}.items():
+        shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+        params = randomized(shapes, dtype=np.float32)
+        checkpoints.save_model(folder / name, model, params)
+    return {name: str(folder / name) for name in ("sr", "rescaling", "sr8")}
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(PHOTO).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, photo, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _size(path):
+    with Image.open(path) as image:
+        return image.size
+
+
+def _fails(capsys, argv, *words):
+    """The command exits with 2 and one line on stderr that has all `words`."""
+    before = sorted(os.listdir("."))
+    assert cli.main([str(a) for a in argv]) == 2
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and "Traceback" not in err, err
+    for word in words:
+        assert str(word) in err
+    assert sorted(os.listdir(".")) == before
+    return err
+
+
+def test_downscale_then_restore_gives_the_original_size(folder, models):
+    argv = ["--checkpoint", models["rescaling"]]
+    assert cli.main(["downscale", "photo.png", "-o", "lr.png", *argv]) == 0
+    assert _size("lr.png") == (4, 3)
+    assert cli.main(["restore", "lr.png", "-o", "back.png", *argv]) == 0
+    assert _size("back.png") == (13, 10)
+
+
+def test_upscale_is_the_models_sample_and_repeats(folder, models):
+    argv = ["upscale", "photo.png", "--checkpoint", models["sr"], "--temperature", "0.5"]
+    for name in ("a.png", "b.png"):
+        assert cli.main([*argv, "-o", name, "--seed", "3"]) == 0
+    assert cli.main([*argv, "-o", "c.png", "--seed", "4"]) == 0
+    a, b, c = (images.read(name).rgb for name in ("a.png", "b.png", "c.png"))
+    assert _size("a.png") == (52, 40)
+    np.testing.assert_array_equal(a, b)
+    assert np.abs(a - c).max() > 0.05
+    model, params = sampling.load(models["sr"], "sr")
+    expected = sampling.sample(model, params, PHOTO.astype(np.float32) / 255, 0.5, 3)
+    np.testing.assert_allclose(a, expected, atol=0.51 / 255)
+
+
+def test_samples_are_numbered_and_differ(folder, models):
+    argv = ["upscale", "photo.png", "--checkpoint", models["sr"], "--samples", "2"]
+    assert cli.main([*argv, "--temperature", "0.5"]) == 0
+    first, second = (images.read(f"photo_x4_{i}.png").rgb for i in (1, 2))
+    assert np.abs(first - second).max() > 0.05
+
+
+def test_links_in_a_circle_are_no_trouble(folder, models, capsys):
+    os.symlink("loop.png", "loop.png")
+    _fails(capsys, ["upscale", "loop.png", "-o", "x.png"], "loop.png")
+    argv = ["upscale", "photo.png", "-o", "loop.png", "--checkpoint", models["sr"]]
+    assert cli.main(argv) == 0
+    assert _size("loop.png") == (52, 40)
+    os.symlink("photo.png", "link.png")
+    _fails(capsys, ["upscale", "photo.png", "-o", "link.png"], "overwrite")
+
+
+def test_other_scales_need_a_checkpoint(folder, models, capsys):
+    _fails(capsys, ["upscale", "photo.png", "--scale", "8"], "×8", "--checkpoint")
+    argv = ["upscale", "photo.png", "--scale", "8", "--checkpoint", models["sr8"]]
+    assert cli.main(argv) == 0
+    assert _size("photo_x8.png") == (104, 80)
+
+
+def test_a_folder_goes_to_a_folder(folder, models):
+    os.makedirs("in")
+    os.makedirs("out")
+    for name in ("1.png", "2.jpg"):
+        Image.fromarray(PHOTO).save(f"in/{name}")
+    assert cli.main(["upscale", "in", "-o", "out", "--checkpoint", models["sr"]]) == 0
+    assert sorted(os.listdir("out")) == ["1_x4.png", "2_x4.png"]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "I;16"])
+def test_every_mode_goes_through(folder, models, mode):
+    grey = PHOTO[..., 0]
+    image = (
+        Image.fromarray(grey.astype(np.uint16) * 257)
+        if mode == "I;16"
+        else Image.fromarray(PHOTO).convert(mode)
+    )
+    image.save("in.png")
+    assert cli.main(["upscale", "in.png", "-o", "big.png", "--checkpoint", models["sr"]]) == 0
+    argv = ["--checkpoint", models["rescaling"]]
+    assert cli.main(["downscale", "in.png", "-o", "lr.png", *argv]) == 0
+    assert cli.main(["restore", "lr.png", "-o", "back.png", *argv]) == 0
+    expected = {"L": "L", "1": "L", "I;16": "L", "LA": "LA", "RGBA": "RGBA", "P": "RGB"}[mode]
+    with Image.open("big.png") as big, Image.open("back.png") as back:
+        assert big.mode == back.mode == expected
+        assert big.size == (52, 40) and back.size == (13, 10)
+
+
+def test_one_pixel_is_a_picture(folder, models):
+    Image.new("RGB", (1, 1), "teal").save("in.png")
+    argv = ["--checkpoint", models["rescaling"]]
+    assert cli.main(["downscale", "in.png", "-o", "lr.png", *argv]) == 0
+    assert cli.main(["restore", "lr.png", "-o", "back.png", *argv]) == 0
+    assert _size("lr.png") == _size("back.png") == (1, 1)
+
+
+def test_a_foreign_small_picture_is_restored_whole(folder, models):
+    assert cli.main(["restore", "photo.png", "--checkpoint", models["rescaling"]]) == 0
+    assert _size("photo_restored.png") == (52, 40)
+
+
+def test_a_resized_small_picture_is_refused(folder, models, capsys):
+    argv = ["--checkpoint", models["rescaling"]]
+    assert cli.main(["downscale", "photo.png", "-o", "lr.png", *argv]) == 0
+    picture = images.read("lr.png")
+    images.write("cut.png", picture.rgb[1:], info=picture.info)
+    images.write("odd.png", picture.rgb, info={cli.SIZE_KEY: "big"})
+    capsys.readouterr()
+    _fails(capsys, ["restore", "cut.png", *argv], "cut.png", "downscale")
+    _fails(capsys, ["restore", "odd.png", *argv], "odd.png", "'big'")
+
+
+COMMANDS = ("upscale", "downscale", "restore")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("kind", ["missing", "empty", "truncated", "text", "folder"])
+def test_bad_inputs(folder, capsys, command, kind):
+    name = f"{kind}.png"
+    data = (folder / "photo.png").read_bytes()
+    contents = {"empty": b"", "truncated": data[: len(data) // 2], "text": b"hello, world"}
+    if kind in contents:
+        (folder / name).write_bytes(contents[kind])
+    elif kind == "folder":
+        os.makedirs(name)
+    _fails(capsys, [command, name, "-o", "x.png"], name)
+    _fails(capsys, [command, "photo.png", name, "-o", "."], name)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("output", ["absent/x.png", "photo.png/x.png", "/proc/x.png"])
+def test_bad_outputs(folder, capsys, command, output):
+    _fails(capsys, [command, "photo.png", "-o", output], os.path.dirname(output))
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["upscale", "photo.png", "--temperature", "-0.1"], ("'-0.1'",)),
+        (["upscale", "photo.png", "--temperature", "nan"], ("'nan'",)),
+        (["restore", "photo.png", "--temperature", "inf"], ("'inf'",)),
+        (["upscale", "photo.png", "--samples", "0"], ("'0'",)),
+        (["upscale", "photo.png", "--seed", "x"], ("'x'",)),
+        (["upscale", "photo.png", "--scale", "3"], ("3", "4")),
+        (["upscale", "photo.png", "-o", "photo.png"], ("photo.png", "overwrite")),
+        (["upscale", "photo.png", "-o", "x.gif"], (".gif",)),
+        (["downscale", "photo.png", "-o", "x.jpg"], ("x.jpg", ".png")),
+        (["upscale", "photo.png", "photo.png", "-o", "."], ("photo.png", "overwrite that of")),
+        (
+            ["upscale", "x_1.png", "-o", "x.png", "--samples", "2", "--temperature", "0.5"],
+            ("x_1.png", "overwrite"),
+        ),
+        (["upscale", "photo.png", "--samples", "2"], ("same", "--temperature")),
+        (["upscale", "clear.png", "-o", "x.jpg"], ("x.jpg", "transparency")),
+        (["upscale", "photo.png", "--checkpoint", "absent"], ("absent",)),
+        (["upscale", "photo.png", "--checkpoint", "."], ("no checkpoint",)),
+        (["upscale", "photo.png", "--checkpoint", "photo.png"], ("photo.png", "no checkpoint")),
+        (["convert", "photo.png", "-o", "x"], ("photo.png",)),
+        (["convert", "absent.npz", "-o", "x"], ("absent.npz",)),
+        (["demo", "-o", "photo.png"], ("photo.png", "name another")),
+        (["demo", "-o", "new", "--checkpoint", "absent"], ("absent",)),
+        (["upscale", "photo.png", "--seed", str(2**31)], (str(2**31), "2^31")),
+        (["upscale"], ("IN",)),
+        (["nonsense"], ("nonsense",)),
+        ([], ("COMMAND",)),
+    ],
+)
+def test_bad_arguments(folder, capsys, argv, words):
+    Image.fromarray(PHOTO).save("x_1.png")
+    Image.fromarray(PHOTO).convert("RGBA").save("clear.png")
+    _fails(capsys, argv, *words)
+
+
+def test_a_checkpoint_of_the_other_task_or_scale_is_refused(folder, models, capsys):
+    for command, name in [("upscale", "rescaling"), ("restore", "sr"), ("upscale", "sr8")]:
+        argv = [command, "photo.png", "--checkpoint", models[name]]
+        _fails(capsys, argv, models[name])
+
+
+def test_convert_there_and_back(folder, models, capsys):
+    assert cli.main(["convert", models["rescaling"], "-o", "w.npz"]) == 0
+    assert cli.main(["convert", "w.npz", "-o", "again"]) == 0
+    first, second = (checkpoints.load_model(path) for path in (models["rescaling"], "again"))
+    assert first[0] == second[0]
+    jax.tree.map(np.testing.assert_array_equal, first[1], second[1])
+    capsys.readouterr()
+    _fails(capsys, ["convert", "w.npz", "-o", "again"], "again", "exists")
+    _fails(capsys, ["convert", "w.npz", "-o", "absent/x"], "absent")
+    _fails(capsys, ["convert", "w.npz", "-o", "w.pth"], "w.pth", ".npz")
+    os.symlink("nowhere", "dangling")
+    _fails(capsys, ["convert", "w.npz", "-o", "dangling"], "dangling", "exists")
+
+
+@pytest.mark.parametrize("command", [[], *([c] for c in (*COMMANDS, "demo", "convert", "train"))])
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit) if command != ["train"] else _nothing():
+        cli.main([*command, "--help"])
+    assert "hcflow" in capsys.readouterr().out
+
+
+class _nothing:  # noqa: N801
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return False
+
+
+def test_demo_shows_the_shipped_models(tmp_path):
+    """In a process of its own, as a user runs it: float32, the shipped weights."""
+    command = [sys.executable, "-m", "hcflow_jax.cli", "demo", "-o", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    figures = [float(line.split(" dB")[0].split()[-1]) for line in done.stdout.splitlines()[:5]]
+    bicubic, restored, mode = figures[:3]
+    assert restored > bicubic + 1
+    assert mode > bicubic - 1.5
+    assert _size(tmp_path / "out" / "demo.png")[0] > 1200
+    assert {"lr.png", "restored.png", "sample_t0.0.png"} <= set(os.listdir(tmp_path / "out"))
+
+
+def test_tiles_change_nothing_that_shows(folder, models, monkeypatch):
+    Image.fromarray(RNG.integers(0, 256, (300, 410, 3), dtype=np.uint8)).save("large.png")
+    for tile in (512, 256):
+        argv = ["--checkpoint", models["rescaling"], "--tile", str(tile)]
+        assert cli.main(["downscale", "large.png", "-o", f"lr{tile}.png", *argv]) == 0
+        assert cli.main(["restore", "lr512.png", "-o", f"again{tile}.png", *argv]) == 0
+    for name, size in (("lr", (103, 75)), ("again", (410, 300))):
+        whole, tiled = (np.asarray(Image.open(f"{name}{tile}.png"), int) for tile in (512, 256))
+        assert whole.shape[1::-1] == size and whole.std() > 1
+        assert np.abs(whole - tiled).max() <= 1
+
+
+def test_a_picture_as_wide_as_4k_goes_there_and_back(folder):
+    asset = images.read(Path(cli.__file__).parents[1] / "assets/chelsea.png").rgb
+    wide = Image.fromarray((255 * asset[100:130]).astype(np.uint8)).resize((3840, 250))
+    wide.save("wide.png")
+    assert cli.main(["downscale", "wide.png", "-o", "lr.png"]) == 0
+    assert cli.main(["restore", "lr.png", "-o", "back.png"]) == 0
+    assert _size("lr.png") == (960, 63) and _size("back.png") == (3840, 250)
+    error = (np.asarray(wide, float) - np.asarray(Image.open("back.png"))) / 255
+    assert np.mean(error**2) < 1e-4
+
+
+def test_a_tile_that_cannot_work_is_refused(folder, photo, models, capsys):
+    argv = ["upscale", photo, "--checkpoint", models["sr"], "--tile", "100"]
+    _fails(capsys, argv, "100", "256")
+
+
+def test_a_sample_that_overflows_is_refused(folder, photo, models, capsys):
+    argv = ["upscale", photo, "--checkpoint", models["sr"], "--temperature", "1e38"]
+    _fails(capsys, argv, photo, "--temperature")
+
+
+def test_programs_are_kept_where_that_is_possible(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "environ", {"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    cli._keep_programs()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "cache" / "hcflow")
+    (tmp_path / "file").touch()
+    for environment in (
+        {"XDG_CACHE_HOME": str(tmp_path / "file")},
+        {"JAX_COMPILATION_CACHE_DIR": "mine", "XDG_CACHE_HOME": str(tmp_path)},
+    ):
+        monkeypatch.setattr(os, "environ", dict(environment))
+        cli._keep_programs()
+        assert os.environ == environment

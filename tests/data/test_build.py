@@ -1,0 +1,280 @@
+"""Building data sets, by function and by `hcflow data build`."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hcflow_jax import cli, images
+from hcflow_jax.data import build, sources
+from hcflow_jax.images.resize import imresize
+
+SIZES = [(33, 30), (24, 48), (61, 40), (16, 16)]
+
+
+def _save(path, seed, height, width, mode="RGB"):
+    array = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(array).convert(mode).save(path)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """hr/: pictures of any size; even/ and small/: matching pairs, DIV2K's names."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("hr", "even", "small"):
+        os.mkdir(name)
+    for i, (height, width) in enumerate(SIZES):
+        _save(f"hr/{i + 8}.png", i, height, width)
+        _save(f"even/000{i}.png", i, 4 * height, 4 * width)
+        _save(f"small/000{i}x4.png", i + 10, height, width)
+    return tmp_path
+
+
+def _open(path, scale=4, split="train"):
+    return sources.open_source(str(path), "", split, scale)
+
+
+def _assert_same(one, two):
+    assert len(one) == len(two)
+    for i in range(len(one)):
+        for key in ("hr", "lr"):
+            np.testing.assert_array_equal(one.pair(i)[key], two.pair(i)[key])
+
+
+@pytest.mark.parametrize("shards", [1, 3, 8])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_built_set_equals_its_folder(place, monkeypatch, shards, scale):
+    """In the same order, however many files it takes."""
+    if shards > 1:
+        monkeypatch.setattr(build, "SHARD_BYTES", 5_000 if shards == 3 else 1)
+    _save("hr/50.jpg", 5, 20, 21)
+    _save("hr/51.png", 6, 20, 21, "L")
+    _save("hr/52.png", 7, 20, 20, "RGBA")
+    _save("hr/53.png", 8, 20, 20, "P")
+    path = build.build("hr", "set", scale=scale)
+    built, folder = _open(path, scale), _open("hr", scale)
+    assert abs(len(list(path.glob("*array_record*"))) - shards) <= (shards == 3)
+    assert path == place / "set" and isinstance(built, sources.BuiltSource)
+    _assert_same(built, folder)
+    names = [built.name(i) for i in range(len(built))]
+    assert names == [os.path.basename(folder.name(i)) for i in range(len(folder))]
+    assert sorted(os.listdir(place)) == ["even", "hr", "set", "small"]
+    assert path.stat().st_mode & 0o755 == 0o755
+
+
+def test_given_lr_pictures_are_kept(place):
+    path = build.build("even", "set", "small")
+    built = _open(path)
+    for i in range(len(SIZES)):
+        pair = built.pair(i)
+        np.testing.assert_array_equal(pair["lr"], images_of(f"small/000{i}x4.png"))
+        np.testing.assert_array_equal(pair["hr"], images_of(f"even/000{i}.png"))
+        patch = built.patch(i, 2, 3, 8)
+        np.testing.assert_array_equal(patch["lr"], pair["lr"][2:10, 3:11])
+        np.testing.assert_array_equal(patch["hr"], pair["hr"][8:40, 12:44])
+        assert np.any(pair["lr"] != imresize(pair["hr"], 1 / 4))
+
+
+def images_of(path):
+    return np.asarray(Image.open(path))
+
+
+def test_plain_pngs_go_in_as_they_are(place):
+    assert build.encode((place / "even/0000.png", None), 4)["hr"] == (
+        (place / "even/0000.png").read_bytes()
+    )
+    path = place / "hr/8.png"  # 30×33, to be cropped
+    assert build.encode((path, None), 4)["hr"] != path.read_bytes()
+
+
+def test_splits_fingerprints_and_scale(place):
+    path = build.build("hr", "set")
+    first = _open(path)
+    path = path.rename(place / "moved")
+    assert _open(path).fingerprint == first.fingerprint
+    half = _open(path, split="train[:50%]")
+    assert len(half) == 2 and half.fingerprint != first.fingerprint
+    os.makedirs("versions")
+    path.rename("versions/1.0.0")
+    assert _open("versions").fingerprint == first.fingerprint
+    _save("hr/8.png", 99, *SIZES[0])
+    assert _open(build.build("hr", "other")).fingerprint != first.fingerprint
+    with pytest.raises(ValueError, match="pairs of scale 4, the model has 8.*--scale 8"):
+        _open("versions", 8)
+    with pytest.raises(ValueError, match="no split 'test'"):
+        _open("versions", split="test")
+    with pytest.raises(images.ImageError, match="11.png is 16×16.*patch_size 20"):
+        first.check_patch(5)
+
+
+def _break(kind):
+    if kind == "truncated":
+        for name in ("even/0001.png", "small/0002x4.png"):
+            with open(name, "rb") as file:
+                data = file.read()
+            with open(name, "wb") as file:
+                file.write(data[: len(data) // 2])
+    elif kind == "empty":
+        open("even/0003.png", "wb").close()
+    elif kind == "hr missing":
+        os.unlink("even/0000.png")
+    elif kind == "lr missing":
+        os.unlink("small/0002x4.png")
+    elif kind == "ratio":
+        _save("small/0001x4.png", 0, 24, 47)
+    elif kind == "grey":
+        _save("small/0001x4.png", 0, *SIZES[1], "L")
+    elif kind == "twice":
+        _save("even/0001.jpg", 0, 96, 192)
+    elif kind == "tiny":
+        _save("even/0001.png", 0, 3, 192)
+    elif kind == "many":
+        for i in range(9):
+            open(f"even/1{i}.png", "wb").close()
+            open(f"small/1{i}.png", "wb").close()
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("truncated", "even/0001.png is truncated.*small/0002x4.png is truncated"),
+        ("empty", "0003.png is empty"),
+        ("hr missing", "small/0000x4.png has no partner in even"),
+        ("lr missing", "even/0002.png has no partner in small"),
+        ("ratio", "even/0001.png is 192×96, not 4 times small/0001x4.png, 47×24"),
+        ("grey", "even/0001.png is in colour but small/0001x4.png grey"),
+        ("twice", "0001.jpg and 0001.png have the same name|0001.png and 0001.jpg"),
+        ("tiny", "0001.png"),
+        ("many", "10.png.*14.png.*and 4 more"),
+    ],
+)
+def test_bad_pictures_are_named_before_anything_is_written(place, kind, words):
+    _break(kind)
+    with pytest.raises(images.ImageError, match=words) as error:
+        build.build("even", "set", "small")
+    assert "\n" not in str(error.value)
+    assert sorted(os.listdir(place)) == ["even", "hr", "small"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_interrupted_build_leaves_nothing(place, monkeypatch, error):
+    def fail(pair, scale):
+        if pair[0].name == "10.png":
+            raise error
+        return encode(pair, scale)
+
+    encode = build.encode
+    with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, OSError)):
+        patched.setattr(build, "encode", fail)
+        build.build("hr", "set")
+    assert sorted(os.listdir(place)) == ["even", "hr", "small"]
+    _assert_same(_open(build.build("hr", "set")), _open("hr"))
+
+
+SCRIPT = """
+import os, signal, sys
+from hcflow_jax import cli
+from hcflow_jax.data import build, sources
+if sys.argv[2] == "kill":
+    def encode(pair, scale, real=build.encode):
+        if pair[0].name == "10.png":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(pair, scale)
+    build.encode = encode
+assert cli.main(["data", "build", "hr", "-o", sys.argv[1]]) == 0
+source = sources.open_source(sys.argv[1], "", "train", 4)
+print(source.pair(0)["hr"].sum())
+assert "tensorflow" not in sys.modules
+"""
+
+
+def _run(*argv):
+    return subprocess.run([sys.executable, "-c", SCRIPT, *argv], capture_output=True, text=True)
+
+
+def test_a_killed_build_leaves_nothing_that_looks_finished(place):
+    """The next one succeeds, without TensorFlow, and tidies up; a running one is let be."""
+    assert _run("set", "kill").returncode == -signal.SIGKILL
+    left = [name for name in os.listdir(place) if name.startswith(".set.unfinished-")]
+    assert len(left) == 1 and not os.path.exists("set")
+    os.mkdir(".set.unfinished-running")
+    with build._locked(place / ".set.unfinished-running"):
+        done = _run("set", "")
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(place)) == [".set.unfinished-running", "even", "hr", "set", "small"]
+    assert done.stdout.split()[-1] == str(_open("hr").pair(0)["hr"].sum())
+
+
+def test_the_command(place, capsys):
+    assert cli.main(["data", "build", "even", "-o", "a set", "--lr", "small"]) == 0
+    out, err = capsys.readouterr()
+    assert "a set: 4 pairs ×4, " in out and "--config.data.path='a set'\n" in out
+    assert "hcflow train --config=configs/sr_x4.py --workdir=runs/sr" in out
+    assert "checking: 100%" in err and "building: 100%" in err and "unfinished" not in out + err
+    assert cli.main(["data", "build", "hr", "-o", "x8", "--scale", "8"]) == 0
+    assert "configs/sr_x8.py" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        ([], "COMMAND"),
+        (["build"], "HR_DIR"),
+        (["build", "hr"], "-o"),
+        (["build", "hr", "-o", ""], "-o is empty"),
+        (["build", "", "-o", "x"], "HR_DIR is empty"),
+        (["build", "hr", "-o", "x", "--lr", ""], "--lr is empty"),
+        (["build", "hr", "-o", "x", "--scale", "3"], "3"),
+        (["build", "absent", "-o", "x"], "absent"),
+        (["build", "hr/8.png", "-o", "x"], "hr/8.png is no folder"),
+        (["build", ".", "-o", "x"], "no images"),
+        (["build", "hr", "-o", "small"], "small exists"),
+        (["build", "hr", "-o", "absent/x"], "absent is no folder"),
+        (["build", "hr", "-o", "/proc/x"], "/proc"),
+        (["build", "hr", "-o", "x", "--lr", "absent"], "absent"),
+        (["build", "even", "-o", "x", "--lr", "small", "--scale", "2"], "no partner"),
+    ],
+)
+def test_bad_commands_are_one_line(place, capsys, argv, words):
+    assert cli.main(["data", *argv]) == 2
+    out, err = capsys.readouterr()
+    line = err.split("\r")[-1].strip().split("\n")[-1]
+    assert line.startswith("hcflow: ") and words in line and out == ""
+    assert not os.path.exists("x")
+
+
+def test_without_tensorflow_datasets(place, monkeypatch, capsys):
+    path = build.build("hr", "set")
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    monkeypatch.delitem(sys.modules, "hcflow_jax.data.build")
+    monkeypatch.delattr("hcflow_jax.data.build")
+    assert cli.main(["data", "build", "hr", "-o", "x"]) == 2
+    assert "tensorflow_datasets; pip install 'hcflow_jax[train]'" in capsys.readouterr().err
+    for arguments in ((str(path), ""), ("", "div2k")):
+        with pytest.raises(ValueError, match=r"tensorflow_datasets; pip install"):
+            sources.open_source(*arguments, "train", 4)
+    assert len(_open("hr")) == 4
+
+
+def test_a_damaged_set_is_named(place):
+    path = build.build("hr", "set")
+    (shard,) = path.glob("*array_record*")
+    data = bytearray(shard.read_bytes())
+    start = data.find(b"IDAT")
+    data[start : start + 2000] = bytes(2000)
+    shard.write_bytes(data)
+    with pytest.raises(ValueError, match="set.*damaged"):
+        source = _open(path)
+        for i in range(4):
+            source.pair(i)
+    shard.unlink()
+    with pytest.raises(ValueError, match="set.*damaged"):
+        _open(path)
+    for name in ("metadata.json", "dataset_info.json"):
+        (path / name).write_text("{")
+        with pytest.raises(ValueError, match="damaged"):
+            _open(path)

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hcflow_jax.images.resize import imresize
+from tests.reference import recipe
+
+REFERENCE = np.load(Path(__file__).parents[1] / "reference/modules.npz")
+
+
+def _image():
+    image = recipe.smooth_image("resize/x", 48, 40).transpose(1, 2, 0).astype(np.float64)
+    return image + 0.2 * (recipe.uniform("resize/t", (48, 40, 3)) - 0.5)
+
+
+@pytest.mark.parametrize("name, scale", [("half", 1 / 2), ("quarter", 1 / 4), ("eighth", 1 / 8)])
+def test_shrinking_equals_matlab(name, scale):
+    np.testing.assert_allclose(imresize(_image(), scale), REFERENCE[f"resize/{name}"], atol=1e-6)
+
+
+def test_enlarging_equals_matlab():
+    small = _image()[:12, :10]
+    np.testing.assert_allclose(imresize(small, 4), REFERENCE["resize/times4"], atol=1e-6)
+
+
+def test_uint8_equals_matlab():
+    image = np.round(255 * np.clip(_image(), 0, 1)).astype(np.uint8)
+    np.testing.assert_array_equal(imresize(image, 1 / 4), REFERENCE["resize/uint8_quarter"])
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.sampled_from([0.125, 0.25, 0.3, 1, 2.5, 4]))
+def test_constants_stay_and_sides_round_up(height, width, scale):
+    out = imresize(np.full((height, width, 2), 0.3), scale)
+    assert out.shape == (np.ceil(scale * height), np.ceil(scale * width), 2)
+    np.testing.assert_allclose(out, 0.3, atol=1e-12)
+
+
+@given(st.integers(0, 2**31 - 1))
+def test_linear_and_axes_alike(seed):
+    a, b = np.random.default_rng(seed).random((2, 9, 7))
+    np.testing.assert_allclose(
+        imresize(2 * a - 3 * b, 0.4), 2 * imresize(a, 0.4) - 3 * imresize(b, 0.4), atol=1e-12
+    )
+    np.testing.assert_allclose(imresize(a.T, 0.4), imresize(a, 0.4).T, atol=1e-12)
+
+
+def test_size_and_dtype_are_those_asked_for():
+    out = imresize(_image().astype(np.float32), size=(96, 20))
+    assert out.shape == (96, 20, 3) and out.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "shape, kwargs",
+    [
+        ((4, 4), {}),
+        ((4, 4), {"scale": 1, "size": (2, 2)}),
+        ((4, 4), {"scale": 0}),
+        ((4, 4), {"scale": float("nan")}),
+        ((4, 4), {"size": (0, 2)}),
+        ((4,), {"scale": 1}),
+        ((0, 4), {"scale": 1}),
+    ],
+)
+def test_nonsense_is_refused(shape, kwargs):
+    with pytest.raises(ValueError):
+        imresize(np.zeros(shape), **kwargs)

@@ -1,0 +1,139 @@
+"""What the published networks cost, counted: arithmetic, memory, size of programs."""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from experiments.counting import flops, reduced_bytes
+from hcflow_jax import build_model
+from hcflow_jax.training import defaults, memory, steps
+from hcflow_jax.training.recipes import make_recipe
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def _config(name):
+    return defaults.load(CONFIGS / f"{name}.py", "hcflow")
+
+
+def _image(side, batch=1):
+    return jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32)
+
+
+def _params(model):
+    return jax.eval_shape(model.init_params, jax.random.key(0))
+
+
+def _decode(model, params, lr):
+    shapes = model.latent_shapes(lr.shape)
+    return model.decode(params, lr, [jnp.zeros(shape, lr.dtype) for shape in shapes])
+
+
+def _count(function, *arguments):
+    return flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+@pytest.mark.parametrize("name, giga", [("sr_x4", 184.3), ("sr_x8", 146.7), ("rescaling_x4", 0)])
+def test_arithmetic(name, giga):
+    config = _config(name)
+    model = build_model(config.model)
+    params, lr = _params(model), _image(160 // model.scale)
+    decode = _count(partial(_decode, model), params, lr)
+    encode = _count(model.encode, params, _image(160))
+    assert decode == pytest.approx(encode, rel=1e-3)
+    if giga:
+        assert decode == pytest.approx(1e9 * giga, rel=2e-3)
+    recipe = make_recipe(config, model)
+    state, batch, vgg = steps.abstract_arguments(recipe, 1, 160)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    step = _count(partial(steps.train_step, recipe), state, batch, key, vgg)
+    passes = 1 if model.task == "sr" else 2
+    assert step < 3.01 * passes * encode
+
+
+def test_samples_of_one_image_share_work():
+    """The features of the deepest level, a sixth of the ×4 network's arithmetic."""
+    model = build_model(_config("sr_x4").model)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def work(samples):
+        draw = partial(model.sample, temperature=0.8, samples=samples)
+        return _count(draw, _params(model), key, _image(40))
+
+    assert work(4) < 0.87 * 4 * work(1)
+
+
+def test_work_of_a_device_does_not_depend_on_their_number():
+    """Its arithmetic, and what it communicates: the gradient and a few figures, once."""
+    config = _config("sr_x8")
+    model = build_model(config.model)
+    recipe = make_recipe(config, model)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def of_one(devices):
+        state, batch, vgg = steps.abstract_arguments(recipe, 2 * devices, 160)
+        mesh = jax.sharding.AbstractMesh((devices,), ("data",))
+        step = jax.shard_map(
+            partial(steps.train_step, recipe, axis_name="data"),
+            mesh=mesh,
+            in_specs=(P(), P("data"), P(), P()),
+            out_specs=P(),
+            check_vma=False,
+        )
+        jaxpr = jax.make_jaxpr(step)(state, batch, key, vgg).jaxpr
+        return flops(jaxpr), reduced_bytes(jaxpr)
+
+    (alone, _), (shared, communicated) = of_one(1), of_one(8)
+    assert alone == shared
+    gradient = sum(4 * x.size for x in jax.tree.leaves(_params(model)))
+    assert gradient < communicated < gradient + 100
+
+
+def test_programs_do_not_grow_with_depth():
+    model = build_model(_config("sr_x4").model)
+
+    def lines(**changes):
+        changed = dataclasses.replace(model, **changes)
+        lowered = jax.jit(partial(_decode, changed)).lower(_params(changed), _image(16))
+        return len(lowered.as_text().splitlines())
+
+    plain = lines()
+    for depth in ({"steps": (52, 52)}, {"conditional_steps": (26, 26), "steps": (39, 39)}):
+        assert lines(**depth) < 1.02 * plain
+    assert lines(blocks=(28, 28)) < 1.02 * plain
+
+
+def test_training_programs_stay_small():
+    """The longest one, of rescaling: the time and the memory of its compilation go with it.
+
+    And its temporaries, which arrays that wait for their loop from the start would add to.
+    """
+    config = _config("rescaling_x4")
+    saving = dataclasses.replace(build_model(config.model), remat=True, reversible=True)
+    recipe = make_recipe(config, saving)
+    state, batch, vgg = steps.abstract_arguments(recipe, 1, 160)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    step = jax.jit(partial(steps.train_step, recipe), donate_argnums=0)
+    lowered = step.lower(state, batch, key, vgg)
+    assert len(lowered.as_text().splitlines()) < 21_000
+    options = memory.compiler_options("cpu") | {"xla_backend_optimization_level": 0}
+    compiled = lowered.compile(compiler_options=options)
+    assert compiled.memory_analysis().temp_size_in_bytes < 96e6
+
+
+def test_temporary_memory_of_sampling():
+    model = build_model(_config("sr_x4").model)
+    params = _params(model)
+
+    def temporaries(side):
+        compiled = jax.jit(partial(_decode, model)).lower(params, _image(side)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    small, large = temporaries(64), temporaries(128)
+    assert small < 72 * 2**20
+    assert large < 4.1 * small

@@ -1,0 +1,126 @@
+"""Windows that agree: noise by place, results equal to those of the whole picture."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax import export
+
+from hcflow_jax import sampling
+from hcflow_jax.sampling import tiling
+from tests.support import randomized
+from tests.tiny import ONE_LEVEL
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def params():
+    def draw(model):
+        shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+        return model.prepare(randomized(shapes, dtype=np.float32))
+
+    return {task: draw(model) for task, model in ONE_LEVEL.items()}
+
+
+@given(
+    side=st.integers(1, 3000), window=st.integers(40, 300), halo=st.integers(0, 19), data=st.data()
+)
+def test_every_pixel_is_kept_with_its_halo_around_it(side, window, halo, data):
+    begins = tiling.starts(side, window, halo)
+    shape = min(side, window)
+    covered = np.zeros(side, bool)
+    for start in begins:
+        assert 0 <= start <= side - shape
+        kept = tiling._span(start, begins[0], begins[-1], shape, halo)
+        covered[start + kept.start : start + kept.stop] = True
+        pixel = start + data.draw(st.integers(kept.start, kept.stop - 1))
+        assert max(0, pixel - halo) >= start and min(side, pixel + halo + 1) <= start + shape
+    assert covered.all()
+
+
+@given(side=st.integers(1, 5000))
+def test_pictures_up_to_a_tile_have_few_sizes(side):
+    found = tiling.bucket(side)
+    assert side <= found < max(2 * side, 129) and found % 128 == 0
+    assert found in tiling.SIDES if side <= tiling.TILE else found % 512 == 0
+
+
+def test_noise_belongs_to_places():
+    model = ONE_LEVEL["sr"]
+    key = jax.random.key(3)
+    whole = tiling.latents(model, key, jnp.array([0, 0]), 70, 60)
+    part = tiling.latents(model, key, jnp.array([21, 37]), 30, 20)
+    for a, b in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(_cut(a), b)
+    values = np.concatenate([np.ravel(e) for e in whole])
+    assert abs(values.mean()) < 0.02 and abs(values.std() - 1) < 0.02
+    other = tiling.latents(model, jax.random.key(4), jnp.array([0, 0]), 70, 60)
+    assert abs(np.corrcoef(values, np.concatenate([np.ravel(e) for e in other]))[0, 1]) < 0.02
+
+
+def _cut(latent):
+    factor = latent.shape[0] // 70
+    return latent[21 * factor : 51 * factor, 37 * factor : 57 * factor]
+
+
+@pytest.mark.parametrize("task", ["sr", "rescaling"])
+def test_tiles_give_the_untiled_sample(params, task):
+    model = ONE_LEVEL[task]
+    lr = RNG.random((150, 217, 3), dtype=np.float32)
+    whole, tiled = (
+        next(sampling.sample_all(model, params[task], [(lr, 2)], 0.8, 5, tile))
+        for tile in (512, 256)
+    )
+    assert whole.shape == (300, 434, 3) and whole.std() > 0.01
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4)
+
+
+def test_tiles_give_the_untiled_downscaling(params):
+    model = ONE_LEVEL["rescaling"]
+    hr = RNG.random((300, 433, 3), dtype=np.float32)
+    whole, tiled = (
+        next(sampling.downscale_all(model, params["rescaling"], [hr], tile)) for tile in (512, 256)
+    )
+    assert whole.shape == (150, 217, 3)
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4)
+
+
+def test_pictures_of_many_sizes_come_in_order_and_share_programs(params):
+    model = ONE_LEVEL["sr"]
+    sides = RNG.integers(3, 64, (9, 2))
+    pictures = [(RNG.random((*side, 3), dtype=np.float32), i) for i, side in enumerate(sides)]
+    before = sampling._sample._cache_size()
+    known = []
+    together = sampling.sample_all(model, params["sr"], pictures, 0.5, progress=known.append)
+    for (lr, index), found in zip(pictures, together, strict=True):
+        assert found.shape == (2 * lr.shape[0], 2 * lr.shape[1], 3)
+        alone = sampling.sample(model, params["sr"], lr, 0.5, index=index)
+        np.testing.assert_allclose(found, alone, rtol=0, atol=1e-6)
+    assert sampling._sample._cache_size() - before <= 1
+    assert sum(known) == 0 and max(known) == 1
+
+
+def test_windows_lower_for_gpus_and_tpus():
+    def lowered(function, task, *arguments):
+        model = ONE_LEVEL[task]
+        params = jax.eval_shape(model.init_params, jax.random.key(0))
+        exported = export.export(function, platforms=("cuda", "tpu"))(model, params, *arguments)
+        return exported.out_avals[0].shape
+
+    windows = jax.ShapeDtypeStruct((2, 32, 48, 3), jnp.float32)
+    places = jax.ShapeDtypeStruct((2, 2), jnp.int32)
+    numbers = jax.ShapeDtypeStruct((2,), jnp.uint32)
+    noise = (places, numbers, numbers, 0.8)
+    assert lowered(sampling._sample, "sr", windows, *noise) == (2, 64, 96, 3)
+    assert lowered(sampling._sample, "rescaling", windows, *noise) == (2, 64, 96, 3)
+    assert lowered(sampling._encode_lr, "rescaling", windows) == (2, 16, 24, 3)
+
+
+@pytest.mark.parametrize("tile", [128, 1025])
+def test_tiles_that_cannot_work_are_refused(params, tile):
+    lr = np.zeros((4, 4, 3), np.float32)
+    with pytest.raises(ValueError, match=str(tile)):
+        next(sampling.sample_all(ONE_LEVEL["sr"], params["sr"], [(lr, 0)], 0.5, tile=tile))

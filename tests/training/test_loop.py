@@ -1,0 +1,347 @@
+"""Training through the command line: what it says, writes, refuses and continues."""
+
+import contextlib
+import os
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from hcflow_jax import build_model, checkpoints, cli, images
+from hcflow_jax.training import loop as training
+from hcflow_jax.training import recipes
+from tests.command import config, log, photographs, saved, train
+from tests.reference import recipe
+from tests.support import modules
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder with photographs and a finished training of four steps, "run"."""
+    folder = tmp_path_factory.mktemp("train")
+    before = os.getcwd()
+    os.chdir(folder)
+    photographs("photos")
+    photographs("others", seed=1)
+    flags = ("--config.valid.path=others", "--config.train.ema=0.5", "--config.valid.samples=2")
+    assert train("run", *flags, "--config.train.tensorboard=True") == 0
+    yield folder
+    os.chdir(before)
+
+
+@pytest.fixture
+def run(root, tmp_path):
+    """A copy of the finished training, to be spoilt."""
+    shutil.copytree("run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+SAME = ("--config.train.ema=0.5", "--config.valid.path=others")
+
+
+def test_it_says_what_it_does(root, capsys):
+    assert train("run", *SAME) == 0
+    out = capsys.readouterr().out
+    for words in (
+        "training sr ×2",
+        "photos, 3 images",
+        "patches of 32",
+        "devices: 2 × cpu",
+        "resuming from step 4, to step 4",
+        "the checkpoint to use",
+        "hcflow upscale --scale=2 --checkpoint=run",
+    ):
+        assert words in out
+    assert "kernel" in (root / "run/parameters.txt").read_text()
+
+
+def test_it_logs_losses_and_figures(root):
+    lines = log("run")
+    assert [line["step"] for line in lines] == [1, 2, 2, 4, 4]
+    assert {"nll", "bits_per_dim", "loss/likelihood", "learning_rate"} <= lines[0].keys()
+    names = ("nll", "bits_per_dim", "psnr_y@0", "ssim_y@0", "lr_psnr@0.9", "diversity@0.9")
+    assert {f"valid/{name}" for name in names} <= lines[2].keys()
+    assert all(np.isfinite(v) for line in lines for v in line.values())
+
+
+def test_tensorboard_has_scalars_pictures_and_the_config(root):
+    events = EventAccumulator("run/tensorboard")
+    events.Reload()
+    tags = set(events.Tags()["tensors"])
+    assert {"nll", "valid/psnr_y@0", "valid/sample@0.9", "valid/spread@0.9", "valid/lr"} <= tags
+    assert any("hparams" in tag for tag in events.summary_metadata)
+
+
+def test_the_best_checkpoint_is_loaded_and_its_average(run):
+    scores = {line["step"]: line["valid/psnr_y@0"] for line in log(run) if "valid/nll" in line}
+    best = max(scores, key=scores.get)
+    assert checkpoints.best(run).name == str(best)
+    _, params = checkpoints.load_model(run)
+    items = saved(run, best)
+    jax.tree.map(np.testing.assert_array_equal, params, items["ema"])
+    shutil.rmtree(run / "checkpoints" / str(best))
+    other = next(step for step in scores if step != best)
+    assert checkpoints.best(run).name == str(other)
+
+
+def test_stopping_and_continuing_is_as_never_having_stopped(root, monkeypatch, capsys):
+    asked = iter([True])
+    monkeypatch.setattr(training.Preemption, "due", lambda self, step: step == 3 and next(asked))
+    assert train("parts", *SAME, "--config.valid.samples=2") == 0
+    assert "stopped at step 3, saved" in capsys.readouterr().out
+    monkeypatch.undo()
+    os.chdir(root)
+    assert train("parts", *SAME, "--config.valid.samples=2", "--config.data.workers=1") == 0
+    assert "resuming from step 3" in capsys.readouterr().out
+    assert log("parts") == log("run")
+    jax.tree.map(np.testing.assert_array_equal, saved("parts", 4), saved("run", 4))
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--config.train.seed=1"], ("train.seed 0", "1", "init_from")),
+        (["--config.model.hidden=6"], ("model.hidden 4", "6")),
+        (["--config.loss.quant=128"], ("loss.quant 64", "128")),
+        (["--config.data.path=others"], ("training data",)),
+    ],
+)
+def test_a_changed_training_is_not_continued(run, capsys, flags, words):
+    before = sorted(os.listdir(run / "checkpoints"))
+    assert train(run, *SAME, *flags) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(word in error for word in (*words, "--workdir")), error
+    assert sorted(os.listdir(run / "checkpoints")) == before
+
+
+def test_what_does_not_change_the_training_may_change(run, capsys):
+    flags = ("--config.train.log_every=1", "--config.model.remat=True", "--config.valid.count=1")
+    assert train(run, *SAME, *flags) == 0
+    assert "resuming from step 4" in capsys.readouterr().out
+
+
+def test_a_damaged_checkpoint_is_named_and_kept(run, capsys):
+    (run / "checkpoints/4/training").rename(run / "away")
+    before = sorted(os.listdir(run / "checkpoints"))
+    assert train(run, *SAME, "--config.train.steps=6") == 2
+    error = capsys.readouterr().err
+    assert "checkpoints/4 is damaged" in error and error.count("\n") == 1
+    assert sorted(os.listdir(run / "checkpoints")) == before
+
+
+def _vgg(path):
+    weights = recipe.weights(modules()[1]["vgg19"])
+    np.savez(path, **{name.removeprefix("vgg19."): array for name, array in weights.items()})
+
+
+def test_plusplus_starts_from_a_training_with_every_loss(root, capsys):
+    _vgg("vgg.npz")
+    flags = (
+        "--config.loss.perceptual=0.05",
+        "--config.loss.vgg=vgg.npz",
+        "--config.discriminator.kind=patchgan",
+        "--config.discriminator.layers=1",
+        "--config.discriminator.first_steps=1",
+        "--config.train.accumulate=2",
+        "--config.train.steps=2",
+    )
+    named = {"config": "sr_x4.py:plusplus-smoke"}
+    assert train("plusplus", *flags, **named) == 2
+    assert "--config.init_from" in capsys.readouterr().err
+    assert train("plusplus", *flags, "--config.init_from=run", **named) == 2
+    assert "vgg.npz has SHA-256" in capsys.readouterr().err
+    assert not os.path.exists("plusplus")
+    flags += ("--config.init_from=run", "--config.loss.vgg_sha256=")
+    assert train("plusplus", *flags, **named) == 0
+    assert "from run, to step 2" in capsys.readouterr().out
+    first, second = log("plusplus")
+    assert "nll" not in first and "d_real" in first
+    assert {"nll", "pixel", "perceptual", "gan", "d_fake"} <= second.keys()
+    moved = saved("plusplus", 2)["training"]["discriminator"]["batch_stats"]
+    assert any(np.any(x != 0) for x in jax.tree.leaves(moved))
+    assert train("plusplus", *flags, **named) == 0
+    assert "resuming from step 2" in capsys.readouterr().out
+
+
+def test_a_picture_that_is_damaged_costs_no_steps(root, capsys, monkeypatch):
+    def broken(*arguments):
+        batches, count = iterate(*arguments), iter(range(3))
+
+        def read():
+            for _ in count:
+                yield next(batches)
+            raise images.ImageError("1.png is damaged; export it again")
+
+        return contextlib.nullcontext(read())
+
+    iterate = training.pipeline.iterate
+    monkeypatch.setattr(training.pipeline, "iterate", broken)
+    assert train("damaged") == 2
+    assert "1.png is damaged" in capsys.readouterr().err
+    assert max(checkpoints.finished_steps(root / "damaged/checkpoints")) == 3
+
+
+def test_a_profile_is_recorded(root):
+    flags = ("--config.train.steps=11", "--config.train.profile=1", "--config.train.log_every=11")
+    assert train("profiled", *flags, "--config.train.save_every=11") == 0
+    assert list((root / "profiled/profile").rglob("*.xplane.pb"))
+
+
+def test_plus_from_another_model_is_refused(root, capsys):
+    flags = ("--config.init_from=run", "--config.model.hidden=6")
+    assert train("plus", *flags, config="sr_x4.py:plus-smoke") == 2
+    error = capsys.readouterr().err
+    assert "run holds a model with hidden 4, the config says 6" in error
+
+
+def test_rescaling_trains_in_little_memory_and_its_small_picture_is_scored(root):
+    flags = ["--config.train.steps=2", "--config.valid.path=others"]
+    flags += [f"--config.model.{name}=True" for name in ("remat", "reversible")]
+    assert train("rescaling", *flags, config="rescaling_x4.py:smoke") == 0
+    model, _ = checkpoints.load_model("rescaling")
+    assert model.task == "rescaling"
+    losses, figures = log("rescaling")[-2:]
+    assert {"hr", "lr", "latents"} <= losses.keys()
+    assert np.isfinite(figures["valid/lr_psnr_own"]) and "valid/psnr_y@1" in figures
+
+
+def test_training_that_diverges_stops_and_says_where(root, capsys):
+    flags = ("--config.train.learning_rate=1e30", "--config.train.max_skipped=2")
+    assert train("wild", *flags, "--config.train.steps=20", "--config.train.save_every=1") == 2
+    error = capsys.readouterr().err
+    assert "2 steps in a row up to step 3" in error and "--config.init_from=wild" in error
+    assert checkpoints.finished_steps(root / "wild/checkpoints") == [1]
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(saved("wild", 1)["params"]))
+    assert log("wild")[-1]["nll"] is None
+
+
+def test_configs_are_the_published_recipes():
+    expected = {
+        ("sr_x4", "hcflow"): (300_000, 2.5e-4, [150_000, 225_000, 270_000, 285_000]),
+        ("sr_x4", "plus"): (50_000, 5e-5, [20_000, 40_000]),
+        ("sr_x4", "plusplus"): (50_000, 1.25e-5, [20_000, 40_000]),
+        ("sr_x8", "hcflow"): (350_000, 2.5e-4, [200_000, 250_000, 280_000, 310_000, 340_000]),
+        ("sr_x8", "plus"): (50_000, 5e-5, [20_000, 40_000]),
+        ("sr_x8", "plusplus"): (50_000, 1.25e-5, [20_000, 40_000]),
+        ("rescaling_x4", "hcflow"): (
+            *(500_000, 2.5e-4),
+            [100_000, 200_000, 300_000, 400_000, 450_000],
+        ),
+    }
+    for (name, variant), (steps, rate, halvings) in expected.items():
+        found = config(name, variant)
+        assert (found.train.steps, found.train.batch_size, found.data.patch_size) == (
+            steps,
+            16,
+            160,
+        )
+        schedule = recipes.make_recipe(found, build_model(found.model)).rate
+        for k, at in enumerate(halvings):
+            np.testing.assert_allclose(schedule(at - 1), rate / 2**k, rtol=1e-6)
+            np.testing.assert_allclose(schedule(at), rate / 2 ** (k + 1), rtol=1e-6)
+    found.train.schedule = "cosine"
+    falling = recipes.make_recipe(found, build_model(found.model)).rate
+    np.testing.assert_allclose(falling(250_000), 1.25e-4, rtol=1e-3)
+    full = config("sr_x4", "plusplus")
+    assert (full.loss.nll, full.loss.pixel, full.loss.perceptual, full.loss.gan) == (
+        2e-3,
+        1,
+        0.05,
+        0.5,
+    )
+    assert (full.loss.temperature, config("sr_x8", "plusplus").loss.temperature) == (0.9, 0.8)
+    assert (full.discriminator.first_steps, full.discriminator.learning_rate) == (1500, 5e-5)
+
+
+BAD = [
+    (["--config=absent.py", "--workdir=w"], ("absent.py",)),
+    (["--config=c.py:nonsense", "--workdir=w"], ("nonsense",)),
+    (["--config=c.py", "--workdir=w", "--config.train.zap=1"], ("zap",)),
+    (["--config=c.py", "--workdir=w", "--config.train.steps=x"], ("x",)),
+    (["--config=c.py"], ("--workdir",)),
+    (["--workdir=w"], ("--config",)),
+    (["--config=c.py", "--workdir=w", "--config.data.path="], ("--config.data.path",)),
+    (["--config=c.py", "--workdir=w", "--config.data.path=zz"], ("zz",)),
+    (["--config=c.py", "--workdir=w", "--config.data.patch_size=64"], ("64",)),
+    *(
+        (["--config=c.py", "--workdir=w", f"--config.{field}={value}"], (field, value))
+        for field, value in (
+            ("train.steps", "0"),
+            ("train.save_every", "0"),
+            ("train.log_every", "0"),
+            ("train.batch_size", "-2"),
+            ("train.accumulate", "0"),
+            ("train.ema", "1"),
+            ("train.schedule", "linear"),
+            ("train.milestones", "(-1.0,)"),
+            ("train.restarts", "('a',)"),
+            ("train.periods", "(0.0,)"),
+            ("train.least_rate", "-1.0"),
+            ("valid.temperatures", "('a',)"),
+            ("train.max_skipped", "0"),
+            ("train.learning_rate", "nan"),
+            ("loss.quant", "0"),
+            ("loss.nll", "-1"),
+            ("loss.gan_type", "began"),
+            ("loss.pixel_norm", "l3"),
+            ("discriminator.kind", "unet"),
+            ("data.patch_size", "0"),
+            ("data.workers", "-1"),
+            ("valid.every", "0"),
+            ("valid.temperatures", "()"),
+        )
+    ),
+    (["--config=c.py", "--workdir=w", "--config.model.hidden=0"], ("hidden", "0")),
+    (["--config=c.py", "--workdir=w", "--config.model.dtype=float8"], ("dtype", "float8")),
+    (["--config=c.py", "--workdir=w", "--config.loss.nll=0"], ("loss.nll",)),
+    (["--config=c.py", "--workdir=w", "--config.train.batch_size=3"], ("batch of 3", "2 devices")),
+    (["--config=c.py", "--workdir=w", "--config.train.accumulate=4"], ("2 devices × 4 parts",)),
+    (["--config=c.py", "--workdir=w", "--config.train.restarts=(0.5,)"], ("1 restarts",)),
+    (["--config=c.py", "--workdir=w", "--config.init_from=zz"], ("zz",)),
+    (["--config=c.py:plus-smoke", "--workdir=w"], ("--config.init_from",)),
+    (["--config=lame.py", "--workdir=w"], ("loss.quant", "configs/")),
+    (["--config=empty.py", "--workdir=w"], ("model", "configs/")),
+    (["--config=wrong.py", "--workdir=w"], ("zap",)),
+    (["--config=c.py", "--workdir=photos/0.png"], ("photos/0.png",)),
+    (["--config=c.py", "--workdir=photos/0.png/w"], ("photos/0.png/w", "--workdir")),
+    (
+        ["--config=c.py", "--workdir=w", "--config.valid.path=others", "--config.valid.size=12"],
+        ("others/0.png", "12×12", "valid.size"),
+    ),
+    (["extra"], ("extra",)),
+]
+
+
+@pytest.mark.parametrize("flags, words", BAD)
+def test_bad_arguments(root, capsys, flags, words):
+    if not os.path.exists("c.py"):
+        _write_configs()
+    assert cli.main(["train", *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(word in error for word in words), error
+    assert not os.path.exists("w/checkpoints") or not os.listdir("w/checkpoints")
+    shutil.rmtree("w", ignore_errors=True)
+
+
+def _write_configs():
+    text = """
+from hcflow_jax.training import defaults
+def get_config(variant="smoke"):
+    name, size = defaults.parse(variant, ("hcflow", "plus"))
+    config = defaults.sr()
+    config.model.update(dict(steps=(2,), conditional_steps=(1,)))
+    config.data.path = "photos"
+    defaults.plus(config, name) if name == "plus" else None
+    defaults.shrink(config, size)
+    return config
+"""
+    for name, broken in {
+        "c": "return config",
+        "lame": "del config.loss.quant; return config",
+        "empty": "del config.model; return config",
+        "wrong": "config.model = 'zap'; return config",
+    }.items():
+        with open(f"{name}.py", "w") as file:
+            file.write(text.replace("return config", broken))

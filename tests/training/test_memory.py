@@ -1,0 +1,93 @@
+"""Memory: the command starts itself again, once, with what the user gave; compiler options."""
+
+import os
+import sys
+
+import jax
+import pytest
+
+from hcflow_jax.training import memory
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has these settings")
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What was executed."""
+    calls = []
+    monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
+    for name in memory.ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    return calls
+
+
+@linux
+def test_the_same_command_starts_again_in_its_environment(started, monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "hcflow_jax.cli", "train", "--help"])
+    memory.start_again()
+    ((program, arguments, environment),) = started
+    assert program == sys.executable
+    assert arguments == [sys.executable, "-m", "hcflow_jax.cli", "train", "--help"]
+    assert environment == os.environ | memory.ENVIRONMENT
+    assert "glibc.malloc.hugetlb=1" in environment["GLIBC_TUNABLES"]
+
+
+@linux
+@pytest.mark.parametrize("name", memory.ENVIRONMENT)
+def test_it_leaves_the_users_settings(started, monkeypatch, name):
+    monkeypatch.setenv(name, "mine")
+    memory.start_again()
+    assert not started and os.environ[name] == "mine"
+
+
+@linux
+def test_it_does_so_once_and_children_get_nothing_of_it(started, monkeypatch):
+    for name, value in memory.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    memory.start_again()
+    assert not started and not set(memory.ENVIRONMENT) & set(os.environ)
+
+
+def test_compiled_programs_outlast_giving_back():
+    double = jax.jit(lambda x: 2 * x)
+    compiled = double.lower(1.0).compile()
+    assert double(3.0) == 6 and double._cache_size() == 1
+    memory.give_back()
+    assert double._cache_size() == 0
+    assert compiled(3.0) == double(3.0) == 6
+
+
+def test_programs_are_compiled_apart_from_their_traces():
+    double = jax.jit(lambda x: 2 * x)
+    assert double(3.0) == 6 and double._cache_size() == 1
+    assert memory.compiled(double.lower(1.0))(3.0) == 6
+    assert double._cache_size() == 0
+
+
+def test_a_system_that_refuses_does_not_matter(monkeypatch):
+    def refuse(*_):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "execve", refuse)
+    for name in memory.ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    memory.start_again()
+    memory.give_back()
+
+
+def test_compilers_of_other_machines_get_no_options_of_cpus():
+    assert memory.compiler_options("cpu")
+    assert memory.compiler_options("gpu") == memory.compiler_options("tpu") == {}
+
+
+def test_compilers_without_an_option_do_not_get_it(monkeypatch):
+    compile_ = jax.stages.Lowered.compile
+
+    def refuse(self, compiler_options=None):
+        if compiler_options:
+            compiler_options = {"xla_unheard_of": True}
+        return compile_(self, compiler_options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", refuse)
+    assert memory.compiler_options("cpu") == {}
+    assert memory.compiled(jax.jit(lambda x: 2 * x).lower(1.0))(3.0) == 6

@@ -1,0 +1,149 @@
+"""Trainings that are killed, preempted or out of disk space, and go on as if nothing had been."""
+
+import random
+import resource
+import signal
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hcflow_jax import checkpoints
+from hcflow_jax.training import steps
+from hcflow_jax.training.workdir import Checkpoints, Record, locked
+from tests.command import log, photographs, saved, start
+
+KILLS = 10
+FLAGS = (
+    "--config.train.steps=90",
+    "--config.train.save_every=3",
+    "--config.train.log_every=1",
+    "--config.train.keep_every=1000",
+)
+
+
+def _kill(process, workdir, attempt):
+    """SIGKILL some steps on; on even attempts while a checkpoint is being written."""
+    finished = max(checkpoints.finished_steps(workdir / "checkpoints"), default=0)
+    after = finished + random.Random(attempt).choice((0, 3, 6))
+    for line in process.stdout:
+        if line.startswith("step") and int(line.split()[1]) > after:
+            break
+    limit = time.monotonic() + (10 if attempt % 2 == 0 else random.Random(attempt).uniform(0, 0.2))
+    while time.monotonic() < limit and process.poll() is None:
+        if attempt % 2 == 0 and list((workdir / "checkpoints").glob("*tmp*")):
+            break
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def test_killed_ten_times_it_ends_as_if_undisturbed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photographs("photos")
+    whole = start("whole", *FLAGS)
+    assert whole.communicate() and whole.returncode == 0
+    unfinished = 0
+    for attempt in range(KILLS):
+        assert _kill(start("parts", *FLAGS), tmp_path / "parts", attempt)
+        unfinished += bool(list((tmp_path / "parts/checkpoints").glob("*tmp*")))
+    assert unfinished, "no kill met a checkpoint that was being written"
+    rest = start("parts", *FLAGS)
+    assert "resuming from step" in rest.communicate()[0] and rest.returncode == 0
+    assert not list((tmp_path / "parts/checkpoints").glob("*tmp*"))
+    assert log("parts") == log("whole")
+    jax.tree.map(np.testing.assert_array_equal, saved("parts", 90), saved("whole", 90))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_and_says_so(tmp_path, monkeypatch, number):
+    monkeypatch.chdir(tmp_path)
+    photographs("photos")
+    process = start("run", "--config.train.steps=1000000", "--config.train.save_every=1000000")
+    for line in process.stdout:
+        if line.startswith("step 2 "):
+            break
+    process.send_signal(number)
+    since = time.monotonic()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "saved; the same command continues" in out
+    assert time.monotonic() - since < 20
+    (step,) = checkpoints.finished_steps(tmp_path / "run/checkpoints")
+    assert f"stopped at step {step}" in out
+
+
+def _state(value=0.0):
+    own = steps.learner({"w": jnp.full(4, value)})
+    zero = np.int32(0)
+    state = steps.TrainState(zero, own, None, None, zero, zero)
+    return jax.tree.map(np.asarray, state)
+
+
+PLACE = {"data": "", "next_batch": 0, "rng": [0, 0]}
+
+
+def _save(checkpoints, step, value=0.0, psnr_y=None):
+    checkpoints.save(_state(value).replace(step=np.int32(step)), {}, PLACE, psnr_y)
+
+
+def test_the_last_every_mth_and_the_best_stay(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c", keep=2, keep_every=10)
+    scores = {3: 30.0, 4: 20.0, 10: 10.0, 12: None, 13: 25.0, 14: None}
+    for step, score in scores.items():
+        _save(checkpoints, step, psnr_y=score)
+    checkpoints.close()
+    assert sorted(checkpoints.finished_steps(tmp_path / "c")) == [3, 10, 13, 14]
+
+
+def test_the_best_stays_the_best_when_scores_fall_and_the_folder_is_opened_again(tmp_path):
+    folder = tmp_path / "checkpoints"
+    for scores in ({1: 30.0, 2: 20.0}, {3: 10.0, 4: 5.0}):
+        checkpoints = Checkpoints(folder, keep=1, keep_every=100)
+        for step, score in scores.items():
+            _save(checkpoints, step, psnr_y=score)
+        checkpoints.close()
+    assert sorted(checkpoints.finished_steps(folder)) == [1, 4]
+    assert checkpoints.best(tmp_path).name == "1"
+
+
+def test_two_trainings_do_not_share_a_workdir(tmp_path):
+    refused = pytest.raises(ValueError, match="another training runs in")
+    with locked(tmp_path), refused, locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_a_full_disk_is_reported_and_what_was_saved_stays(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c", keep=2, keep_every=100)
+    _save(checkpoints, 1, 1.0)
+    checkpoints.wait()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, hard))
+    try:
+        with pytest.raises(checkpoints.CheckpointError, match="cannot write .*step 1 is kept"):
+            _save(checkpoints, 2, 2.0)
+            checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    again = Checkpoints(tmp_path / "c", keep=2, keep_every=100)
+    assert again.latest() == 1
+    np.testing.assert_array_equal(again.restore(1, _state()).model.params["w"], np.ones(4))
+
+
+def test_the_record_forgets_what_a_broken_run_wrote_after_its_checkpoint(tmp_path):
+    path = tmp_path / "log.jsonl"
+    record = Record(path, 0)
+    for step in (1, 2, 3):
+        record.write(step, {"nll": float("nan") if step == 2 else 0.1})
+    record.close()
+    with open(path, "a") as file:
+        file.write('null\n{"step": "2"}\n{"step": 4, "nl')
+    record = Record(path, 2)
+    record.write(3, {"nll": 0.25})
+    record.close()
+    lines = ['{"step": 1, "nll": 0.1}', '{"step": 2, "nll": null}', '{"step": 3, "nll": 0.25}']
+    assert path.read_text().splitlines() == lines

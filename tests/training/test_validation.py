@@ -1,0 +1,78 @@
+"""Validation against figures computed by hand, on images of several sizes and two devices."""
+
+import jax
+import numpy as np
+import pytest
+
+from hcflow_jax.images import metrics
+from hcflow_jax.images.resize import imresize
+from hcflow_jax.training import losses, parallel
+from hcflow_jax.training.validation import Validation, centre_crops
+from tests.support import randomized
+from tests.tiny import ONE_LEVEL
+
+
+class Pairs:
+    """A source of noise."""
+
+    scale = 2
+
+    def __init__(self, sizes):
+        rng = np.random.default_rng(0)
+        self._hr = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+
+    def __len__(self):
+        return len(self._hr)
+
+    def pair(self, index):
+        return {"hr": self._hr[index], "lr": imresize(self._hr[index], 0.5)}
+
+
+def test_crops_are_central_and_aligned():
+    source = Pairs([(40, 50), (20, 60)])
+    whole, (first, second) = source.pair(0), centre_crops(source, 5, 24)
+    np.testing.assert_array_equal(first["hr"], whole["hr"][8:32, 12:36])
+    np.testing.assert_array_equal(first["lr"], whole["lr"][4:16, 6:18])
+    assert second["hr"].shape == (20, 24, 3)
+    assert [p["hr"].shape for p in centre_crops(source, 1, 0)] == [(40, 50, 3)]
+
+
+@pytest.fixture(scope="module", params=["sr", "rescaling"])
+def validated(request):
+    """(model, params, pairs, figures, pictures)."""
+    model = ONE_LEVEL[request.param]
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    params = randomized(shapes, dtype=np.float32)
+    pairs = centre_crops(Pairs([(24, 24), (24, 24), (24, 24), (32, 24)]), 4, 0)
+    validation = Validation(model, pairs, (0.0, 0.5), samples=2, quant=64)
+    return model, params, pairs, *validation(parallel.replicate(params), 0)
+
+
+def test_figures_at_temperature_0_are_those_of_the_protocol(validated):
+    model, params, pairs, figures, pictures = validated
+    found = []
+    for pair in pairs:
+        hr, lr = (pair[k][None].astype(np.float32) / 255 for k in ("hr", "lr"))
+        if model.task == "rescaling":
+            lr = losses.quantize(np.clip(model.encode(params, hr).lr, 0, 1))
+        zeros = [np.zeros(shape, np.float32) for shape in model.latent_shapes(lr.shape)]
+        out = metrics.to_uint8(np.asarray(model.decode(params, lr, zeros)[0]))
+        found.append(
+            (
+                metrics.psnr_y(out, pair["hr"], 2),
+                metrics.ssim_y(out, pair["hr"], 2),
+                metrics.psnr(imresize(out, 0.5), pair["lr"]),
+            )
+        )
+    expected = [figures[name] for name in ("psnr_y@0", "ssim_y@0", "lr_psnr@0")]
+    np.testing.assert_allclose(np.mean(found, 0), expected, rtol=1e-3)
+    assert pictures["sample@0"].shape == pictures["hr"].shape == (24, 24, 3)
+
+
+def test_samples_differ_and_likelihood_belongs_to_super_resolution(validated):
+    model, _, _, figures, pictures = validated
+    assert figures["diversity@0.5"] > 0 and "diversity@0" not in figures
+    assert pictures["spread@0.5"].shape == (24, 24) and "spread@0" not in pictures
+    assert ("bits_per_dim" in figures) == (model.task == "sr")
+    assert ("lr_psnr_own" in figures) == (model.task == "rescaling")
+    assert all(np.isfinite(value) for value in figures.values())
