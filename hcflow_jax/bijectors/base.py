@@ -7,8 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hcflow_jax.kernels import buffers
-
 Params = Any
 Fit = Callable[[jax.Array], Params]
 
@@ -21,6 +19,9 @@ class Bijector:
     and width, or None. The log-determinant is that of the direction taken, in nats, summed over
     H, W and C: log_det = log|det ∂y/∂x| of `forward`, log|det ∂x/∂y| of `inverse`; shape [B].
     """
+
+    parts: tuple[tuple[str, "Bijector"], ...] = ()
+    """(name, bijector) of what it is made of, in forward order, if params is {name: …} of those."""
 
     def init(self, rng: jax.Array) -> Params:
         """Fresh float32 parameters, those that a network starts training from."""
@@ -98,108 +99,3 @@ class Chain(Bijector):
 
     def prepare(self, params):
         return {name: part.prepare(params[name]) for name, part in self.parts}
-
-
-def _pull_back(bijector, direction, params, y, cond, g_y, g_log_det):
-    """(x, gradients of params, x and cond) of y, log_det = bijector.`direction`(params, x, cond).
-
-    Part by part where there are parts: what a coupling's network says is then needed at one and
-    the same input to undo the coupling and to differentiate it, and XLA computes it once.
-    """
-    if not isinstance(bijector, Chain):
-        step, undo = bijector.forward, bijector.inverse
-        if direction == "inverse":
-            step, undo = undo, step
-        x, _ = undo(params, y, cond)
-        outputs, vjp = jax.vjp(step, params, x, cond)
-        return x, *vjp(jax.tree.map(lambda g, out: g.astype(out.dtype), (g_y, g_log_det), outputs))
-    g_params, g_cond = {}, jax.tree.map(jnp.zeros_like, cond)
-    for name, part in bijector.parts[:: -1 if direction == "forward" else 1]:
-        y, g_params[name], g_y, more = _pull_back(
-            part, direction, params[name], y, cond, g_y, g_log_det
-        )
-        g_cond = jax.tree.map(jnp.add, g_cond, more)
-    return y, g_params, g_y, g_cond
-
-
-@dataclasses.dataclass(frozen=True)
-class Repeat(Bijector):
-    """`times` copies of one bijector in a row, each with its own weights: f_n ∘ … ∘ f_1.
-
-    Runs as one `lax.scan`, so that compile time does not depend on `times`. Every array of params
-    has a leading axis of that length. With `remat` gradients keep only what passes between copies
-    and compute the inside of each again; with `reversible` not even that: each copy's input is
-    computed back from its output, so that memory does not grow with `times`. (RevNet, section 3.2.)
-    """
-
-    bijector: Bijector
-    times: int
-    remat: bool = False
-    reversible: bool = False
-
-    def init(self, rng):
-        return jax.vmap(self.bijector.init)(jax.random.split(rng, self.times))
-
-    def _scan(self, step, params, x, cond, reverse):
-        def body(carry, one):
-            x, total = carry
-            x, log_det = step(one, x, cond)
-            return (x, total + log_det), None
-
-        if self.remat:
-            body = jax.checkpoint(body, prevent_cse=False)
-        start = (x, jnp.zeros(x.shape[0], x.dtype))
-        return jax.lax.scan(body, start, params, length=self.times, reverse=reverse)[0]
-
-    def _run(self, direction, params, x, cond):
-        reverse = direction == "inverse"
-
-        def scan(params, x, cond):
-            step = getattr(self.bijector, direction)
-            return self._scan(step, params, x, cond, reverse)
-
-        if not (self.reversible and self.times):
-            return scan(params, x, cond)
-
-        def remember(params, x, cond):
-            y, total = scan(params, x, cond)
-            return (y, total), (params, y, cond)
-
-        def pull_back(kept, cotangents):
-            params, y, cond = kept
-            g_y, g_log_det = cotangents
-
-            def body(carry, i):
-                y, g_y, g_cond, g_params = carry
-                x, g_one, g_x, more = _pull_back(
-                    self.bijector, direction, buffers.at(params, i), y, cond, g_y, g_log_det
-                )
-                g_params = buffers.put(g_params, i, g_one)
-                return (x, g_x, jax.tree.map(jnp.add, g_cond, more), g_params), None
-
-            g_cond, g_params = jax.tree.map(jnp.zeros_like, cond), buffers.unwritten(params, g_y)
-            start, places = (y, g_y, g_cond, g_params), jnp.arange(self.times)
-            (_, *gradients), _ = jax.lax.scan(body, start, places, reverse=not reverse)
-            g_x, g_cond, g_params = gradients
-            return g_params, g_x, g_cond
-
-        run = jax.custom_vjp(scan)
-        run.defvjp(remember, pull_back)
-        return run(params, x, cond)
-
-    def forward(self, params, x, cond=None):
-        return self._run("forward", params, x, cond)
-
-    def inverse(self, params, y, cond=None):
-        return self._run("inverse", params, y, cond)
-
-    def data_init(self, params, x, cond=None, *, fit):
-        def body(x, one):
-            one, x = self.bijector.data_init(one, x, cond, fit=fit)
-            return x, one
-
-        y, fitted = jax.lax.scan(body, x, params, length=self.times)
-        return fitted, y
-
-    def prepare(self, params):
-        return self.bijector.prepare(params)

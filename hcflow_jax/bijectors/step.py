@@ -1,8 +1,9 @@
 """The flow step, and a level's sequence of them."""
 
-from hcflow_jax.bijectors.base import Bijector, Chain, Repeat
+from hcflow_jax.bijectors.base import Bijector, Chain
 from hcflow_jax.bijectors.coupling import Coupling
 from hcflow_jax.bijectors.linear import ActNorm, InvertibleConv1x1
+from hcflow_jax.bijectors.repeat import Repeat
 
 
 def flow_step(coupling: Coupling, permute: bool = True) -> Chain:

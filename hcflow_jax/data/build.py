@@ -22,7 +22,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from hcflow_jax import images
-from hcflow_jax.data.sources import METADATA, SCALES, crop, listed, read_uint8
+from hcflow_jax.data.prepared import METADATA
+from hcflow_jax.data.source import SCALES, crop, listed
+from hcflow_jax.images import read_uint8
 from hcflow_jax.images.resize import imresize
 
 Pair = tuple[Path, Path | None]

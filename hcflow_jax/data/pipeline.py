@@ -12,7 +12,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from hcflow_jax.data.sources import Source
+from hcflow_jax.data.source import Source
 
 Batch = dict[str, np.ndarray]
 

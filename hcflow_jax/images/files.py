@@ -6,11 +6,12 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent import futures
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 FORMATS = {
     ".png": "PNG",
@@ -106,6 +107,50 @@ def _picture(image, info):
     else:
         rgb = np.asarray(image.convert("RGB"), np.float32) / 255
     return Picture(np.ascontiguousarray(rgb), alpha, grey, info)
+
+
+def read_uint8(path: str | Path) -> np.ndarray:
+    """`read(path).rgb` as uint8 [H, W, 3]; without the way through floats where it can."""
+    with contextlib.suppress(Exception), Image.open(path) as image:
+        if image.mode in ("RGB", "L") and image.width * image.height <= Image.MAX_IMAGE_PIXELS:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    return np.rint(255 * read(path).rgb).astype(np.uint8)
+
+
+def header_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of an image file, upright, without decoding it; ImageError as `read`."""
+    path = Path(path)
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            # PNG's own getexif decodes the whole picture first; TIFF sizes are upright already
+            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+            turned = orientation in (5, 6, 7, 8) and image.format != "TIFF"
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path} is empty or no image in a known format; convert it to PNG"
+        ) from error
+    except PermissionError as error:
+        raise ImageError(f"{path} may not be read; change its permissions") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path} has too many pixels; crop it") from error
+    except Exception as error:  # broken files make Pillow raise anything
+        raise ImageError(f"{path} is damaged ({error}); export it again") from error
+
+
+def header_sizes(paths: Sequence[Path]) -> list[tuple[int, int] | ImageError]:
+    """`header_size` of each file, or why there is none."""
+
+    def attempt(path):
+        try:
+            return header_size(path)
+        except ImageError as error:
+            return error
+
+    with futures.ThreadPoolExecutor(8) as pool:
+        return list(pool.map(attempt, paths))
 
 
 def list_images(path: str | Path) -> list[Path]:

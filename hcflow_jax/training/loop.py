@@ -1,59 +1,26 @@
-"""Training: `hcflow train --config=configs/x.py:variant --workdir=DIR`."""
+"""A training: what it opens, checks and continues, and its loop."""
 
 import contextlib
 import functools
 import json
-import os
-import signal
-import threading
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
-from hcflow_jax import checkpoints
-from hcflow_jax.data import pipeline, sources
+from hcflow_jax import checkpoints, data
+from hcflow_jax.data import pipeline
 from hcflow_jax.model import HCFlow
-from hcflow_jax.training import memory, parallel, perceptual, recipes, settings, steps
+from hcflow_jax.training import memory, objectives, parallel, perceptual, recipes, settings, steps
+from hcflow_jax.training.preemption import Preemption
 from hcflow_jax.training.reporting import Report, say
 from hcflow_jax.training.validation import Validation, centre_crops
 from hcflow_jax.training.workdir import Checkpoints, locked
 
-USAGE = """usage: hcflow train --config=FILE.py[:VARIANT] --workdir=DIR [--config.FIELD=VALUE …]
-
-Trains on images and continues where DIR left off, however that came about.
-
-  --config   configs/sr_x4.py or configs/sr_x8.py (hcflow, plus, plusplus) or
-             configs/rescaling_x4.py; VARIANT picks the recipe, with -tiny for the small network
-             that ships with hcflow and -smoke to see that all runs: sr_x4.py:plusplus-tiny
-  --workdir  folder of checkpoints and log; give it to --checkpoint later
-  --config.data.path=DIR            a folder of images, or a set made by `hcflow data build`
-  --config.data.tfds=NAME           or an installed TFDS data set
-  --config.data.patch_size=N        side of the training patches, in pixels
-  --config.data.workers=N           processes that read ahead (0: threads)
-  --config.valid.path=DIR           images for validation, which picks the best checkpoint
-  --config.init_from=PATH           checkpoint to start from; plus and plusplus need one
-  --config.train.steps=N            iterations
-  --config.train.batch_size=N       patches per iteration, over all devices
-  --config.train.accumulate=N       parts of it that a device takes in turn
-  --config.train.learning_rate=X    every other field of the config likewise
-  --config.train.ema=0.999          average the weights
-  --config.model.dtype=bfloat16     faster convolutions where the hardware has them
-  --config.model.remat=True         less memory, more time
-  --config.model.reversible=True    likewise; both together need the least
-
-Several hosts run the same command each, with --distributed where the cluster tells who is who
-(TPU pods, SLURM), or else with --coordinator=HOST:PORT --processes=N --process=I.
-
-example:
-  hcflow train --config=configs/sr_x4.py:tiny --workdir=runs/sr --config.data.path=photos/
-"""
-
 
 def _source(section, scale):
     split = section.split or ("train" if section.path else "validation")
-    return sources.open_source(section.path, section.tfds, split, scale)
+    return data.open_source(section.path, section.tfds, split, scale)
 
 
 def _key(config) -> jax.Array:
@@ -72,12 +39,12 @@ def _initial_params(config, recipe, batch):
     params = parallel.replicate(jax.jit(model.init_params)(key))
     noise = jax.random.fold_in(_key(config), 0)  # that of the first iteration
     first_row = jax.process_index() * len(batch["hr"])
-    noisy = jax.jit(functools.partial(steps.draw_noise, recipe))(noise, batch, first_row)
+    noisy = jax.jit(functools.partial(objectives.draw_noise, recipe))(noise, batch, first_row)
     hr = batch["hr"] + np.asarray(noisy.get("dequantization", 0))
     return parallel.fetch(parallel.pmap_data_init(model)(params, parallel.shard(hr)))
 
 
-def initial_state(config, recipe: steps.Recipe, batch) -> steps.TrainState:
+def initial_state(config, recipe: objectives.Recipe, batch) -> steps.TrainState:
     """A training before its first step, as numpy arrays; `batch` is this process's first."""
     params = _initial_params(config, recipe, batch)
     key = jax.random.key(config.train.seed + 2)
@@ -102,46 +69,6 @@ def _resumed(checkpoints, config, recipe, step, fingerprint):
     shapes, _, _ = steps.abstract_arguments(recipe, 1, config.data.patch_size)
     key = jax.random.wrap_key_data(np.array(place["rng"], np.uint32))
     return checkpoints.restore(step, shapes), key, place
-
-
-class Preemption:
-    """Whether the training was asked to stop, by SIGTERM or Ctrl-C; all processes agree on when."""
-
-    _NUMBERS = (signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self):
-        self.asked = False
-
-    def _ask(self, number, frame):
-        if jax.process_count() > 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        elif self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        else:
-            name = signal.Signals(number).name
-            again = "; Ctrl-C again to stop without saving" if number == signal.SIGINT else ""
-            os.write(2, f"{name}: saving and stopping after this step{again}\n".encode())
-        self.asked = True
-
-    @contextlib.contextmanager
-    def watched(self):
-        """Inside, signals ask; where processes are several, jax's own service hears SIGTERM."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        numbers = self._NUMBERS if jax.process_count() == 1 else (signal.SIGINT,)
-        before = {number: signal.signal(number, self._ask) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def due(self, step: int) -> bool:
-        """Whether to stop after `step`."""
-        if jax.process_count() > 1:
-            return multihost_utils.reached_preemption_sync_point(step)
-        return self.asked
 
 
 class Training:
@@ -397,43 +324,3 @@ def train(config, workdir: str | Path) -> Path:
     say(f"done; the checkpoint to use is {checkpoints.best(workdir)}")
     say(f"try it: hcflow {command} --checkpoint={workdir} PICTURE")
     return workdir
-
-
-def main(argv: list[str]) -> None:
-    """`hcflow train`'s command line; ValueError, one line, when it makes no sense."""
-    from absl import flags
-    from ml_collections import config_flags
-
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "FILE.py:variant",
-        flag_values=values,
-        sys_argv=["hcflow", *argv],
-    )
-    flags.DEFINE_string("workdir", None, "folder of checkpoints and log", flag_values=values)
-    flags.DEFINE_boolean("help", False, "show this", flag_values=values, short_name="h")
-    flags.DEFINE_boolean("distributed", False, "one of several processes", flag_values=values)
-    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0", flag_values=values)
-    flags.DEFINE_integer("processes", 0, "how many", flag_values=values)
-    flags.DEFINE_integer("process", 0, "which one this is", flag_values=values)
-    try:
-        rest = values(["hcflow", *argv])[2:]
-        config = values.config
-    except KeyError as error:
-        raise ValueError(f"the config has no such field: {error.args[0]}") from error
-    except Exception as error:  # the config is a program: anything can come out of it
-        reason = str(error).strip().split("\n")[-1].strip()
-        raise ValueError(f"{reason}; see `hcflow train --help`") from error
-    if values.help:
-        print(USAGE)
-        return
-    if rest:
-        raise ValueError(f"{rest[0]!r} is no flag; see `hcflow train --help`")
-    for name in ("config", "workdir"):
-        if values[name].value is None:
-            raise ValueError(f"--{name}=… is missing; see `hcflow train --help`")
-    if values.distributed or values.coordinator:
-        parallel.connect(values.coordinator, values.processes, values.process)
-    train(config, values.workdir)

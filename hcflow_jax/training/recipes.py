@@ -3,7 +3,7 @@
 import functools
 
 from hcflow_jax.model import HCFlow
-from hcflow_jax.training import discriminators, parallel, schedules, steps
+from hcflow_jax.training import discriminators, objectives, parallel, schedules
 
 
 def make_schedule(train, base: float) -> schedules.Schedule:
@@ -18,13 +18,13 @@ def make_schedule(train, base: float) -> schedules.Schedule:
     return schedules.multistep(base, at(train.milestones), train.gamma, restarts, weights)
 
 
-def make_recipe(config, model: HCFlow) -> steps.Recipe:
+def make_recipe(config, model: HCFlow) -> objectives.Recipe:
     """What `config.loss`, `config.train` and `config.discriminator` say."""
     train, loss = config.train, config.loss
     rate = make_schedule(train, train.learning_rate)
     common = {"model": model, "rate": rate, "accumulate": train.accumulate, "ema": train.ema}
     if model.task == "rescaling":
-        return steps.Recipe(**common, lr=loss.lr, latents=loss.latents, hr=loss.hr)
+        return objectives.Recipe(**common, lr=loss.lr, latents=loss.latents, hr=loss.hr)
     names = ("quant", "nll", "pixel", "perceptual", "gan", "gan_type", "temperature")
     common |= {name: loss[name] for name in (*names, "pixel_norm", "perceptual_norm")}
     if loss.gan:
@@ -37,4 +37,4 @@ def make_recipe(config, model: HCFlow) -> steps.Recipe:
         }
         common["discriminator"] = kinds[chosen.kind](axis_name=parallel.AXIS)
         common["discriminator_rate"] = make_schedule(train, chosen.learning_rate)
-    return steps.Recipe(**common)
+    return objectives.Recipe(**common)

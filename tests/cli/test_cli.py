@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from hcflow_jax import build_model, checkpoints, cli, images, sampling
+from hcflow_jax.cli.pictures import SIZE_KEY
 from tests.support import randomized
 from tests.tiny import RESCALING, SIZES, SR
 
@@ -152,7 +153,7 @@ def test_a_resized_small_picture_is_refused(folder, models, capsys):
     assert cli.main(["downscale", "photo.png", "-o", "lr.png", *argv]) == 0
     picture = images.read("lr.png")
     images.write("cut.png", picture.rgb[1:], info=picture.info)
-    images.write("odd.png", picture.rgb, info={cli.SIZE_KEY: "big"})
+    images.write("odd.png", picture.rgb, info={SIZE_KEY: "big"})
     capsys.readouterr()
     _fails(capsys, ["restore", "cut.png", *argv], "cut.png", "downscale")
     _fails(capsys, ["restore", "odd.png", *argv], "odd.png", "'big'")

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from hcflow_jax import cli, images
-from hcflow_jax.data import build, sources
+from hcflow_jax import data as sources
+from hcflow_jax.data import build
 from hcflow_jax.images.resize import imresize
 
 SIZES = [(33, 30), (24, 48), (61, 40), (16, 16)]
@@ -178,7 +179,8 @@ def test_an_interrupted_build_leaves_nothing(place, monkeypatch, error):
 SCRIPT = """
 import os, signal, sys
 from hcflow_jax import cli
-from hcflow_jax.data import build, sources
+from hcflow_jax import data as sources
+from hcflow_jax.data import build
 if sys.argv[2] == "kill":
     def encode(pair, scale, real=build.encode):
         if pair[0].name == "10.png":

@@ -13,8 +13,9 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from hcflow_jax import data as sources
 from hcflow_jax import images
-from hcflow_jax.data import build, pipeline, sources
+from hcflow_jax.data import build, pipeline
 from hcflow_jax.images.resize import imresize
 
 SIZES = [(33, 30), (24, 47), (61, 40)]
@@ -227,7 +228,8 @@ def test_hosts_share_the_same_global_batch(photos, processes):
 
 SCRIPT = """
 import multiprocessing, sys, time
-from hcflow_jax.data import pipeline, sources
+from hcflow_jax import data as sources
+from hcflow_jax.data import pipeline
 if __name__ == "__main__":
     assert "tensorflow" not in sys.modules
     dataset = pipeline.patches(sources.FolderSource(sys.argv[1], 4), 4, 16, True, 3, seed=5)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hcflow_jax import to_published
-from hcflow_jax.training import steps
+from hcflow_jax.training import objectives, optimizer, steps
 from hcflow_jax.training.discriminators import PatchGAN
 from tests.reference import recipe
 from tests.support import REFERENCE, discriminator_params, nhwc, training_model
@@ -34,7 +34,7 @@ def _latents(run, iteration, model, lr, phase):
 
 
 def _dequantization(run, iteration, shape):
-    """The recorded noise of an iteration, as `steps.draw_noise` would have drawn it."""
+    """The recorded noise of an iteration, as `objectives.draw_noise` would have drawn it."""
     noise = recipe.uniform(f"{run}/step{iteration}/dequant", shape)
     return nhwc(noise / np.float32(QUANT))
 
@@ -89,7 +89,7 @@ def test_sr_by_nll():
     model, params = training_model(run)
     batches = _batches(run, model, 8)
     params = model.data_init(params, batches[0]["hr"] + batches[0]["dequantization"])
-    records, params = _run(steps.Recipe(model, _constant(2.5e-4), QUANT), params, batches)
+    records, params = _run(objectives.Recipe(model, _constant(2.5e-4), QUANT), params, batches)
     _assert_recorded(run, records, {"nll": ("nll", 1)})
     _assert_final(run, model, params)
 
@@ -97,7 +97,7 @@ def test_sr_by_nll():
 def test_sr_by_nll_and_pixels():
     run = "train_pixel"
     model, params = training_model(run)
-    plan = steps.Recipe(model, _constant(5e-5), QUANT, nll=2e-3, pixel=1.0)
+    plan = objectives.Recipe(model, _constant(5e-5), QUANT, nll=2e-3, pixel=1.0)
     records, params = _run(plan, params, _batches(run, model, 6))
     _assert_recorded(run, records, {"nll": ("nll", 2e-3), "pixel": ("l_g_pix_hr", 1)})
     _assert_final(run, model, params)
@@ -110,7 +110,7 @@ def test_sr_by_all_three_and_a_discriminator():
     adversary = discriminator_params(recipe.weights(manifest), "D")
     network = PatchGAN(features=8, layers=2)
     stats = network.init(jax.random.key(0), jnp.zeros((1, 24, 16, 3)))["batch_stats"]
-    plan = steps.Recipe(
+    plan = objectives.Recipe(
         model,
         _constant(1.25e-5),
         QUANT,
@@ -122,7 +122,7 @@ def test_sr_by_all_three_and_a_discriminator():
         discriminator_rate=_constant(5e-5),
     )
     records, params = _run(
-        plan, params, _batches(run, model, 5), steps.learner(adversary, stats), first=1
+        plan, params, _batches(run, model, 5), optimizer.learner(adversary, stats), first=1
     )
     assert "gan" not in records[0] and "gan" in records[1]
     names = {
@@ -141,7 +141,7 @@ def test_rescaling():
     model, params = training_model(run)
     batches = _batches(run, model, 8)
     params = model.data_init(params, batches[0]["hr"])
-    records, params = _run(steps.Recipe(model, _constant(2.5e-4)), params, batches)
+    records, params = _run(objectives.Recipe(model, _constant(2.5e-4)), params, batches)
     names = {"hr": ("l_g_hr", 1.0), "lr": ("l_g_lr", 0.05), "latents": ("l_g_z", 1e-5)}
     _assert_recorded(run, records, names)
     _assert_final(run, model, params)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hcflow_jax import checkpoints
-from hcflow_jax.training import steps
+from hcflow_jax.training import optimizer, steps
 from hcflow_jax.training.workdir import Checkpoints, Record, locked
 from tests.command import log, photographs, saved, start
 
@@ -76,7 +76,7 @@ def test_asked_to_stop_it_saves_and_says_so(tmp_path, monkeypatch, number):
 
 
 def _state(value=0.0):
-    own = steps.learner({"w": jnp.full(4, value)})
+    own = optimizer.learner({"w": jnp.full(4, value)})
     zero = np.int32(0)
     state = steps.TrainState(zero, own, None, None, zero, zero)
     return jax.tree.map(np.asarray, state)

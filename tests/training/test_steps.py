@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from hcflow_jax.training import losses, steps
+from hcflow_jax.training import losses, objectives, optimizer, steps
 from hcflow_jax.training.discriminators import PatchGAN
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL
@@ -29,7 +29,7 @@ def params():
 
 
 def _everything():
-    return steps.Recipe(
+    return objectives.Recipe(
         MODEL,
         RATE,
         pixel=1.0,
@@ -87,13 +87,15 @@ def test_the_first_steps_of_a_gan_train_the_discriminator_alone(everything):
 
 
 def test_updates_are_clipped_adam_steps():
-    state = steps.learner({"w": jnp.zeros(4), "b": jnp.zeros(())})
+    state = optimizer.learner({"w": jnp.zeros(4), "b": jnp.zeros(())})
     gradient = jnp.array([0.0, 30.0, -1e-3, 1.0, -5.0])
-    updates, opt_state = steps.OPTIMIZER.update(gradient, state.opt_state)
+    updates, opt_state = optimizer.OPTIMIZER.update(gradient, state.opt_state)
     clipped = np.clip(gradient, -5, 5)
     np.testing.assert_allclose(updates, np.sign(clipped), atol=1e-4)
     np.testing.assert_allclose(opt_state[2].mu, 0.1 * clipped, rtol=1e-6)
-    many = steps.OPTIMIZER.update(jnp.full(10_000, 5.0), steps.learner(jnp.zeros(10_000)).opt_state)
+    many = optimizer.OPTIMIZER.update(
+        jnp.full(10_000, 5.0), optimizer.learner(jnp.zeros(10_000)).opt_state
+    )
     np.testing.assert_allclose(many[1][2].mu, 0.1 * 100 / 10_000**0.5, rtol=1e-6)
 
 
@@ -101,31 +103,31 @@ def test_updates_are_clipped_adam_steps():
 def test_descending_is_the_optimizers_step(largest):
     rng = np.random.default_rng(0)
     params = {"w": rng.standard_normal((300, 70)), "b": rng.standard_normal(3)}
-    state = steps.learner(jax.tree.map(jnp.asarray, params)).opt_state
+    state = optimizer.learner(jax.tree.map(jnp.asarray, params)).opt_state
     ours, theirs = (params, state), (params, state)
     for _ in range(3):
         gradient = jnp.asarray(largest * rng.standard_normal(21_003))
-        updates, new = steps.OPTIMIZER.update(gradient, theirs[1])
+        updates, new = optimizer.OPTIMIZER.update(gradient, theirs[1])
         flat, unravel = ravel_pytree(theirs[0])
         theirs = unravel(flat - 0.01 * updates), new
-        ours = steps.descend(ours[0], gradient, ours[1], 0.01, jnp.array(True))
+        ours = optimizer.descend(ours[0], gradient, ours[1], 0.01, jnp.array(True))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), ours, theirs)
-    still = steps.descend(*ours[:1], gradient, ours[1], 0.01, jnp.array(False))
+    still = optimizer.descend(*ours[:1], gradient, ours[1], 0.01, jnp.array(False))
     jax.tree.map(np.testing.assert_array_equal, ours, still)
 
 
 def test_the_update_takes_no_memory_but_its_own():
     params = {str(i): jnp.ones((5, 2000), jnp.float32) for i in range(10)}
-    arguments = params, jnp.ones(100_000, jnp.float32), steps.learner(params).opt_state
-    update = jax.jit(partial(steps.descend, rate=0.01), donate_argnums=(0, 2))
+    arguments = params, jnp.ones(100_000, jnp.float32), optimizer.learner(params).opt_state
+    update = jax.jit(partial(optimizer.descend, rate=0.01), donate_argnums=(0, 2))
     planned = update.lower(*arguments, good=jnp.array(True)).compile().memory_analysis()
     assert planned.temp_size_in_bytes < 1.1 * 4 * 100_000
 
 
 @pytest.mark.parametrize("task", ["sr", "rescaling"])
 def test_noise_belongs_to_an_image_and_not_to_its_device(task):
-    recipe = steps.Recipe(ONE_LEVEL[task], RATE, gan=1.0)
-    draw = jax.jit(partial(steps.draw_noise, recipe))
+    recipe = objectives.Recipe(ONE_LEVEL[task], RATE, gan=1.0)
+    draw = jax.jit(partial(objectives.draw_noise, recipe))
     whole = draw(jax.random.key(3), _batch())
     parts = [
         draw(jax.random.key(3), {k: v[i : i + 2] for k, v in _batch().items()}, i) for i in (0, 2)
@@ -140,16 +142,16 @@ def test_noise_belongs_to_an_image_and_not_to_its_device(task):
 
 
 def _loss(model, params, batch):
-    recipe = steps.Recipe(model, RATE)
-    noise = steps.draw_noise(recipe, jax.random.key(0), batch)
-    return steps._nll(recipe, params, noise)
+    recipe = objectives.Recipe(model, RATE)
+    noise = objectives.draw_noise(recipe, jax.random.key(0), batch)
+    return objectives._nll(recipe, params, noise)
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(params):
     loss = partial(_loss_given, MODEL)
-    batch = steps.draw_noise(steps.Recipe(MODEL, RATE), jax.random.key(0), _batch())
+    batch = objectives.draw_noise(objectives.Recipe(MODEL, RATE), jax.random.key(0), _batch())
     both = [
-        jax.jit(partial(steps._value_and_grad, loss, parts=parts))(params, batch)
+        jax.jit(partial(optimizer._value_and_grad, loss, parts=parts))(params, batch)
         for parts in (1, 4)
     ]
     close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
@@ -157,7 +159,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(params):
 
 
 def _loss_given(model, params, batch):
-    return steps._nll(steps.Recipe(model, RATE), params, batch)
+    return objectives._nll(objectives.Recipe(model, RATE), params, batch)
 
 
 @pytest.fixture(scope="module")

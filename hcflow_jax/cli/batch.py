@@ -1,0 +1,131 @@
+"""Several pictures through a command: where results go, reading ahead, writing, progress."""
+
+import contextlib
+import os
+import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hcflow_jax.errors import UserError
+
+
+def _outputs(args, inputs, label):
+    """Where the result of each input goes, before samples are numbered."""
+    beside = [path.with_name(f"{path.stem}_{label}.png") for path in inputs]
+    if args.output is None:
+        return beside
+    if not args.output:
+        raise UserError("-o is empty; name a file or a folder")
+    output = Path(args.output)
+    several = len(inputs) > 1 or any(Path(name).is_dir() for name in args.inputs)
+    if not (several or output.is_dir() or args.output.endswith(os.sep)):
+        return [output]
+    if not output.is_dir():
+        raise UserError(f"{output} is no folder; several results need one, create or name it")
+    return [output / path.name for path in beside]
+
+
+def _numbered(target, samples):
+    if samples == 1:
+        return [target]
+    return [target.with_name(f"{target.stem}_{i + 1}{target.suffix}") for i in range(samples)]
+
+
+def _real(path):
+    """The file itself, links followed; `Path.resolve` raises RuntimeError where links circle."""
+    return os.path.realpath(path)
+
+
+def plan(args, label, samples=1):
+    """[(input, its outputs)]: inputs readable; outputs writable, distinct and no inputs."""
+    from hcflow_jax import images
+
+    if not all(args.inputs):
+        raise UserError("an input is empty; name a picture or a folder")
+    inputs = [path for name in args.inputs for path in images.list_images(name)]
+    taken = {_real(path): f"{path}" for path in inputs}
+    planned = []
+    for source, output in zip(inputs, _outputs(args, inputs, label), strict=True):
+        alpha = images.read(source).alpha is not None
+        targets = _numbered(output, samples)
+        for target in targets:
+            if _real(target) in taken:
+                raise UserError(
+                    f"{source}: its result {target.name} would overwrite "
+                    f"{taken[_real(target)]}; name another -o"
+                )
+            taken[_real(target)] = f"that of {source}"
+            images.check_writable(target, alpha)
+        planned.append((source, targets))
+    return planned
+
+
+def write(target, rgb, alpha, grey=False, info=None):
+    """Writes a result and says so on the console."""
+    from hcflow_jax import images
+
+    images.write(target, rgb, alpha=alpha, grey=grey, info=info)
+    print(f"{target}  {rgb.shape[1]}×{rgb.shape[0]}", flush=True)
+
+
+@contextlib.contextmanager
+def _progress():
+    """A bar of windows on a terminal, once there is more than one."""
+    bar, known, done = None, 0, 0
+
+    def report(count):
+        nonlocal bar, known, done
+        known, done = known + max(count, 0), done + max(-count, 0)
+        if known > 1 and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            bar = bar or tqdm(unit="tile", leave=False)
+            bar.total, bar.n = known, done
+            bar.refresh()
+
+    try:
+        yield report
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def run(plan, convert, write):
+    """write(source, picture, target, result) for every target of `plan`, in order.
+
+    convert: (pictures, progress) -> results, one per target. Reading ahead and writing have
+    threads of their own, so that neither keeps the devices waiting.
+    """
+    from hcflow_jax import images
+
+    pending, results, writing = deque(), [], deque()
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, _progress() as report:
+
+        def pictures():
+            ahead = deque()
+            for source, targets in plan:
+                ahead.append((source, targets, reader.submit(images.read, source)))
+                if len(ahead) > 1:
+                    yield from each(*ahead.popleft())
+            for item in ahead:
+                yield from each(*item)
+
+        def each(source, targets, reading):
+            picture = reading.result()
+            pending.append((source, picture, targets))
+            for index, _ in enumerate(targets):
+                yield picture, index
+
+        for result in convert(pictures(), report):
+            results.append(result)
+            source, picture, targets = pending[0]
+            target = targets[len(results) - 1]
+            writing.append(writer.submit(write, source, picture, target, result))
+            if len(results) == len(targets):
+                pending.popleft()
+                results.clear()
+            while len(writing) > 1 or (writing and writing[0].done()):
+                writing.popleft().result()
+        for job in writing:
+            job.result()

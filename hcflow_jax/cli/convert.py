@@ -1,0 +1,42 @@
+"""`hcflow convert`."""
+
+import os
+from pathlib import Path
+
+from hcflow_jax.errors import UserError
+
+
+def add_command(commands) -> None:
+    """The parser of the command."""
+    command = commands.add_parser(
+        "convert",
+        help="turn published weights into a checkpoint, or back",
+        description="weights.pth or weights.npz -> checkpoint directory; checkpoint -> weights.npz",
+    )
+    command.set_defaults(run=_convert)
+    command.add_argument("input", metavar="IN", help=".pth, .npz, or a checkpoint directory")
+    command.add_argument("-o", "--output", metavar="OUT", required=True, help="DIR, or a .npz")
+
+
+def _convert(args):
+    import numpy as np
+
+    from hcflow_jax import checkpoints, images
+    from hcflow_jax.checkpoints import published
+
+    source, target = Path(args.input), Path(args.output)
+    if os.path.lexists(target):
+        raise UserError(f"{target} exists; name a new one")
+    if target.suffix.lower() in (".pth", ".pt"):
+        raise UserError(f"{target}: .pth is only read; name a .npz or a directory")
+    if not target.absolute().parent.is_dir():
+        raise UserError(f"{target.parent} is no folder; create it, it is where {target} goes")
+    model, params = checkpoints.load_model(source)
+    print(f"{source}: {model.task} ×{model.scale}, {published.parameter_count(model):,} parameters")
+    if target.suffix.lower() == ".npz":
+        images.write_beside(
+            target, lambda file: np.savez(file, **published.to_published(model, params))
+        )
+    else:
+        checkpoints.save_model(target, model, params)
+    print(f"{target} written")

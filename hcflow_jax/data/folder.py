@@ -1,0 +1,71 @@
+"""The images directly in a folder as training pairs."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from hcflow_jax import images
+from hcflow_jax.data.source import CACHE_BYTES, Source, crop, listed, too_small
+from hcflow_jax.images import header_sizes, read_uint8
+
+
+def _trace(path):
+    """(bytes of a file, hash of the last 4096): enough to tell photographs apart, and quick."""
+    with open(path, "rb") as file:
+        size = os.path.getsize(path)
+        file.seek(max(size - 4096, 0))
+        return size, hashlib.sha256(file.read()).hexdigest()[:16]
+
+
+class FolderSource(Source):
+    """The images directly in a folder; ImageError naming every one that cannot be used."""
+
+    def __init__(self, path: str | Path, scale: int, cache_bytes: int = CACHE_BYTES):
+        super().__init__(scale, cache_bytes)
+        files = images.list_images(path)
+        sizes = header_sizes(files)
+        bad = [str(size) for size in sizes if isinstance(size, Exception)]
+        bad += [
+            f"{file} is {size[1]}×{size[0]}, smaller than the scale {scale}; remove it"
+            for file, size in zip(files, sizes, strict=True)
+            if not isinstance(size, Exception) and min(size) < scale
+        ]
+        if bad:
+            raise images.ImageError(listed(bad, 5))
+        self._folder = os.path.abspath(files[0].parent)
+        self._names = [file.name for file in files]
+        self._sizes = [(height // scale, width // scale) for height, width in sizes]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"FolderSource({self._folder}, {len(self)} images, ×{self.scale})"
+
+    def name(self, index: int) -> str:
+        return os.path.join(self._folder, self._names[index])
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self._sizes[index]
+
+    def check_patch(self, size: int) -> None:
+        bad = [
+            too_small(self.name(i), lr_size, size, self.scale)
+            for i, lr_size in enumerate(self._sizes)
+            if min(lr_size) < size
+        ]
+        if bad:
+            raise images.ImageError(listed(bad, 5))
+
+    def _identity(self):
+        return [[name, *_trace(self.name(i))] for i, name in enumerate(self._names)]
+
+    def _load(self, index):
+        hr = crop(read_uint8(self.name(index)), self.scale)
+        expected = tuple(self.scale * side for side in self._sizes[index])
+        if hr.shape[:2] != expected:
+            raise images.ImageError(
+                f"{self.name(index)} is {hr.shape[1]}×{hr.shape[0]} but its header says "
+                f"{expected[1]}×{expected[0]}; export it again"
+            )
+        return {"hr": hr}

@@ -1,0 +1,53 @@
+"""Opening training data, whatever kind they are."""
+
+import re
+from pathlib import Path
+
+from hcflow_jax.data.folder import FolderSource
+from hcflow_jax.data.prepared import METADATA, BuiltSource, TfdsSource, installed, metadata
+from hcflow_jax.data.source import CACHE_BYTES, Source
+
+
+def open_source(
+    path: str, tfds: str, split: str, scale: int, cache_bytes: int = CACHE_BYTES
+) -> Source:
+    """The training pairs of a folder of images, a prepared set's folder, or a TFDS data set.
+
+    Args:
+      path: a folder of images, or what `hcflow data build` made; or empty.
+      tfds: name of a TFDS data set, "name", "name/config" or "name/config:version"; or empty.
+      split: "train", or for TFDS data sets also parts such as "train[:50%]".
+      scale: HR sides / LR sides.
+      cache_bytes: how much to keep decoded, per process.
+
+    Raises:
+      ValueError: one line, when not exactly one of path and tfds is given, it is not there, not
+        prepared, has no such split, or another scale. ImageError names files that are no images.
+    """
+    if bool(path) == bool(tfds):
+        raise ValueError(
+            "training data: give one of --config.data.path=DIR and --config.data.tfds=NAME, "
+            f"{'not both' if path else 'both are empty'}"
+        )
+    if tfds:
+        return TfdsSource(installed(tfds), split, scale, cache_bytes)
+    folder = _prepared_in(Path(path))
+    if folder is None:
+        if split != "train":
+            raise ValueError(
+                f"{path} is a folder of images, which has no split {split!r}; "
+                "set --config.data.split=train"
+            )
+        return FolderSource(path, scale, cache_bytes)
+    built = METADATA in metadata(folder)
+    return (BuiltSource if built else TfdsSource)(folder, split, scale, cache_bytes)
+
+
+def _prepared_in(path):
+    """`path`, or its newest version subfolder, if a TFDS data set is there; else None."""
+    versions = [child for child in path.glob("[0-9]*.[0-9]*.[0-9]*") if child.is_dir()]
+    versions.sort(key=lambda child: [int(part) for part in re.findall(r"\d+", child.name)])
+    for folder in (path, *reversed(versions)):
+        if (folder / "dataset_info.json").is_file():
+            return folder
+    return None

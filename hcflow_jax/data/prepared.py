@@ -1,0 +1,255 @@
+"""Prepared data sets as training pairs: built by `hcflow data build`, or TFDS's own."""
+
+import contextlib
+import io
+import os
+import threading
+
+import numpy as np
+from PIL import Image
+
+from hcflow_jax import images
+from hcflow_jax.data.source import CACHE_BYTES, Source, crop, too_small
+
+METADATA = "hcflow_pairs"
+"""Key of a built set's metadata: {"scale", "lr", "smallest": [name, height, width], …}."""
+
+
+class _PreparedSource(Source):
+    """A split of the prepared TFDS data set in `directory`; pictures are the features `keys`."""
+
+    def __init__(self, directory, split, scale, keys, cache_bytes):
+        super().__init__(scale, cache_bytes)
+        self._directory, self._split = os.path.abspath(directory), split
+        self._keys, self._opened, self._lock = keys, None, threading.Lock()
+        self._sizes = {}
+        self._info_name, self._parts, self._length = _split_facts(self._directory, split)
+        try:
+            for name in _files(self._directory, split):
+                os.stat(name)
+        except Exception as error:
+            raise self._damaged(f"{self._info_name} {split}", error) from error
+
+    def __getstate__(self):
+        return self.__dict__ | {"_opened": None, "_lock": None, "_sizes": {}}
+
+    def __setstate__(self, state):
+        self.__dict__ |= state
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __repr__(self) -> str:
+        what = f"{self._info_name}, {self._split}, {len(self)} images, ×{self.scale}"
+        return f"{type(self).__name__}({what})"
+
+    def name(self, index: int) -> str:
+        return f"picture {index} of {self._info_name} {self._split}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        if index not in self._sizes:
+            with self._open(index, self._record(index)[self._keys[0]]) as image:
+                self._sizes[index] = image.height // self.scale, image.width // self.scale
+        return self._sizes[index]
+
+    def _identity(self):
+        return [self._info_name, self._split, self._parts]
+
+    @property
+    def _records(self):
+        with self._lock:
+            if self._opened is None:
+                self._opened = _records(self._directory, self._split)
+            return self._opened
+
+    def _record(self, index):
+        try:
+            return self._records[index]
+        except Exception as error:
+            raise self._damaged(_PreparedSource.name(self, index), error) from error
+
+    def _open(self, index, data):
+        try:
+            return Image.open(io.BytesIO(data))
+        except Exception as error:
+            raise self._damaged(self.name(index), error) from error
+
+    def _decode(self, index, data):
+        with self._open(index, data) as image:
+            try:
+                return np.array(image.convert("RGB"))
+            except Exception as error:
+                raise self._damaged(self.name(index), error) from error
+
+    def _damaged(self, name, error):
+        reason = " ".join(str(error).split())[:200]
+        return images.ImageError(
+            f"{self._directory}: {name} is damaged ({reason}); prepare the data set again"
+        )
+
+
+class TfdsSource(_PreparedSource):
+    """The images of a TFDS data set, downscaled here."""
+
+    def __init__(self, directory, split: str, scale: int, cache_bytes: int = CACHE_BYTES):
+        key, self._shape = _image_feature(_info(directory))
+        super().__init__(directory, split, scale, (key,), cache_bytes)
+
+    def check_patch(self, size: int) -> None:
+        height, width = (size if side is None else side // self.scale for side in self._shape[:2])
+        if min(height, width) < size:
+            name = f"every picture of {self._info_name}"
+            raise images.ImageError(too_small(name, (height, width), size, self.scale))
+
+    def _load(self, index):
+        hr = self._decode(index, self._record(index)[self._keys[0]])
+        if min(hr.shape[:2]) < self.scale:
+            raise images.ImageError(f"{self.name(index)} is smaller than the scale {self.scale}")
+        return {"hr": crop(hr, self.scale)}
+
+
+class BuiltSource(_PreparedSource):
+    """Pairs made by `hcflow data build`; ValueError when they were made for another scale."""
+
+    def __init__(self, directory, split: str, scale: int, cache_bytes: int = CACHE_BYTES):
+        self._facts = metadata(directory)[METADATA]
+        if self._facts["scale"] != scale:
+            raise ValueError(
+                f"{directory} holds pairs of scale {self._facts['scale']}, the model has {scale}; "
+                f"build it again with --scale {scale}"
+            )
+        super().__init__(directory, split, scale, ("hr", "lr"), cache_bytes)
+
+    def name(self, index: int) -> str:
+        return self._record(index)["name"].decode()
+
+    def check_patch(self, size: int) -> None:
+        name, *lr_size = self._facts["smallest"]
+        if min(lr_size) < size:
+            raise images.ImageError(too_small(name, lr_size, size, self.scale))
+
+    def _identity(self):
+        return [*super()._identity(), self._facts]
+
+    def _load(self, index):
+        record = self._record(index)
+        return {key: self._decode(index, record[key]) for key in self._keys}
+
+
+def _tfds():
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ValueError(
+            f"this data set needs {error.name}; pip install 'hcflow_jax[train]'"
+        ) from error
+    return tfds
+
+
+@contextlib.contextmanager
+def _blaming(directory):
+    """Whatever goes wrong inside is a ValueError that names the data set."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{directory} is damaged ({reason}); prepare the data set again"
+        ) from error
+
+
+def _info(directory):
+    tfds = _tfds()
+    with _blaming(directory):
+        return tfds.builder_from_directory(directory).info
+
+
+def metadata(directory) -> dict:
+    """What a prepared data set says of itself; ValueError when it is damaged."""
+    info = _info(directory)
+    with _blaming(directory):
+        return info.metadata or {}
+
+
+def _records(directory, split):
+    tfds = _tfds()
+    builder, skip = tfds.builder_from_directory(directory), tfds.decode.SkipDecoding
+    decoders = {key: skip() for key in _image_keys(builder.info)}
+    return builder.as_data_source(split, decoders=decoders)
+
+
+def _files(directory, split):
+    return [part.filename for part in _info(directory).splits[split].file_instructions]
+
+
+def _split_facts(directory, split):
+    """(name, [[split, bytes, examples per shard …], …], pictures in `split`)."""
+    info = _info(directory)
+    if not _random_access(info):
+        raise ValueError(_unprepared(info.name, "in array_record form", directory))
+    parts = [[name, part.num_bytes, *part.shard_lengths] for name, part in info.splits.items()]
+    try:
+        length = info.splits[split].num_examples
+    except Exception as error:
+        raise ValueError(
+            f"{info.full_name} has no split {split!r} but {', '.join(info.splits)}, and parts "
+            "such as train[:90%]; set --config.data.split"
+        ) from error
+    if not length:
+        raise ValueError(f"{info.full_name}: split {split!r} is empty; set --config.data.split")
+    return info.full_name, parts, length
+
+
+def _image_keys(info):
+    image = _tfds().features.Image
+    return [key for key, feature in info.features.items() if isinstance(feature, image)]
+
+
+def _image_feature(info):
+    """(key, shape) of the feature to train on: hr, image, or the only one."""
+    keys = _image_keys(info)
+    chosen = [key for key in ("hr", "image") if key in keys] or (keys if len(keys) == 1 else [])
+    if not chosen:
+        have = ", ".join(f"{key}: {type(f).__name__}" for key, f in sorted(info.features.items()))
+        raise ValueError(
+            f"{info.full_name} has no image called hr or image, nor a single one, but {have}; "
+            "name another data set by --config.data.tfds"
+        )
+    feature = info.features[chosen[0]]
+    if feature.np_dtype != np.uint8:
+        raise ValueError(
+            f"{info.full_name}: {chosen[0]} has {np.dtype(feature.np_dtype)} pixels, not uint8; "
+            "name another data set by --config.data.tfds"
+        )
+    return chosen[0], feature.shape
+
+
+def installed(name: str) -> str:
+    """The folder of the TFDS data set `name`, prepared as array_record."""
+    tfds = _tfds()
+    try:
+        builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+    except Exception as error:
+        line = next((line.strip() for line in str(error).split("\n") if line.strip()), repr(error))
+        reason = line.split('}": ')[-1]
+        raise ValueError(
+            f"TFDS has no data set {name!r} ({reason}); set --config.data.tfds"
+        ) from error
+    if not os.path.isfile(os.path.join(builder.data_dir, "dataset_info.json")):
+        raise ValueError(_unprepared(name, "prepared", builder.data_dir))
+    if not _random_access(builder.info):
+        raise ValueError(_unprepared(name, "in array_record form", builder.data_dir))
+    return builder.data_dir
+
+
+def _random_access(info):
+    return any(kind.value == "array_record" for kind in info.available_file_formats())
+
+
+def _unprepared(name, state, place):
+    return (
+        f"TFDS data set {name} is not {state} in {place}; prepare it: "
+        'python -c "import tensorflow_datasets as tfds; '
+        f"tfds.builder({name!r}, file_format='array_record').download_and_prepare()\""
+    )

@@ -1,0 +1,147 @@
+"""Training pairs by number: the contract, and what every kind of source shares.
+
+Nothing here imports JAX or TensorFlow, and every source can be pickled: worker processes read.
+"""
+
+import abc
+import functools
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from hcflow_jax import images
+from hcflow_jax.images.resize import imresize
+
+CACHE_BYTES = 2**30
+"""Decoded pictures that a source keeps, in each process."""
+
+SCALES = (2, 4, 8, 16)
+"""Powers of two: the crop of an LR picture equals the LR of a crop, to the last bit."""
+
+_MARGIN = 2  # LR pixels: the widened cubic kernel reaches 2 to either side
+
+
+class Source(abc.ABC):
+    """Random access to aligned uint8 pairs; LR sides are HR sides / scale.
+
+    Without LR pictures of its own a source downscales HR as MATLAB does. Pictures are decoded
+    when asked for, and kept until `cache_bytes` are full: in shuffled epochs, keeping the first
+    is at least as good as keeping the latest. ImageError naming a picture that is damaged.
+    """
+
+    def __init__(self, scale: int, cache_bytes: int = CACHE_BYTES):
+        if scale not in SCALES:
+            raise ValueError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
+        self.scale = scale
+        self._cache = _Cache(cache_bytes)
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def name(self, index: int) -> str:
+        """What to call picture `index` in a message."""
+
+    @abc.abstractmethod
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of LR picture `index`, from its header."""
+
+    @abc.abstractmethod
+    def check_patch(self, size: int) -> None:
+        """ImageError naming pictures known to be smaller than `size` LR pixels on a side."""
+
+    @abc.abstractmethod
+    def _load(self, index: int) -> dict[str, np.ndarray]:
+        """{"hr": uint8 [H, W, 3]} with sides that divide, and "lr" if there is one."""
+
+    @abc.abstractmethod
+    def _identity(self) -> list:
+        """What the data are, for JSON."""
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of kind, scale, split, names, sizes and contents; not of the place."""
+        text = json.dumps([type(self).__name__, self.scale, *self._identity()])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def pair(self, index: int) -> dict[str, np.ndarray]:
+        """{"hr": uint8 [H, W, 3], "lr": uint8 [H/s, W/s, 3]}."""
+        pair = self._cached(index)
+        return {"hr": pair["hr"], "lr": pair["lr"] if "lr" in pair else self._shrink(pair["hr"])}
+
+    def patch(self, index: int, top: int, left: int, size: int) -> dict[str, np.ndarray]:
+        """lr[top : top + size, left : left + size] of pair `index`, and the HR that belongs to it.
+
+        Equal to the crop of `pair`, but only the surroundings of the patch are downscaled.
+        ImageError when it does not fit.
+        """
+        pair, s = self._cached(index), self.scale
+        height, width = (side // s for side in pair["hr"].shape[:2])
+        if not (0 <= top <= height - size and 0 <= left <= width - size):
+            raise images.ImageError(too_small(self.name(index), (height, width), size, s))
+        hr = pair["hr"][s * top : s * (top + size), s * left : s * (left + size)]
+        if "lr" in pair:
+            return {"hr": hr, "lr": pair["lr"][top : top + size, left : left + size]}
+        first = [max(start - _MARGIN, 0) for start in (top, left)]
+        bottom, right = (start + size + _MARGIN for start in (top, left))
+        around = pair["hr"][s * first[0] : s * bottom, s * first[1] : s * right]
+        top, left = top - first[0], left - first[1]
+        return {"hr": hr, "lr": self._shrink(around)[top : top + size, left : left + size]}
+
+    def _shrink(self, hr):
+        return imresize(hr, 1 / self.scale)
+
+    def _cached(self, index):
+        index = int(index)
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self!r} has no picture {index}")
+        return self._cache.get(index, self._load)
+
+
+class _Cache:
+    """Arrays by number, until they are `limit` bytes; pickles as an empty one."""
+
+    def __init__(self, limit):
+        self._limit, self._used, self._kept = limit, 0, {}
+        self._lock = threading.Lock()
+
+    def get(self, index, load):
+        found = self._kept.get(index)
+        if found is not None:
+            return found
+        found = load(index)
+        size = sum(array.nbytes for array in found.values())
+        for array in found.values():
+            array.flags.writeable = False
+        with self._lock:
+            if index not in self._kept and self._used + size <= self._limit:
+                self._kept[index] = found
+                self._used += size
+        return found
+
+    def __reduce__(self):
+        return _Cache, (self._limit,)
+
+
+def too_small(name: str, lr_size: tuple[int, int], size: int, scale: int) -> str:
+    """The message about a picture smaller than a patch; sizes in LR pixels."""
+    height, width = (scale * side for side in lr_size)
+    return (
+        f"{name} is {width}×{height}, smaller than patch_size {scale * size}; remove it "
+        "or set --config.data.patch_size lower"
+    )
+
+
+def listed(problems: Sequence[str], most: int) -> str:
+    """The first `most` of the problems in one line, and how many more there are."""
+    more = f"; and {len(problems) - most} more" if len(problems) > most else ""
+    return "; ".join(problems[:most]) + more
+
+
+def crop(array: np.ndarray, scale: int) -> np.ndarray:
+    """[H, W, C] without the last rows and columns that do not divide by `scale`."""
+    height, width = (side - side % scale for side in array.shape[:2])
+    return np.ascontiguousarray(array[:height, :width])
