@@ -1,15 +1,15 @@
-"""Rescaling ×4. `--config=configs/rescaling_x4.py[:VARIANT]`.
+"""Rescaling ×4. `--config=rescaling_x4[:VARIANT]`.
 
 VARIANT: hcflow; tiny, smoke: the same on a small network.
 """
 
-from hcflow_jax.training import defaults
+from hcflow_jax.training import recipes
 
 
 def get_config(variant: str = "hcflow"):
-    """The locked config of a variant; ValueError when it is unknown."""
-    _, size = defaults.parse(variant, ("hcflow",))
-    config = defaults.rescaling()
+    """The locked config of a variant; UserError when it is unknown."""
+    _, size = recipes.parse(variant, ("hcflow",))
+    config = recipes.rescaling()
     model = config.model
     model.steps = (14, 14)
     model.conditional_steps = (6, 6)
@@ -21,5 +21,5 @@ def get_config(variant: str = "hcflow"):
     config.train.steps = 500_000
     config.train.milestones = (0.2, 0.4, 0.6, 0.8, 0.9)
     if size:
-        defaults.shrink(config, size)
+        recipes.shrink(config, size)
     return config.lock()

@@ -1,23 +1,23 @@
-"""Super-resolution ×4 of photographs. `--config=configs/sr_x4.py[:VARIANT]`.
+"""Super-resolution ×4 of photographs. `--config=sr_x4[:VARIANT]`.
 
 VARIANT: hcflow, plus, plusplus (HCFlow+ and HCFlow++, which start from a trained hcflow, named by
 --config.init_from); tiny, smoke, plus-tiny, plus-smoke, …: the same on a small network.
 """
 
-from hcflow_jax.training import defaults
+from hcflow_jax.training import recipes
 
 
 def get_config(variant: str = "hcflow"):
-    """The locked config of a variant; ValueError when it is unknown."""
-    name, size = defaults.parse(variant, ("hcflow", "plus", "plusplus"))
-    config = defaults.sr()
+    """The locked config of a variant; UserError when it is unknown."""
+    name, size = recipes.parse(variant, ("hcflow", "plus", "plusplus"))
+    config = recipes.sr()
     config.model.steps = (26, 26)
     config.model.conditional_steps = (13, 13)
     config.model.blocks = (7, 7)
     config.train.steps = 300_000
     config.train.milestones = (0.5, 0.75, 0.9, 0.95)
     if name != "hcflow":
-        defaults.plus(config, name)
+        recipes.plus(config, name)
     if size:
-        defaults.shrink(config, size)
+        recipes.shrink(config, size)
     return config.lock()

@@ -9,10 +9,8 @@ GPU and TPU backends do. Nothing is run.
 """
 
 import argparse
-import dataclasses
 import functools
 import os
-from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (  # the last two: quick compilation of what never runs
     "--xla_cpu_enable_concurrency_optimized_scheduler=false --xla_backend_optimization_level=0 "
@@ -24,18 +22,13 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from counting import flops  # noqa: E402
 
-from hcflow_jax import build_model
-from hcflow_jax.training import defaults, steps
-from hcflow_jax.training.recipes import make_recipe  # noqa: E402
-
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+from hcflow_jax.training import recipes, steps  # noqa: E402
+from hcflow_jax.training.config import parse  # noqa: E402
 
 
 def step_and_arguments(config, rows):
-    recipe = make_recipe(config, build_model(config.model))
-    if recipe.discriminator is not None:  # one device: no axis to share statistics over
-        alone = dataclasses.replace(recipe.discriminator, axis_name=None)
-        recipe = dataclasses.replace(recipe, discriminator=alone)
+    config.data.path = "any"
+    recipe = parse(config)
     state, batch, vgg = steps.abstract_arguments(recipe, rows, config.data.patch_size)
     key = jax.eval_shape(lambda: jax.random.key(0))
     return functools.partial(steps.train_step, recipe), (state, batch, key, vgg)
@@ -56,8 +49,8 @@ def main():
     columns = [f"GiB, {n} per device" for n in rows] + [f"with remat, {n}" for n in rows]
     print("| recipe | TFLOP per iteration | MB all-reduced |", " | ".join(columns), "|")
     print("|---" * (3 + len(columns)) + "|")
-    for name, variant in defaults.PUBLISHED:
-        config = defaults.load(CONFIGS / f"{name}.py", variant).unlock()
+    for name, variant in recipes.PUBLISHED:
+        config = recipes.load(f"{name}:{variant}").unlock()
         step, arguments = step_and_arguments(config, 16)
         total = flops(jax.make_jaxpr(step)(*arguments).jaxpr) / 1e12
         state = arguments[0]

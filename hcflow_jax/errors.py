@@ -1,5 +1,8 @@
 """What a user can mend."""
 
+import contextlib
+import sys
+
 
 class UserError(ValueError):
     """Bad input, configuration, data or checkpoint; the message is one line that names the remedy.
@@ -7,3 +10,18 @@ class UserError(ValueError):
     The command line prints it and exits with 2. Any other exception is a fault of the program and
     keeps its traceback.
     """
+
+
+@contextlib.contextmanager
+def needing(extra: str):
+    """Imports inside need `extra` of this package; UserError names a module that is missing.
+
+    Modules of Python itself, absent on some systems, and of this package are no such thing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        top = (error.name or "").partition(".")[0]
+        if top in ("", "hcflow_jax") or top in sys.stdlib_module_names:
+            raise
+        raise UserError(f"this needs {error.name}; pip install 'hcflow_jax[{extra}]'") from error

@@ -11,7 +11,8 @@ import orbax.checkpoint as ocp
 from PIL import Image
 
 from hcflow_jax import cli
-from hcflow_jax.training import defaults
+from hcflow_jax.training import recipes
+from hcflow_jax.training.config import parse
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 ONE_LEVEL = (
@@ -22,8 +23,14 @@ ONE_LEVEL = (
 
 
 def config(name, variant):
-    """What `--config=configs/NAME.py:VARIANT` is, free to be changed."""
-    return defaults.load(CONFIGS / f"{name}.py", variant).unlock()
+    """What `--config=NAME:VARIANT` is, free to be changed."""
+    return recipes.load(f"{name}:{variant}").unlock()
+
+
+def recipe(found):
+    """A config as `train` parses it, of data that are not there."""
+    found.data.path = "photos"
+    return parse(found)
 
 
 def photographs(folder, count=3, seed=0, side=40):

@@ -43,9 +43,9 @@ def network(name, **changes):
     import numpy as np
 
     from hcflow_jax import build_model
-    from hcflow_jax.training import defaults
+    from hcflow_jax.training import recipes
 
-    config = defaults.load(HERE.parents[1] / "configs" / f"{name}.py", "hcflow").unlock()
+    config = recipes.load(f"{name}:hcflow").unlock()
     config.model.update(changes)
     model, rng = build_model(config.model), np.random.default_rng(0)
 
@@ -67,7 +67,7 @@ def our_call(name, action, batch, side=SIDE, **changes):
 
     from experiments import counting
     from hcflow_jax.training import losses, memory, steps
-    from hcflow_jax.training.recipes import make_recipe
+    from hcflow_jax.training.config import parse
 
     if action == "step_saving":
         changes |= {"remat": True, "reversible": True}
@@ -75,7 +75,8 @@ def our_call(name, action, batch, side=SIDE, **changes):
     hr = jnp.asarray(np.random.default_rng(1).random((batch, side, side, 3), np.float32))
     lr, key = hr[:, :: model.scale, :: model.scale], jax.random.key(0)
     if action.startswith("step"):
-        recipe = make_recipe(config, model)
+        config.data.path = "any"
+        recipe = parse(config)
         state = jax.jit(lambda p: steps.create_state(recipe, p, key, side))(params)
         del params
         step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)

@@ -1,5 +1,7 @@
 """The flow step, and a level's sequence of them."""
 
+from collections.abc import Mapping, Sequence
+
 from hcflow_jax.bijectors.base import Bijector, Chain
 from hcflow_jax.bijectors.coupling import Coupling
 from hcflow_jax.bijectors.linear import ActNorm, InvertibleConv1x1
@@ -18,23 +20,26 @@ def flow_step(coupling: Coupling, permute: bool = True) -> Chain:
 
 
 def alternate(
-    cycle: tuple[Bijector, ...], times: int, remat: bool = False, reversible: bool = False
+    cycle: Mapping[str, Bijector], times: int, remat: bool = False, reversible: bool = False
 ) -> Chain:
-    """cycle[0], cycle[1], …, cycle[0], … until `times` bijectors stand in a row.
+    """The bijectors of `cycle` in turn, over and over, until `times` of them stand in a row.
 
-    Whole turns of the cycle are stacked and scanned: params["turns"][j] holds bijectors j,
-    j + n, j + 2n, … of a cycle of n on a leading axis; params["rest"][j] the unfinished turn.
-    Either is absent where it would be empty. `remat` and `reversible` are those of `Repeat`.
+    Whole turns are stacked and scanned: params["turns"][name] holds those of that name on a
+    leading axis; params["rest"] the unfinished turn. Either is absent where it would be empty.
+    `remat` and `reversible` are those of `Repeat`.
     """
     turns, rest = divmod(times, len(cycle))
-    named = tuple((str(j), bijector) for j, bijector in enumerate(cycle))
+    named = tuple(cycle.items())
     whole = (("turns", Repeat(Chain(named), turns, remat, reversible)),) if turns else ()
     return Chain(whole + ((("rest", Chain(named[:rest])),) if rest else ()))
 
 
-def locate(index: int, cycle: int, times: int) -> tuple[tuple[str, str], int | None]:
-    """Where `alternate` keeps bijector `index`: path in its params, and place on the stack axis."""
-    turn, j = divmod(index, cycle)
-    if turn < times // cycle:
-        return ("turns", str(j)), turn
-    return ("rest", str(j)), None
+def locate(index: int, cycle: Sequence[str], times: int) -> tuple[tuple[str, str], int | None]:
+    """Where `alternate` keeps bijector `index`: path in its params, and place on the stack axis.
+
+    `cycle` are the names of its bijectors.
+    """
+    turn, j = divmod(index, len(cycle))
+    if turn < times // len(cycle):
+        return ("turns", cycle[j]), turn
+    return ("rest", cycle[j]), None

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hcflow_jax import bijectors
+from hcflow_jax.errors import UserError
 from hcflow_jax.model import HCFlow
 from hcflow_jax.model.networks import RDBS
 
@@ -96,7 +97,7 @@ def published_entries(model: HCFlow) -> Iterator[Entry]:
             prefix = f"flow.layers.{layer + 1 + k}."
             yield from _step_entries(prefix, (top, "flow"), own["flow"], k, model.cycle, count)
         layer += count + 2
-        yield from _trunk_entries(cond, (top, "trunk"), own["trunk"], model.blocks)
+        yield from _trunk_entries(cond, (top, "trunk"), own["trunk"], model.per_level("blocks")[i])
         for k in range(model.conditional_steps[i]):
             prefix = f"{cond}additional_flow_steps.{k}."
             yield from _step_entries(
@@ -104,7 +105,7 @@ def published_entries(model: HCFlow) -> Iterator[Entry]:
                 (top, "conditional"),
                 own["conditional"],
                 k,
-                1,
+                ("affine",),
                 model.conditional_steps[i],
             )
         yield from _entries(f"{cond}f.", (top, "prior"), own["prior"])
@@ -125,7 +126,7 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> tuple[HCFlow, dict]:
       that the names and shapes imply.
 
     Raises:
-      ValueError: quoting the name, and the expected and found shape, of the first array that is
+      UserError: quoting the name, and the expected and found shape, of the first array that is
         missing, superfluous, misshapen or not finite.
     """
     arrays = {_strip(name): np.asarray(array) for name, array in state_dict.items()}
@@ -145,7 +146,7 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> tuple[HCFlow, dict]:
         node[leaf][entry.index] = ours.reshape(node[leaf][entry.index].shape)
     if arrays:
         name = sorted(arrays)[0]
-        raise ValueError(f"{name}: expected no such array, found one of {arrays[name].shape}")
+        raise UserError(f"{name}: expected no such array, found one of {arrays[name].shape}")
     return model, jax.tree.map(jnp.asarray, params)
 
 
@@ -157,15 +158,15 @@ def _strip(name):
 
 def _check(entry, array):
     if array is None:
-        raise ValueError(f"{entry.name}: expected an array of {entry.shape}, found none")
+        raise UserError(f"{entry.name}: expected an array of {entry.shape}, found none")
     if array.shape != entry.shape:
-        raise ValueError(f"{entry.name}: expected {entry.shape}, found {array.shape}")
+        raise UserError(f"{entry.name}: expected {entry.shape}, found {array.shape}")
     if array.dtype.kind not in "fiu":
-        raise ValueError(f"{entry.name}: expected real numbers, found {array.dtype}")
+        raise UserError(f"{entry.name}: expected real numbers, found {array.dtype}")
     if not np.all(np.abs(array) <= np.finfo(np.float32).max):
-        raise ValueError(f"{entry.name}: expected numbers, found NaN, infinity or beyond float32")
+        raise UserError(f"{entry.name}: expected numbers, found NaN, infinity or beyond float32")
     if entry.path is None and not np.array_equal(array, _haar_weights(entry.shape[0])):
-        raise ValueError(f"{entry.name}: expected the Haar signs, found other numbers")
+        raise UserError(f"{entry.name}: expected the Haar signs, found other numbers")
 
 
 def to_published(model: HCFlow, params: Mapping) -> dict[str, np.ndarray]:
@@ -197,9 +198,9 @@ def _numbers(shapes, pattern):
 
 def _shape(shapes, name, rank):
     if name not in shapes:
-        raise ValueError(f"{name}: expected an array of rank {rank}, found none")
+        raise UserError(f"{name}: expected an array of rank {rank}, found none")
     if len(shapes[name]) != rank:
-        raise ValueError(f"{name}: expected rank {rank}, found shape {shapes[name]}")
+        raise UserError(f"{name}: expected rank {rank}, found shape {shapes[name]}")
     return shapes[name]
 
 
@@ -207,12 +208,12 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
     """The model whose published checkpoint has arrays of these names and shapes.
 
     Raises:
-      ValueError: quoting the name that is missing or does not fit any model. Arrays that decide
+      UserError: quoting the name that is missing or does not fit any model. Arrays that decide
         nothing are not looked at: `from_torch` compares them all.
     """
     depth = len(_numbers(shapes, r"flow\.level(\d+)_condFlow\."))
     if depth == 0:
-        raise ValueError(
+        raise UserError(
             "flow.level0_condFlow.conv_first.weight: expected it in an HCFlow checkpoint, "
             "found none"
         )
@@ -220,24 +221,24 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
     for i in range(depth):
         count = 0
         while f"flow.layers.{layer + 1 + count}.actnorm.bias" in shapes:
-            first_steps += [f"flow.layers.{layer + 1}."] if count == 0 else []
             count += 1
+        first_steps.append(f"flow.layers.{layer + 1}." if count else None)
         layer += count + 2
         extra = _numbers(shapes, re.escape(_COND.format(i)) + r"additional_flow_steps\.(\d+)\.")
         conditional.append(len(extra))
         steps.append(count + len(extra))
+    trunks = [_infer_trunk(shapes, _COND.format(i)) for i in range(depth)]
+    blocks, features, growth = zip(*trunks, strict=True)
     top = _COND.format(depth - 1)
-    features, image_channels, _, _ = _shape(shapes, f"{top}conv_first.weight", 4)
+    image_channels = _shape(shapes, f"{top}conv_first.weight", 4)[1]
     joint = _shape(shapes, f"{top}f.weight", 4)[1]
-    blocks = [_numbers(shapes, re.escape(top) + rf"RRDB_trunk{n}\.(\d+)\.") for n in (0, 1)]
-    growth = _shape(shapes, f"{top}RRDB_trunk0.0.RDB1.conv1.weight", 4)[0]
     return HCFlow(
-        task="sr" if joint == 2 * features else "rescaling",
+        task="sr" if joint == 2 * features[-1] else "rescaling",
         steps=tuple(steps),
         conditional_steps=tuple(conditional),
-        blocks=(len(blocks[0]), len(blocks[1])),
-        features=features,
-        growth=growth,
+        blocks=_alike(blocks),
+        features=_alike(features),
+        growth=_alike(growth),
         image_channels=image_channels,
         squeeze="haar" if "flow.layers.0.haar_weights" in shapes else "checkerboard",
         **_infer_steps(shapes, first_steps, image_channels),
@@ -245,14 +246,30 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
     )
 
 
+def _alike(values):
+    """One value where all levels have the same, else one per level; None where one shows none."""
+    shown = [value for value in values if value is not None]
+    if len(set(shown)) == 1:
+        return shown[0]
+    return tuple(shown[0] if value is None else value for value in values)
+
+
+def _infer_trunk(shapes, prefix):
+    """((RRDBs in both trunks), features, growth) of one level."""
+    blocks = [_numbers(shapes, re.escape(prefix) + rf"RRDB_trunk{n}\.(\d+)\.") for n in (0, 1)]
+    features = _shape(shapes, f"{prefix}conv_first.weight", 4)[0]
+    growth = _shape(shapes, f"{prefix}RRDB_trunk0.0.RDB1.conv1.weight", 4)[0]
+    return (len(blocks[0]), len(blocks[1])), features, growth
+
+
 def _infer_steps(shapes, first_steps, image_channels):
     """Fields that only the unconditional steps show; the published SR ones when there are none."""
-    if not first_steps:
+    found = [first and _shape(shapes, f"{first}affine.f.conv1.weight", 4) for first in first_steps]
+    if not any(found):
         return {}
-    step = first_steps[0]
-    hidden, inputs, _, _ = _shape(shapes, f"{step}affine.f.conv1.weight", 4)
+    step, (_, inputs, _, _) = next((s, f) for s, f in zip(first_steps, found, strict=True) if s)
     return {
-        "hidden": hidden,
+        "hidden": _alike([shape and shape[0] for shape in found]),
         "coupling": "shift" if inputs == image_channels else "affine",
         "permutation": "conv1x1" if f"{step}permute.weight" in shapes else "none",
         "net": "dense_block" if f"{step}affine.f.conv5.weight" in shapes else "fcn",
@@ -261,8 +278,7 @@ def _infer_steps(shapes, first_steps, image_channels):
 
 def _infer_conditional(shapes, conditional):
     """The width that only the conditional steps show; the published one when there are none."""
-    for i, count in enumerate(conditional):
-        if count:
-            name = f"{_COND.format(i)}additional_flow_steps.0.affine.f.conv1.weight"
-            return {"conditional_hidden": _shape(shapes, name, 4)[0]}
-    return {}
+    name = "{}additional_flow_steps.0.affine.f.conv1.weight"
+    names = [name.format(_COND.format(i)) if n else None for i, n in enumerate(conditional)]
+    widths = [name and _shape(shapes, name, 4)[0] for name in names]
+    return {"conditional_hidden": _alike(widths)} if any(widths) else {}

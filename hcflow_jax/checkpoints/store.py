@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hcflow_jax.checkpoints import published
-from hcflow_jax.model import EXECUTION, HCFlow, build_model
+from hcflow_jax.checkpoints import earlier, published
+from hcflow_jax.errors import UserError, needing
+from hcflow_jax.model import HCFlow, build_model
 
 CONFIG, PARAMS, EMA, TRAINING, PLACE = "config", "params", "ema", "training", "place"
 """Items of a checkpoint; those of a model alone are the config and the parameters."""
@@ -17,7 +18,7 @@ METRIC = "psnr_y"
 """By which the best checkpoint of a training is chosen."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be read or written; the message is one line for the user."""
 
 
@@ -68,7 +69,7 @@ def load_model(path: str | Path) -> tuple[HCFlow, dict]:
         return published.from_torch(read_weights(path))
     except CheckpointError:
         raise
-    except ValueError as error:
+    except UserError as error:
         raise CheckpointError(f"{path} is no HCFlow checkpoint: {error}") from error
 
 
@@ -131,9 +132,12 @@ def _load_directory(path):
             model = build_model(model_fields(config, path))
             target = abstract(model.init_params, jax.random.key(0))
             item = EMA if (path / EMA).is_dir() else PARAMS
+            old = earlier.bears_earlier_names(path / item)
+            target = earlier.renamed(target, earlier.EARLIER) if old else target
             params = checkpointer.restore(
                 path, ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
             )[item]
+            params = earlier.renamed(params, earlier.TODAY) if old else params
     except CheckpointError:
         raise
     except Exception as error:
@@ -147,8 +151,8 @@ def _load_directory(path):
 def model_fields(config, path: Path) -> dict:
     """The model's fields in a checkpoint's config; CheckpointError when they are not HCFlow's."""
     fields = config.get("model") if isinstance(config, dict) else None
-    expected = {field.name for field in dataclasses.fields(HCFlow)}
-    if not isinstance(fields, dict) or set(fields) | set(EXECUTION) != expected:
+    known = {field.name for field in dataclasses.fields(HCFlow)}
+    if not isinstance(fields, dict) or not {"task", "steps"} <= fields.keys() <= known:
         raise CheckpointError(
             f"{path} does not say which model it holds; convert or train it again"
         )
@@ -177,12 +181,8 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_torch(path):
-    try:
+    with needing("convert"):
         import torch
-    except ImportError as error:
-        raise CheckpointError(
-            f"reading {path} needs torch; pip install 'hcflow_jax[convert]'"
-        ) from error
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -3,7 +3,7 @@
 import shlex
 
 from hcflow_jax.cli.arguments import Parser
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, needing
 
 
 def add_command(commands) -> None:
@@ -28,10 +28,8 @@ def add_command(commands) -> None:
 
 
 def _build(args):
-    try:
+    with needing("train"):
         from hcflow_jax.data import build
-    except ImportError as error:
-        raise UserError(f"building needs {error.name}; pip install 'hcflow_jax[train]'") from error
     from hcflow_jax.data import open_source
 
     for name, value in (("HR_DIR", args.hr), ("-o", args.output), ("--lr", args.lr)):
@@ -40,7 +38,7 @@ def _build(args):
     output = build.build(args.hr, args.output, args.lr, args.scale)
     count = len(open_source(str(output), "", "train", args.scale))
     size = sum(path.stat().st_size for path in output.iterdir())
-    config = f"configs/sr_x{args.scale}.py" if args.scale in (4, 8) else "CONFIG.py"
+    config = f"sr_x{args.scale}" if args.scale in (4, 8) else "CONFIG.py"
     print(f"{output}: {count:,} pairs ×{args.scale}, {size:,} bytes; to train on them:")
     path = shlex.quote(args.output)
     print(f"hcflow train --config={config} --workdir=runs/sr --config.data.path={path}")

@@ -4,11 +4,12 @@ import argparse
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 from hcflow_jax.cli import convert, data, pictures
 from hcflow_jax.cli.arguments import Parser
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, needing
 from hcflow_jax.training import memory
 
 EPILOG = """examples:
@@ -17,7 +18,7 @@ EPILOG = """examples:
   hcflow upscale photo.jpg -o big.png --temperature 0.5 --samples 5
   hcflow downscale photo.jpg -o small.png         a quarter of the size, made to be restored
   hcflow restore small.png -o photo_again.png
-  hcflow train --config=configs/sr_x4.py:tiny --workdir=runs/sr --config.data.path=photos/
+  hcflow train --config=sr_x4:tiny --workdir=runs/sr --config.data.path=photos/
   hcflow convert SR_DF2K_X4_HCFlow.pth -o sr_x4   the authors' weights, for --checkpoint sr_x4
 """
 
@@ -73,13 +74,10 @@ def _keep_programs():
 
 def _run(argv):
     _keep_programs()
+    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a file, `images` says
     if argv[:1] == ["train"]:
-        try:
+        with needing("train"):
             from hcflow_jax.cli import train
-        except ImportError as error:
-            raise UserError(
-                f"training needs {error.name}; pip install 'hcflow_jax[train]'"
-            ) from error
         train.run(argv)
         return
     args = _parser().parse_args(argv)
@@ -87,23 +85,32 @@ def _run(argv):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; 0, or 2 after one line on stderr that names the trouble and the remedy."""
+    """Runs one command; 0, or 2 after one line on stderr that names the trouble and the remedy.
+
+    What is a bug keeps its traceback.
+    """
     if argv is None:
         argv = sys.argv[1:]
         if argv[:1] == ["train"]:
             memory.start_again()
     try:
         _run(argv)
-    except (ValueError, OSError, MemoryError) as error:
-        line = " ".join(str(error).split()) or "out of memory; use a smaller picture"
-        print(f"hcflow: {line}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        print("hcflow: out of memory; use a smaller picture or batch", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("hcflow: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        line = _one_line(error)
+        if line is None:
+            error.add_note("This is a bug in hcflow; please report it with the lines above.")
+            raise
+        print(f"hcflow: {line}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _one_line(error):
+    """What the user reads of trouble that can be mended; None of a bug."""
+    out_of_memory = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+    if out_of_memory and not isinstance(error, UserError):
+        return "out of memory; use a smaller picture or batch"
+    return " ".join(str(error).split()) if isinstance(error, UserError | OSError) else None

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from hcflow_jax import images
 from hcflow_jax.data.prepared import METADATA
 from hcflow_jax.data.source import SCALES, crop, listed
+from hcflow_jax.errors import UserError
 from hcflow_jax.images import read_uint8
 from hcflow_jax.images.resize import imresize
 
@@ -216,13 +217,13 @@ def build(
     of `scale`. The whole appears in `output` at once, or nothing does.
 
     Raises:
-      ValueError: `output` exists or cannot be written; unknown scale; ImageError naming files
+      UserError: `output` exists or cannot be written; unknown scale; ImageError naming files
         that are damaged or do not fit together. All that before anything is written.
     """
     hr_dir, output = Path(hr_dir), Path(os.path.abspath(output))
     lr_dir = None if lr_dir is None else Path(lr_dir)
     if scale not in SCALES:
-        raise ValueError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
+        raise UserError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
     _check_output(output)
     pairs = find_pairs(hr_dir, lr_dir, scale)
     sizes = check_pairs(pairs, scale)
@@ -242,11 +243,11 @@ def build(
 
 def _check_output(output):
     if os.path.lexists(output):
-        raise ValueError(f"{output} exists; name a new folder")
+        raise UserError(f"{output} exists; name a new folder")
     if not output.parent.is_dir():
-        raise ValueError(f"{output.parent} is no folder; create it, it is where {output.name} goes")
+        raise UserError(f"{output.parent} is no folder; create it, it is where {output.name} goes")
     if not os.access(output.parent, os.W_OK):
-        raise ValueError(f"cannot write to {output.parent}; name another folder")
+        raise UserError(f"cannot write to {output.parent}; name another folder")
 
 
 def _facts(pairs, hr_dir, lr_dir, scale, sizes):

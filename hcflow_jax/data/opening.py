@@ -6,6 +6,7 @@ from pathlib import Path
 from hcflow_jax.data.folder import FolderSource
 from hcflow_jax.data.prepared import METADATA, BuiltSource, TfdsSource, installed, metadata
 from hcflow_jax.data.source import CACHE_BYTES, Source
+from hcflow_jax.errors import UserError
 
 
 def open_source(
@@ -21,11 +22,11 @@ def open_source(
       cache_bytes: how much to keep decoded, per process.
 
     Raises:
-      ValueError: one line, when not exactly one of path and tfds is given, it is not there, not
+      UserError: one line, when not exactly one of path and tfds is given, it is not there, not
         prepared, has no such split, or another scale. ImageError names files that are no images.
     """
     if bool(path) == bool(tfds):
-        raise ValueError(
+        raise UserError(
             "training data: give one of --config.data.path=DIR and --config.data.tfds=NAME, "
             f"{'not both' if path else 'both are empty'}"
         )
@@ -34,7 +35,7 @@ def open_source(
     folder = _prepared_in(Path(path))
     if folder is None:
         if split != "train":
-            raise ValueError(
+            raise UserError(
                 f"{path} is a folder of images, which has no split {split!r}; "
                 "set --config.data.split=train"
             )

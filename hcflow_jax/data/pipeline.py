@@ -13,6 +13,7 @@ import numpy as np
 from absl import flags
 
 from hcflow_jax.data.source import Source
+from hcflow_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
@@ -55,18 +56,18 @@ def patches(
     is random about an element is a function of (seed, its number) alone.
 
     Raises:
-      ValueError: the patch does not divide by the scale, or the batch by the processes; the source
+      UserError: the patch does not divide by the scale, or the batch by the processes; the source
         has another scale; ImageError when it has pictures smaller than the patch.
     """
     if patch_size < 1 or patch_size % scale:
-        raise ValueError(
+        raise UserError(
             f"patch_size {patch_size} does not divide by the scale {scale}; "
             "set --config.data.patch_size"
         )
     if source.scale != scale:
         raise ValueError(f"{source!r} has another scale than the model, {scale}")
     if batch_size < 1 or batch_size % processes:
-        raise ValueError(
+        raise UserError(
             f"batch_size {batch_size} does not divide by {processes} processes; "
             "set --config.train.batch_size"
         )
@@ -113,7 +114,7 @@ def iterate(dataset: grain.MapDataset, first: int = 0, workers: int = 0) -> Batc
         the same.
     """
     if workers < 0:
-        raise ValueError(f"workers must be 0 or more, got {workers}; set --config.data.workers")
+        raise UserError(f"workers must be 0 or more, got {workers}; set --config.data.workers")
     threads = 1 if workers else max(2, min(os.cpu_count() or 1, 8))
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     stream = dataset[first:].to_iter_dataset(options)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from hcflow_jax import images
 from hcflow_jax.data.source import CACHE_BYTES, Source, crop, too_small
+from hcflow_jax.errors import UserError, needing
 
 METADATA = "hcflow_pairs"
 """Key of a built set's metadata: {"scale", "lr", "smallest": [name, height, width], …}."""
@@ -110,12 +111,12 @@ class TfdsSource(_PreparedSource):
 
 
 class BuiltSource(_PreparedSource):
-    """Pairs made by `hcflow data build`; ValueError when they were made for another scale."""
+    """Pairs made by `hcflow data build`; UserError when they were made for another scale."""
 
     def __init__(self, directory, split: str, scale: int, cache_bytes: int = CACHE_BYTES):
         self._facts = metadata(directory)[METADATA]
         if self._facts["scale"] != scale:
-            raise ValueError(
+            raise UserError(
                 f"{directory} holds pairs of scale {self._facts['scale']}, the model has {scale}; "
                 f"build it again with --scale {scale}"
             )
@@ -138,25 +139,19 @@ class BuiltSource(_PreparedSource):
 
 
 def _tfds():
-    try:
+    with needing("train"):
         import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ValueError(
-            f"this data set needs {error.name}; pip install 'hcflow_jax[train]'"
-        ) from error
     return tfds
 
 
 @contextlib.contextmanager
 def _blaming(directory):
-    """Whatever goes wrong inside is a ValueError that names the data set."""
+    """Whatever goes wrong inside is a UserError that names the data set."""
     try:
         yield
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{directory} is damaged ({reason}); prepare the data set again"
-        ) from error
+        raise UserError(f"{directory} is damaged ({reason}); prepare the data set again") from error
 
 
 def _info(directory):
@@ -166,7 +161,7 @@ def _info(directory):
 
 
 def metadata(directory) -> dict:
-    """What a prepared data set says of itself; ValueError when it is damaged."""
+    """What a prepared data set says of itself; UserError when it is damaged."""
     info = _info(directory)
     with _blaming(directory):
         return info.metadata or {}
@@ -187,17 +182,17 @@ def _split_facts(directory, split):
     """(name, [[split, bytes, examples per shard …], …], pictures in `split`)."""
     info = _info(directory)
     if not _random_access(info):
-        raise ValueError(_unprepared(info.name, "in array_record form", directory))
+        raise UserError(_unprepared(info.name, "in array_record form", directory))
     parts = [[name, part.num_bytes, *part.shard_lengths] for name, part in info.splits.items()]
     try:
         length = info.splits[split].num_examples
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f"{info.full_name} has no split {split!r} but {', '.join(info.splits)}, and parts "
             "such as train[:90%]; set --config.data.split"
         ) from error
     if not length:
-        raise ValueError(f"{info.full_name}: split {split!r} is empty; set --config.data.split")
+        raise UserError(f"{info.full_name}: split {split!r} is empty; set --config.data.split")
     return info.full_name, parts, length
 
 
@@ -212,13 +207,13 @@ def _image_feature(info):
     chosen = [key for key in ("hr", "image") if key in keys] or (keys if len(keys) == 1 else [])
     if not chosen:
         have = ", ".join(f"{key}: {type(f).__name__}" for key, f in sorted(info.features.items()))
-        raise ValueError(
+        raise UserError(
             f"{info.full_name} has no image called hr or image, nor a single one, but {have}; "
             "name another data set by --config.data.tfds"
         )
     feature = info.features[chosen[0]]
     if feature.np_dtype != np.uint8:
-        raise ValueError(
+        raise UserError(
             f"{info.full_name}: {chosen[0]} has {np.dtype(feature.np_dtype)} pixels, not uint8; "
             "name another data set by --config.data.tfds"
         )
@@ -233,13 +228,13 @@ def installed(name: str) -> str:
     except Exception as error:
         line = next((line.strip() for line in str(error).split("\n") if line.strip()), repr(error))
         reason = line.split('}": ')[-1]
-        raise ValueError(
+        raise UserError(
             f"TFDS has no data set {name!r} ({reason}); set --config.data.tfds"
         ) from error
     if not os.path.isfile(os.path.join(builder.data_dir, "dataset_info.json")):
-        raise ValueError(_unprepared(name, "prepared", builder.data_dir))
+        raise UserError(_unprepared(name, "prepared", builder.data_dir))
     if not _random_access(builder.info):
-        raise ValueError(_unprepared(name, "in array_record form", builder.data_dir))
+        raise UserError(_unprepared(name, "in array_record form", builder.data_dir))
     return builder.data_dir
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hcflow_jax import images
+from hcflow_jax.errors import UserError
 from hcflow_jax.images.resize import imresize
 
 CACHE_BYTES = 2**30
@@ -34,7 +35,7 @@ class Source(abc.ABC):
 
     def __init__(self, scale: int, cache_bytes: int = CACHE_BYTES):
         if scale not in SCALES:
-            raise ValueError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
+            raise UserError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
         self.scale = scale
         self._cache = _Cache(cache_bytes)
 

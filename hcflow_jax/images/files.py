@@ -4,14 +4,16 @@ import contextlib
 import dataclasses
 import os
 import re
+import secrets
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from hcflow_jax.errors import UserError
 
 FORMATS = {
     ".png": "PNG",
@@ -32,7 +34,7 @@ _OPTIONS = {
 }
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """An image that cannot be read or written; the message is one line for the user."""
 
 
@@ -68,18 +70,17 @@ def read(path: str | Path) -> Picture:
     if path.stat().st_size == 0:
         raise ImageError(f"{path} is empty; export the image again")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                text = getattr(image, "text", {})
-                info = {k: str(v) for k, v in text.items() if k != "XML:com.adobe.xmp"}
-                image = ImageOps.exif_transpose(image)
-                return _picture(image, info)
+        with Image.open(path) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            image.load()
+            text = getattr(image, "text", {})
+            info = {k: str(v) for k, v in text.items() if k != "XML:com.adobe.xmp"}
+            image = ImageOps.exif_transpose(image)
+            return _picture(image, info)
     except UnidentifiedImageError as error:
         raise ImageError(f"{path} is no image in a known format; convert it to PNG") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise ImageError(f"{path} has too many pixels; crop it or make it smaller") from error
     except PermissionError as error:
         raise ImageError(f"{path} may not be read; change its permissions") from error
@@ -231,13 +232,10 @@ def write_beside(path: str | Path, save: Callable) -> None:
     """save(file) into a temporary file beside `path`, which then takes its name, or nothing."""
     path = Path(path)
     _check_folder(path)
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=".hcflow-")
+    name = path.absolute().with_name(f".hcflow-{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(name, "xb") as file:
             save(file)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
         os.replace(name, path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

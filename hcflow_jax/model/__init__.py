@@ -1,5 +1,6 @@
 """The flow: its hierarchy, networks and priors."""
 
-from hcflow_jax.model.hcflow import EXECUTION, Encoding, HCFlow, build_model
+from hcflow_jax.model.architecture import Architecture
+from hcflow_jax.model.hcflow import Encoding, HCFlow, build_model
 
-__all__ = ["EXECUTION", "Encoding", "HCFlow", "build_model"]
+__all__ = ["Architecture", "Encoding", "HCFlow", "build_model"]

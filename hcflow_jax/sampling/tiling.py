@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hcflow_jax.errors import UserError
 from hcflow_jax.model import HCFlow
 
 TILE, HALO = 1024, 64
@@ -39,9 +40,9 @@ class Picture:
 
 
 def check_tile(tile: int, scale: int) -> None:
-    """ValueError when windows of `tile` pixels would be mostly overlap, or do not divide."""
+    """UserError when windows of `tile` pixels would be mostly overlap, or do not divide."""
     if tile < 4 * HALO or tile % scale:
-        raise ValueError(
+        raise UserError(
             f"a tile of {tile} pixels does not work; give {4 * HALO} or more, a multiple of {scale}"
         )
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from hcflow_jax.kernels.dense import leaky_relu
 from hcflow_jax.model.networks import kaiming
+from hcflow_jax.training.config import Discriminator
 
 
 def _uniform_bias(inputs):
@@ -88,3 +89,13 @@ class PatchGAN(_Layers):
             x = self.conv(x, self.features, f"conv{i}", padding="VALID")
             x = leaky_relu(self.norm(x, train, f"bn{i}"))
         return self.conv(x, 1, f"conv{self.layers + 1}", padding="VALID")
+
+
+def build(section: Discriminator, axis_name: str | None = None) -> nn.Module:
+    """The network that a config names, called as (images, train).
+
+    `axis_name`: mapped axis over which its batch statistics are taken.
+    """
+    if section.kind == "vgg":
+        return VGGDiscriminator(axis_name=axis_name, features=section.features)
+    return PatchGAN(axis_name=axis_name, features=section.features, layers=section.layers)

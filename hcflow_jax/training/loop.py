@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 
 import jax
+import ml_collections
 import numpy as np
 
 from hcflow_jax import checkpoints, data
 from hcflow_jax.data import pipeline
-from hcflow_jax.model import HCFlow
-from hcflow_jax.training import memory, objectives, parallel, perceptual, recipes, settings, steps
+from hcflow_jax.errors import UserError
+from hcflow_jax.training import config as configuration
+from hcflow_jax.training import memory, objectives, parallel, perceptual, steps
+from hcflow_jax.training.config import Config
 from hcflow_jax.training.preemption import Preemption
 from hcflow_jax.training.reporting import Report, say
 from hcflow_jax.training.validation import Validation, centre_crops
@@ -28,33 +31,33 @@ def _key(config) -> jax.Array:
     return jax.random.key(config.train.seed + 1)
 
 
-def _initial_params(config, recipe, batch):
+def _initial_params(config, batch):
     """Parameters to start from: those of `init_from`, else fresh ones fitted to the batch."""
-    model = recipe.model
+    model = config.model
     if config.init_from:
         found, params = checkpoints.load_model(config.init_from)
-        settings.check_same_model(found, model, config.init_from)
+        configuration.check_same_model(found, model, config.init_from)
         return jax.tree.map(np.asarray, params)
     key = jax.random.key(config.train.seed, impl="unsafe_rbg")  # quicker to compile
     params = parallel.replicate(jax.jit(model.init_params)(key))
     noise = jax.random.fold_in(_key(config), 0)  # that of the first iteration
     first_row = jax.process_index() * len(batch["hr"])
-    noisy = jax.jit(functools.partial(objectives.draw_noise, recipe))(noise, batch, first_row)
+    noisy = jax.jit(functools.partial(objectives.draw_noise, config))(noise, batch, first_row)
     hr = batch["hr"] + np.asarray(noisy.get("dequantization", 0))
     return parallel.fetch(parallel.pmap_data_init(model)(params, parallel.shard(hr)))
 
 
-def initial_state(config, recipe: objectives.Recipe, batch) -> steps.TrainState:
+def initial_state(config: Config, batch) -> steps.TrainState:
     """A training before its first step, as numpy arrays; `batch` is this process's first."""
-    params = _initial_params(config, recipe, batch)
+    params = _initial_params(config, batch)
     key = jax.random.key(config.train.seed + 2)
-    return jax.tree.map(np.asarray, steps.create_state(recipe, params, key, config.data.patch_size))
+    return jax.tree.map(np.asarray, steps.create_state(config, params, key, config.data.patch_size))
 
 
-def _resumed(checkpoints, config, recipe, step, fingerprint):
+def _resumed(checkpoints, config, step, fingerprint):
     """(state, key, place) of a step; CheckpointError when it is that of another training."""
     saved, place = checkpoints.read(step)
-    settings.check_resumable(saved, config, checkpoints.path.parent)
+    configuration.check_resumable(saved, config, checkpoints.path.parent)
     if saved["train"]["steps"] != config.train.steps:
         say(
             f"train.steps was {saved['train']['steps']}, is {config.train.steps}: the schedule's "
@@ -66,7 +69,7 @@ def _resumed(checkpoints, config, recipe, step, fingerprint):
             "restore them, or name another --workdir and give this one by --config.init_from"
         )
 
-    shapes, _, _ = steps.abstract_arguments(recipe, 1, config.data.patch_size)
+    shapes, _, _ = steps.abstract_arguments(config, 1, config.data.patch_size)
     key = jax.random.wrap_key_data(np.array(place["rng"], np.uint32))
     return checkpoints.restore(step, shapes), key, place
 
@@ -74,19 +77,20 @@ def _resumed(checkpoints, config, recipe, step, fingerprint):
 class Training:
     """One training: what `train` has opened and checked, and its loop."""
 
-    def __init__(self, config, model: HCFlow, workdir: Path):
-        self.config, self.model, self.workdir = config, model, workdir
+    def __init__(self, config: Config, workdir: Path):
+        self.config, self.model, self.workdir = config, config.model, workdir
         if not checkpoints.finished_steps(workdir / "checkpoints"):
-            settings.check_start(config)
+            configuration.check_start(config)
         train = config.train
-        self.recipe, self.validated = recipes.make_recipe(config, model), True
+        parallel.check_batch(train.batch_size, train.accumulate)
+        self.validated = True
         self.vgg = {}
-        if self.recipe.perceptual:
+        if config.perceptual:
             self.vgg = perceptual.load(config.loss.vgg, config.loss.vgg_sha256)
-        self.source = _source(config.data, model.scale)
+        self.source = _source(config.data, self.model.scale)
         self.data = pipeline.patches(
             self.source,
-            model.scale,
+            self.model.scale,
             config.data.patch_size,
             config.data.rotate,
             train.batch_size,
@@ -98,7 +102,7 @@ class Training:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(
+            raise UserError(
                 f"cannot create {workdir}: {error.strerror}; name another --workdir"
             ) from error
         path = workdir / "checkpoints"
@@ -113,11 +117,11 @@ class Training:
         for index, pair in enumerate(pairs):
             height, width, _ = pair["hr"].shape
             if min(height, width) < least:
-                raise ValueError(
+                raise UserError(
                     f"{source.name(index)} leaves {width}×{height} pixels to validate on, SSIM "
                     f"needs {least}; set --config.valid.size higher or remove it"
                 )
-        quant = self.config.loss.get("quant", 1)
+        quant = getattr(self.config.loss, "quant", 1)
         return Validation(self.model, pairs, valid.temperatures, valid.samples, quant)
 
     def start(self) -> tuple[steps.TrainState, jax.Array, int]:
@@ -125,11 +129,11 @@ class Training:
         step = self.checkpoints.latest()
         if step is not None:
             state, key, place = _resumed(
-                self.checkpoints, self.config, self.recipe, step, self.source.fingerprint
+                self.checkpoints, self.config, step, self.source.fingerprint
             )
             self.validated = place["validated"]
             return state, key, place["next_batch"]
-        state = initial_state(self.config, self.recipe, self.data[0])
+        state = initial_state(self.config, self.data[0])
         return state, _key(self.config), 0
 
     def introduce(self) -> None:
@@ -155,8 +159,8 @@ class Training:
             (workdir / "parameters.txt").write_text(overview + "\n")
 
     def agree(self, state: steps.TrainState) -> None:
-        """ValueError where the processes of this training are about to do different things."""
-        text = settings.as_json(self.config, self.model)
+        """UserError where the processes of this training are about to do different things."""
+        text = configuration.as_json(self.config)
         parallel.check_agreement(
             {
                 "the step they continue from, share one --workdir": str(int(state.step)),
@@ -175,7 +179,7 @@ class Training:
             "next_batch": int(parallel.fetch(state.step)),
             "rng": np.asarray(jax.random.key_data(key)).tolist(),
         }
-        text = settings.as_json(self.config, self.model)
+        text = configuration.as_json(self.config)
         self.checkpoints.save(parallel.fetch(state), text, place, psnr_y)
 
     def validate(self, state, report: Report) -> float:
@@ -189,14 +193,14 @@ class Training:
 
     def _programs(self):
         """run(i, state, …): iteration i by one of two mapped programs, compiled when first met."""
-        alone = self.config.discriminator.first_steps if self.recipe.gan else 0
+        alone = self.config.discriminator.first_steps if self.config.adversarial else 0
         compiled = {}
 
         def run(i, *arguments):
             only = i <= alone
             if only not in compiled:
                 say("compiling; takes minutes for full-size networks")
-                step = functools.partial(steps.train_step, self.recipe, only_discriminator=only)
+                step = functools.partial(steps.train_step, self.config, only_discriminator=only)
                 mapped = parallel.pmap_step(step)
                 if jax.process_count() == 1:  # compiled ahead, pmap mistakes a process's share
                     memory.give_back()
@@ -211,7 +215,8 @@ class Training:
         config, train = self.config, self.config.train
         first, last = int(parallel.fetch(state.step)), train.steps
         pixels = train.batch_size * config.data.patch_size**2
-        report = Report(self.workdir, first, last, pixels, config.to_dict(), train.tensorboard)
+        text = configuration.as_json(config)
+        report = Report(self.workdir, first, last, pixels, text, train.tensorboard)
         vgg = parallel.replicate(self.vgg)
         profiler = _Profiler(self.workdir / "profile", first + 10, train.profile)
         iterate, streak = self._programs(), None
@@ -248,7 +253,7 @@ class Training:
         """The next batch; where a picture turns out to be damaged, what was trained is saved."""
         try:
             return next(batches)
-        except ValueError:
+        except UserError:
             done = int(parallel.fetch(state.step))
             if jax.process_count() == 1 and done > (self.checkpoints.latest() or 0):
                 self.save(state, key)
@@ -256,7 +261,7 @@ class Training:
             raise
 
     def _check_streak(self, step, streak):
-        """Whether `step` was finite; ValueError when too many in a row, up to it, were not."""
+        """Whether `step` was finite; UserError when too many in a row, up to it, were not."""
         skipped = 0 if streak is None else int(parallel.fetch(streak))
         if skipped < self.config.train.max_skipped:
             return skipped == 0
@@ -268,7 +273,7 @@ class Training:
                 f"step {kept} is saved; start from it with --workdir=NEW "
                 f"--config.init_from={self.workdir} and a lower --config.train.learning_rate"
             )
-        raise ValueError(
+        raise UserError(
             f"{skipped} steps in a row up to step {step} met values that are not finite, training "
             f"stopped; {remedy}, or look at the data"
         )
@@ -294,16 +299,16 @@ class _Profiler:
         self._on = False
 
 
-def train(config, workdir: str | Path) -> Path:
-    """Trains `config.model` on `config.data`; continues what `workdir` holds.
+def train(config: Config | ml_collections.ConfigDict, workdir: str | Path) -> Path:
+    """Trains what `config` says; continues what `workdir` holds.
 
-    Returns the workdir. ValueError (ImageError, CheckpointError), one line each, for what the
+    Returns the workdir. UserError (ImageError, CheckpointError), one line each, for what the
     user can put right; nothing that was saved is touched then.
     """
     workdir = Path(workdir)
-    model = settings.check(config)
+    config = config if isinstance(config, Config) else configuration.parse(config)
     with Preemption().watched() as preemption, contextlib.ExitStack() as stack:
-        training = Training(config, model, workdir)
+        training = Training(config, workdir)
         stack.callback(training.checkpoints.abandon)
         if jax.process_index() == 0:
             stack.enter_context(locked(workdir))
@@ -320,7 +325,8 @@ def train(config, workdir: str | Path) -> Path:
     if step < config.train.steps:
         say(f"stopped at step {step}, saved; the same command continues")
         return workdir
-    command = "upscale --scale=" + str(model.scale) if model.task == "sr" else "downscale"
+    model = config.model
+    command = f"upscale --scale={model.scale}" if model.task == "sr" else "downscale"
     say(f"done; the checkpoint to use is {checkpoints.best(workdir)}")
     say(f"try it: hcflow {command} --checkpoint={workdir} PICTURE")
     return workdir

@@ -1,58 +1,16 @@
-"""What an iteration minimises: the recipe, and its losses as functions of parameters and batch."""
+"""What an iteration minimises: the losses of a recipe as functions of parameters and batch."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hcflow_jax.model import HCFlow
-from hcflow_jax.training import losses, perceptual
+from hcflow_jax.training import discriminators, losses, perceptual
+from hcflow_jax.training.config import Recipe
 from hcflow_jax.training.optimizer import Learner
-from hcflow_jax.training.schedules import Schedule
 
 Batch = dict[str, jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What an iteration minimises, and how fast.
-
-    Args:
-      model: of either task.
-      rate: learning rate of iteration 1, 2, …
-      quant: q of the dequantisation noise U(0, 1)/q (SR).
-      nll, pixel, perceptual, gan: weights of the SR objectives; 0 leaves one out.
-      lr, latents, hr: weights of the rescaling objective's terms.
-      pixel_norm, perceptual_norm: "l1" or "l2".
-      gan_type: one of losses.GAN_TYPES.
-      temperature: of the samples that the perceptual and adversarial losses see.
-      discriminator: Flax module called as (images, train); needed when gan > 0.
-      discriminator_rate: its learning rate.
-      accumulate: gradients are means over this many parts of the batch, taken in turn.
-      ema: decay of the average of the parameters; 0 keeps none.
-    """
-
-    model: HCFlow
-    rate: Schedule
-    quant: int = 64
-    nll: float = 1.0
-    pixel: float = 0.0
-    perceptual: float = 0.0
-    gan: float = 0.0
-    lr: float = 0.05
-    latents: float = 1e-5
-    hr: float = 1.0
-    pixel_norm: str = "l1"
-    perceptual_norm: str = "l1"
-    gan_type: str = "gan"
-    temperature: float = 0.9
-    discriminator: nn.Module | None = None
-    discriminator_rate: Schedule | None = None
-    accumulate: int = 1
-    ema: float = 0.0
 
 
 def draw_noise(recipe: Recipe, rng: jax.Array, batch: Batch, first_row=0) -> Batch:
@@ -67,8 +25,10 @@ def draw_noise(recipe: Recipe, rng: jax.Array, batch: Batch, first_row=0) -> Bat
         keys = jax.random.split(jax.random.fold_in(rng, row))
         noise = {}
         if model.task == "sr":
-            noise["dequantization"] = jax.random.uniform(keys[0], hr.shape, hr.dtype) / recipe.quant
-        if model.task == "rescaling" or recipe.perceptual or recipe.gan:
+            noise["dequantization"] = (
+                jax.random.uniform(keys[0], hr.shape, hr.dtype) / recipe.loss.quant
+            )
+        if model.task == "rescaling" or recipe.perceptual or recipe.adversarial:
             noise["latents"] = [e[0] for e in model.draw_latents(keys[1], lr[None], 1.0)]
         return noise
 
@@ -78,21 +38,23 @@ def draw_noise(recipe: Recipe, rng: jax.Array, batch: Batch, first_row=0) -> Bat
 
 def _nll(recipe, params, batch):
     hr = batch["hr"] + batch["dequantization"]
-    terms = losses.likelihood(recipe.model, params, hr, batch["lr"], recipe.quant)
+    terms = losses.likelihood(recipe.model, params, hr, batch["lr"], recipe.loss.quant)
     nll = losses.nll(terms)
     metrics = {
         "nll": nll,
         "bits_per_dim": losses.bits_per_dim(terms),
         "lr_bits_per_dim": losses.lr_bits_per_dim(terms),
     }
-    return recipe.nll * nll, (metrics, None)
+    return recipe.loss.nll_weight * nll, (metrics, None)
 
 
 def _rescaling(recipe, params, batch):
     terms = losses.rescaling_losses(
         recipe.model, params, batch["latents"], batch["hr"], batch["lr"]
     )
-    value = recipe.lr * terms["lr"] + recipe.latents * terms["latents"] + recipe.hr * terms["hr"]
+    loss = recipe.loss
+    value = loss.lr_weight * terms["lr"] + loss.latents_weight * terms["latents"]
+    value = value + loss.hr_weight * terms["hr"]
     return value, (terms, None)
 
 
@@ -108,39 +70,47 @@ def sample(recipe: Recipe, params, batch: Batch, temperature: float) -> jax.Arra
 
 def _pixel(recipe, params, batch):
     image = sample(recipe, params, batch, 0.0)
-    value = losses.distance(image, batch["hr"], recipe.pixel_norm)
-    return recipe.pixel * value, ({"pixel": value}, None)
+    value = losses.distance(image, batch["hr"], recipe.loss.pixel_norm)
+    return recipe.loss.pixel_weight * value, ({"pixel": value}, None)
 
 
-def _judge(recipe, adversary, images):
-    """(logits, batch statistics after them) in training mode."""
-    variables = {"params": adversary.params, "batch_stats": adversary.batch_stats}
-    logits, new = recipe.discriminator.apply(variables, images, mutable=["batch_stats"])
-    return logits, new["batch_stats"]
+def _discriminator(recipe, adversary, axis_name):
+    """images -> (logits, batch statistics after them) in training mode."""
+    network = discriminators.build(recipe.discriminator, axis_name)
+
+    def judge(images):
+        variables = {"params": adversary.params, "batch_stats": adversary.batch_stats}
+        logits, new = network.apply(variables, images, mutable=["batch_stats"])
+        return logits, new["batch_stats"]
+
+    return judge
 
 
 def _looks(recipe, adversary, vgg, axis_name, params, batch):
     """Perceptual and adversarial loss of a sample, which is handed on."""
-    image = sample(recipe, params, batch, recipe.temperature)
+    loss, image = recipe.loss, sample(recipe, params, batch, recipe.loss.temperature)
     value, metrics = 0.0, {}
     if recipe.perceptual:
         features = [perceptual.vgg19(vgg, x) for x in (image, batch["hr"])]
-        metrics["perceptual"] = losses.distance(*features, recipe.perceptual_norm)
-        value += recipe.perceptual * metrics["perceptual"]
-    if recipe.gan:
-        fake, _ = _judge(recipe, adversary, image)
-        real = _judge(recipe, adversary, batch["hr"])[0] if recipe.gan_type == "ragan" else None
-        metrics["gan"] = losses.generator_loss(recipe.gan_type, real, fake, axis_name)
-        value += recipe.gan * metrics["gan"]
+        metrics["perceptual"] = losses.distance(*features, loss.perceptual_norm)
+        value += loss.perceptual_weight * metrics["perceptual"]
+    if recipe.adversarial:
+        judge = _discriminator(recipe, adversary, axis_name)
+        fake, _ = judge(image)
+        real = judge(batch["hr"])[0] if loss.gan_type == "ragan" else None
+        metrics["gan"] = losses.generator_loss(loss.gan_type, real, fake, axis_name)
+        value += loss.gan_weight * metrics["gan"]
     return value, (metrics, image)
 
 
 def discrimination(recipe: Recipe, adversary: Learner, axis_name, params, batch: Batch):
     """Loss of the discriminator on the images of the batch, "hr" and "fake"."""
     adversary = adversary.replace(params=params)
-    real, stats = _judge(recipe, adversary, batch["hr"])
-    fake, stats = _judge(recipe, adversary.replace(batch_stats=stats), batch["fake"])
-    value, on_real, on_fake = losses.discriminator_losses(recipe.gan_type, real, fake, axis_name)
+    real, stats = _discriminator(recipe, adversary, axis_name)(batch["hr"])
+    adversary = adversary.replace(batch_stats=stats)
+    fake, stats = _discriminator(recipe, adversary, axis_name)(batch["fake"])
+    kind = recipe.loss.gan_type
+    value, on_real, on_fake = losses.discriminator_losses(kind, real, fake, axis_name)
     metrics = {
         "d_real": on_real,
         "d_fake": on_fake,
@@ -155,10 +125,10 @@ def objectives(recipe: Recipe, adversary: Learner | None, vgg, axis_name) -> dic
     if recipe.model.task == "rescaling":
         return {"rescaling": functools.partial(_rescaling, recipe)}
     found = {}
-    if recipe.nll:
+    if recipe.loss.nll_weight:
         found["likelihood"] = functools.partial(_nll, recipe)
-    if recipe.pixel:
+    if recipe.loss.pixel_weight:
         found["pixel"] = functools.partial(_pixel, recipe)
-    if recipe.perceptual or recipe.gan:
+    if recipe.perceptual or recipe.adversarial:
         found["looks"] = functools.partial(_looks, recipe, adversary, vgg, axis_name)
     return found

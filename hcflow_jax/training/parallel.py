@@ -8,6 +8,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
+from hcflow_jax.errors import UserError
+
 AXIS = "data"
 
 
@@ -26,14 +28,14 @@ def connect(coordinator: str = "", processes: int = 0, process: int = 0) -> None
 
 
 def check_agreement(facts: dict[str, str]) -> None:
-    """ValueError naming the first fact that is not the same on every process."""
+    """UserError naming the first fact that is not the same on every process."""
     if jax.process_count() == 1:
         return
     digests = np.array([zlib.crc32(value.encode()) for value in facts.values()], np.int64)
     gathered = multihost_utils.process_allgather(digests)
     for name, values in zip(facts, gathered.T, strict=True):
         if len(set(values.tolist())) > 1:
-            raise ValueError(f"the processes differ in {name}; start them all alike")
+            raise UserError(f"the processes differ in {name}; start them all alike")
 
 
 def pmap_step(step, devices=None):
@@ -68,11 +70,11 @@ def pmap_data_init(model):
 
 
 def check_batch(size: int, parts: int = 1) -> None:
-    """ValueError where a global batch of `size` does not divide over the devices and `parts`."""
+    """UserError where a global batch of `size` does not divide over the devices and `parts`."""
     devices = jax.device_count()
     if size % (devices * parts):
         shares = f"{devices} devices" + (f" × {parts} parts" if parts > 1 else "")
-        raise ValueError(
+        raise UserError(
             f"a batch of {size} does not divide over {shares}; set train.batch_size to a multiple"
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from hcflow_jax.checkpoints import CheckpointError, read_weights
+from hcflow_jax.errors import UserError
 
 CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 """Places of the convolutions in torchvision's `features`; 34 is conv5_4."""
@@ -60,13 +61,13 @@ def _shapes():
 def from_torch(weights) -> dict:
     """The tree that `vgg19` takes, of torchvision's {"features.0.weight": array, …}.
 
-    ValueError naming the first array that is missing or has another shape.
+    UserError naming the first array that is missing or has another shape.
     """
     params = {}
     for name, shape in _shapes().items():
         found = np.shape(weights[name]) if name in weights else "nothing"
         if found != shape:
-            raise ValueError(f"VGG19 needs {name} of shape {shape}, found {found}")
+            raise UserError(f"VGG19 needs {name} of shape {shape}, found {found}")
         _, place, kind = name.split(".")
         array = np.asarray(weights[name], np.float32)
         array = array.transpose(2, 3, 1, 0) if kind == "weight" else array
@@ -103,5 +104,5 @@ def load(path: str | Path, sha256: str = SHA256) -> dict:
         return from_torch(read_weights(path))
     except CheckpointError:
         raise
-    except ValueError as error:
+    except UserError as error:
         raise CheckpointError(f"{path}: {error}; {HELP}") from error

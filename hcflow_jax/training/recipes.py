@@ -1,40 +1,135 @@
-"""What a config says about its training, as the recipe of an iteration."""
+"""What the pages of `configs/` start from, their variants, and where a recipe's page is."""
 
-import functools
+import re
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
-from hcflow_jax.model import HCFlow
-from hcflow_jax.training import discriminators, objectives, parallel, schedules
+import ml_collections
+
+from hcflow_jax.errors import UserError
+from hcflow_jax.training.config import defaults
+
+PUBLISHED = (
+    ("sr_x4", "hcflow"),
+    ("sr_x4", "plus"),
+    ("sr_x4", "plusplus"),
+    ("sr_x8", "hcflow"),
+    ("sr_x8", "plus"),
+    ("sr_x8", "plusplus"),
+    ("rescaling_x4", "hcflow"),
+)
+"""(page, variant) of the seven recipes of the paper."""
+
+SIZES = ("tiny", "smoke")
+
+_PACKAGE = Path(__file__).parents[1]
+FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
+"""Where the pages are: in an installed package, in a clone."""
 
 
-def make_schedule(train, base: float) -> schedules.Schedule:
-    """The rate of iteration i: train.schedule from `base`, its fractions counted in steps."""
-
-    def at(fractions):
-        return [round(f * train.steps) for f in fractions]
-
-    restarts, weights = at(train.restarts), train.restart_weights
-    if train.schedule == "cosine":
-        return schedules.cosine(base, at(train.periods), restarts, weights, train.least_rate)
-    return schedules.multistep(base, at(train.milestones), train.gamma, restarts, weights)
+def names() -> list[str]:
+    """The recipes there are pages of."""
+    return sorted({page.stem for folder in FOLDERS for page in folder.glob("[a-z]*.py")})
 
 
-def make_recipe(config, model: HCFlow) -> objectives.Recipe:
-    """What `config.loss`, `config.train` and `config.discriminator` say."""
-    train, loss = config.train, config.loss
-    rate = make_schedule(train, train.learning_rate)
-    common = {"model": model, "rate": rate, "accumulate": train.accumulate, "ema": train.ema}
-    if model.task == "rescaling":
-        return objectives.Recipe(**common, lr=loss.lr, latents=loss.latents, hr=loss.hr)
-    names = ("quant", "nll", "pixel", "perceptual", "gan", "gan_type", "temperature")
-    common |= {name: loss[name] for name in (*names, "pixel_norm", "perceptual_norm")}
-    if loss.gan:
-        chosen = config.discriminator
-        kinds = {
-            "vgg": functools.partial(discriminators.VGGDiscriminator, features=chosen.features),
-            "patchgan": functools.partial(
-                discriminators.PatchGAN, features=chosen.features, layers=chosen.layers
-            ),
-        }
-        common["discriminator"] = kinds[chosen.kind](axis_name=parallel.AXIS)
-        common["discriminator_rate"] = make_schedule(train, chosen.learning_rate)
-    return objectives.Recipe(**common)
+def find(config: str) -> str:
+    """`config`, with the name of a recipe replaced by its page: "sr_x4:tiny", "FILE.py:tiny".
+
+    UserError when there is neither such a recipe nor such a file.
+    """
+    name, colon, variant = config.partition(":")
+    if name.endswith(".py"):
+        return config
+    for folder in FOLDERS:
+        if (page := folder / f"{name}.py").is_file():
+            return f"{page}{colon}{variant}"
+    raise UserError(
+        f"there is no recipe {name!r} but {', '.join(names())}; or name a file, --config=FILE.py"
+    )
+
+
+def load(config: str) -> ml_collections.ConfigDict:
+    """What `--config=CONFIG` is: "sr_x4", "sr_x4:tiny", "FILE.py:tiny"."""
+    page, variant = re.fullmatch(r"(.*\.py)(?::(.*))?", find(config)).groups()
+    spec = spec_from_file_location(Path(page).stem, page)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*[variant] if variant else [])
+
+
+def parse(variant: str, variants: tuple[str, ...]) -> tuple[str, str]:
+    """("plus", "tiny") of "plus-tiny"; a size alone is that of variants[0].
+
+    UserError listing what there is when either part is unknown.
+    """
+    name, _, size = variant.partition("-")
+    if name in SIZES and not size:
+        name, size = variants[0], name
+    if name not in variants or size not in ("", *SIZES):
+        known = [*variants, *SIZES, *(f"{v}-{s}" for v in variants[1:] for s in SIZES)]
+        raise UserError(f"unknown variant {variant!r}; known: {', '.join(known)}")
+    return name, size
+
+
+def sr() -> ml_collections.ConfigDict:
+    """Super-resolution by likelihood alone."""
+    return defaults("sr")
+
+
+def plus(config: ml_collections.ConfigDict, name: str) -> None:
+    """Turns a recipe by likelihood into HCFlow+ ("plus") or HCFlow++ ("plusplus")."""
+    config.loss.nll_weight = 2e-3
+    config.loss.pixel_weight = 1.0
+    config.train.steps = 50_000
+    config.train.milestones = (0.4, 0.8)
+    config.train.learning_rate = 5e-5
+    if name == "plusplus":
+        config.loss.perceptual_weight = 0.05
+        config.loss.gan_weight = 0.5
+        config.train.learning_rate = 1.25e-5
+
+
+def rescaling() -> ml_collections.ConfigDict:
+    """Rescaling."""
+    config = defaults("rescaling")
+    config.model.squeeze = "haar"
+    config.model.coupling = "shift"
+    config.model.permutation = "none"
+    config.model.net = "dense_block"
+    config.valid.temperatures = (0.0, 1.0)
+    return config
+
+
+def shrink(config: ml_collections.ConfigDict, size: str) -> None:
+    """Makes the recipe "tiny" (a network for a CPU) or "smoke" (seconds, to see that it runs)."""
+    sr_task = config.model.task == "sr"
+    levels = len(config.model.steps)
+    model, train = config.model, config.train
+    model.blocks = (1, 1)
+    if size == "tiny":
+        model.steps = (8,) * levels
+        model.conditional_steps = (4 if sr_task else 2,) * levels
+        model.hidden = 24 if sr_task else 8
+        model.conditional_hidden = model.features = 24 if sr_task else 16
+        model.growth = 12 if sr_task else 8
+        train.batch_size = 8
+        train.steps = 9_000 if sr_task else 12_000
+        train.learning_rate *= 2
+        train.save_every = config.valid.every = 500
+        train.keep_every = 5000
+        config.data.patch_size = 64 if sr_task else 48
+    else:
+        model.steps = (2 if sr_task else 3,) * levels
+        model.conditional_steps = (1,) * levels
+        model.hidden = model.conditional_hidden = model.features = 4
+        model.growth = 2
+        train.batch_size = 4
+        train.steps = 4
+        train.log_every = train.save_every = config.valid.every = train.keep_every = 2
+        config.data.patch_size = config.valid.size = 32
+        config.valid.count = config.valid.samples = 2
+    if sr_task:
+        config.discriminator.features = 16 if size == "tiny" else 4
+        config.discriminator.first_steps = 500 if size == "tiny" else 2
+        if size == "smoke":
+            config.loss.perceptual_weight = 0.0  # its weights are a download

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from hcflow_jax.training import settings
+from hcflow_jax.training.config import flat
 from hcflow_jax.training.workdir import Record
 
 
@@ -56,7 +56,7 @@ class Report:
             if board and self._board is None:
                 say("no TensorBoard files: pip install 'hcflow_jax[tensorboard]' for them")
             elif board and first == 0:
-                self._board.write_hparams({k: _plain(v) for k, v in settings.fields(config)})
+                self._board.write_hparams({k: _plain(v) for k, v in flat(config)})
 
     @contextlib.contextmanager
     def waiting(self):

@@ -1,27 +1,29 @@
 """Learning rates as functions of the iteration number, which counts from 1."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+import optax
+
+from hcflow_jax.errors import UserError
 
 Schedule = Callable[[jax.Array | int], jax.Array]
 
 
-def _starts(base, restarts, weights):
+def _cycles(base, restarts, weights):
     """[(first iteration, rate)] of every cycle: the start, then after each restart."""
     if len(restarts) != len(weights):
-        raise ValueError(f"{len(restarts)} restarts need as many weights, got {len(weights)}")
+        raise UserError(f"{len(restarts)} restarts need as many weights, got {len(weights)}")
     if list(restarts) != sorted(set(restarts)):
-        raise ValueError(f"restarts must grow, got {tuple(restarts)}")
+        raise UserError(f"restarts must grow, got {tuple(restarts)}")
     return [(0, base)] + [(r + 1, base * w) for r, w in zip(restarts, weights, strict=True)]
 
 
-def _last(starts, iteration):
-    """Index of the cycle that `iteration` belongs to."""
-    return jnp.searchsorted(np.array([start for start, _ in starts]), iteration, side="right") - 1
+def _joined(schedules, cycles) -> Schedule:
+    """Each schedule counts from the first iteration of its cycle."""
+    joined = optax.join_schedules(schedules, [first for first, _ in cycles[1:]])
+    return lambda iteration: jnp.asarray(joined(jnp.asarray(iteration)), jnp.float32)
 
 
 def multistep(
@@ -33,17 +35,18 @@ def multistep(
 ) -> Schedule:
     """base·γ^(milestones passed); iteration r + 1 after a restart r sets base·weight anew.
 
-    A milestone acts from that iteration on; one listed twice acts twice. ValueError when restarts
-    do not grow or have not as many weights. (BasicSR's MultiStepLR_Restart.)
+    A milestone acts from that iteration on; one listed twice acts twice; one at the first iteration
+    of a cycle does nothing. UserError when restarts do not grow or have not as many weights.
+    (BasicSR's MultiStepLR_Restart.)
     """
-    starts = _starts(base, restarts, weights)
-    cycles = dict(starts)
-    changes, rate = [], base
-    for at in sorted({*cycles, *milestones}):
-        rate = cycles[at] if at in cycles else rate * gamma ** list(milestones).count(at)
-        changes.append((at, rate))
-    rates = np.array([rate for _, rate in changes], np.float32)
-    return lambda iteration: jnp.asarray(rates)[_last(changes, iteration)]
+    cycles = _cycles(base, restarts, weights)
+    schedules = [
+        optax.piecewise_constant_schedule(
+            rate, {m - first: gamma ** list(milestones).count(m) for m in milestones if m > first}
+        )
+        for first, rate in cycles
+    ]
+    return _joined(schedules, cycles)
 
 
 def cosine(
@@ -55,19 +58,15 @@ def cosine(
 ) -> Schedule:
     """least + (rate − least)·(1 + cos(π·t / T))/2, t iterations into a cycle of period T.
 
-    A restart r begins, at iteration r + 1, the next period with rate base·weight. ValueError
-    unless there is one period more than restarts. (SGDR, equation 5, with weighted restarts.)
+    A restart r begins, at iteration r + 1, the next period with rate base·weight; after its period
+    a cycle stays at `least`. UserError unless there is one period more than restarts. (SGDR,
+    equation 5, with weighted restarts.)
     """
-    starts = _starts(base, restarts, weights)
-    if len(periods) != len(starts):
-        raise ValueError(f"{len(restarts)} restarts need {len(starts)} periods, got {len(periods)}")
-    first = np.array([start for start, _ in starts], np.float32)
-    rates = np.array([rate for _, rate in starts], np.float32)
-    lengths = np.array(periods, np.float32)
-
-    def rate(iteration):
-        cycle = _last(starts, iteration)
-        t = (iteration - jnp.asarray(first)[cycle]) / jnp.asarray(lengths)[cycle]
-        return least + (jnp.asarray(rates)[cycle] - least) * (1 + jnp.cos(math.pi * t)) / 2
-
-    return rate
+    cycles = _cycles(base, restarts, weights)
+    if len(periods) != len(cycles):
+        raise UserError(f"{len(restarts)} restarts need {len(cycles)} periods, got {len(periods)}")
+    schedules = [
+        optax.cosine_decay_schedule(rate, period, least / rate)
+        for (_, rate), period in zip(cycles, periods, strict=True)
+    ]
+    return _joined(schedules, cycles)

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from hcflow_jax.training import objectives, perceptual
-from hcflow_jax.training.objectives import Batch, Recipe, draw_noise
+from hcflow_jax.training import discriminators, objectives, perceptual
+from hcflow_jax.training.config import Recipe
+from hcflow_jax.training.objectives import Batch, draw_noise
 from hcflow_jax.training.optimizer import Learner, learner, update
 
 
@@ -46,11 +47,12 @@ def create_state(recipe: Recipe, params, rng: jax.Array, patch: int) -> TrainSta
       patch: side of the HR patches, which the discriminator's dense layers depend on.
     """
     adversary = None
-    if recipe.gan:
+    if recipe.adversarial:
         images = jnp.zeros((1, patch, patch, recipe.model.image_channels))
-        adversary = learner(**recipe.discriminator.init(rng, images, train=False))
+        network = discriminators.build(recipe.discriminator)
+        adversary = learner(**network.init(rng, images, train=False))
     zero = jnp.zeros((), jnp.int32)
-    ema = jax.tree.map(jnp.copy, params) if recipe.ema else None
+    ema = jax.tree.map(jnp.copy, params) if recipe.train.ema else None
     return TrainState(zero, learner(params), adversary, ema, zero, zero)
 
 
@@ -86,13 +88,13 @@ def iteration(
     only_discriminator: bool = False,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """`train_step` with the noise already in the batch: nothing here is random."""
-    rate = recipe.rate(state.step + 1)
+    rate, parts = recipe.rate(state.step + 1), recipe.train.accumulate
     flow, adversary, metrics, goods, fake = state.model, state.discriminator, {}, [], None
     if only_discriminator:
-        fake = objectives.sample(recipe, flow.params, batch, recipe.temperature)
+        fake = objectives.sample(recipe, flow.params, batch, recipe.loss.temperature)
     else:
         for name, loss in objectives.objectives(recipe, adversary, vgg, axis_name).items():
-            flow, own, fake, good = update(loss, rate, flow, batch, recipe.accumulate, axis_name)
+            flow, own, fake, good = update(loss, rate, flow, batch, parts, axis_name)
             metrics |= _prefixed(own, name) | {"learning_rate": rate}
             goods.append(good)
     if adversary is not None:
@@ -100,9 +102,7 @@ def iteration(
         batch = batch | {"fake": jax.lax.stop_gradient(fake)}
         rate = recipe.discriminator_rate(state.step + 1)
         stats = adversary.batch_stats
-        adversary, own, rest, good = update(
-            loss, rate, adversary, batch, recipe.accumulate, axis_name
-        )
+        adversary, own, rest, good = update(loss, rate, adversary, batch, parts, axis_name)
         adversary = adversary.replace(batch_stats=_where(good, rest, stats))
         metrics |= _prefixed(own, "discriminator")
         goods.append(good)
@@ -112,7 +112,7 @@ def iteration(
         adversary = _where(finite, adversary, state.discriminator)
     ema = state.ema
     if ema is not None:
-        averaged = optax.incremental_update(flow.params, ema, 1 - recipe.ema)
+        averaged = optax.incremental_update(flow.params, ema, 1 - recipe.train.ema)
         ema = _where(finite, averaged, ema)
     skip = jnp.where(finite, 0, 1)
     in_a_row = skip * (state.skipped_in_a_row + 1)

@@ -19,7 +19,17 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
 from hcflow_jax import checkpoints
-from hcflow_jax.checkpoints import CONFIG, EMA, METRIC, PARAMS, PLACE, TRAINING, CheckpointError
+from hcflow_jax.checkpoints import (
+    CONFIG,
+    EMA,
+    METRIC,
+    PARAMS,
+    PLACE,
+    TRAINING,
+    CheckpointError,
+    earlier,
+)
+from hcflow_jax.errors import UserError
 from hcflow_jax.images import write_beside
 from hcflow_jax.training.steps import TrainState
 
@@ -106,8 +116,17 @@ class Checkpoints:
     def restore(self, step: int, state: TrainState) -> TrainState:
         """The state saved at `step`, as numpy arrays; `state` has its shapes and types."""
         empty = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), _split(state))
+        old = [name for name in (PARAMS, EMA) if name in empty and self._is_earlier(step, name)]
+        empty |= {name: earlier.renamed(empty[name], earlier.EARLIER) for name in old}
         items = {name: ocp.args.StandardRestore(tree) for name, tree in empty.items()}
-        return _join(step, state, self._restore(step, items))
+        found = dict(self._restore(step, items))
+        found |= {name: earlier.renamed(found[name], earlier.TODAY) for name in old}
+        return _join(step, state, found)
+
+    def _is_earlier(self, step, name):
+        with contextlib.suppress(Exception):  # what is damaged is named by what restores it
+            return earlier.bears_earlier_names(self.path.absolute() / str(step) / name)
+        return False
 
     def _restore(self, step, items):
         try:
@@ -175,12 +194,12 @@ def _step(line: bytes) -> float:
 
 @contextlib.contextmanager
 def locked(workdir: Path):
-    """Holds the workdir's lock; ValueError where another training does."""
+    """Holds the workdir's lock; UserError where another training does."""
     with open(workdir / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(
+            raise UserError(
                 f"another training runs in {workdir}; wait for it, or name another --workdir"
             ) from error
         except OSError:  # some network file systems have no locks

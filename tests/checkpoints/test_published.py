@@ -41,6 +41,9 @@ def test_published_names_and_numbers_return(case, prefix):
         {"steps": (3, 1, 2, 1), "conditional_steps": (1, 0, 1, 1)},
         {"steps": (4, 4), "conditional_steps": (0, 3), "image_channels": 1},
         {"blocks": (2, 3), "hidden": 5, "conditional_hidden": 6, "features": 3, "growth": 1},
+        {"blocks": ((1, 1), (2, 3)), "features": (3, 5), "growth": (2, 1)},
+        {"hidden": (3, 5), "conditional_hidden": (6, 4)},
+        {"steps": (3, 1, 1), "conditional_steps": (1, 0, 1), "growth": (1, 2, 3)},
     ],
 )
 def test_every_architecture_is_inferred(task, fields):

@@ -11,14 +11,14 @@ from jax.sharding import PartitionSpec as P
 
 from experiments.counting import flops, reduced_bytes
 from hcflow_jax import build_model
-from hcflow_jax.training import defaults, memory, steps
-from hcflow_jax.training.recipes import make_recipe
+from hcflow_jax.training import memory, recipes, steps
+from tests.command import recipe as parsed
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def _config(name):
-    return defaults.load(CONFIGS / f"{name}.py", "hcflow")
+    return recipes.load(f"{name}:hcflow").unlock()
 
 
 def _image(side, batch=1):
@@ -48,7 +48,7 @@ def test_arithmetic(name, giga):
     assert decode == pytest.approx(encode, rel=1e-3)
     if giga:
         assert decode == pytest.approx(1e9 * giga, rel=2e-3)
-    recipe = make_recipe(config, model)
+    recipe = parsed(config)
     state, batch, vgg = steps.abstract_arguments(recipe, 1, 160)
     key = jax.eval_shape(lambda: jax.random.key(0))
     step = _count(partial(steps.train_step, recipe), state, batch, key, vgg)
@@ -72,7 +72,7 @@ def test_work_of_a_device_does_not_depend_on_their_number():
     """Its arithmetic, and what it communicates: the gradient and a few figures, once."""
     config = _config("sr_x8")
     model = build_model(config.model)
-    recipe = make_recipe(config, model)
+    recipe = parsed(config)
     key = jax.eval_shape(lambda: jax.random.key(0))
 
     def of_one(devices):
@@ -114,8 +114,8 @@ def test_training_programs_stay_small():
     And its temporaries, which arrays that wait for their loop from the start would add to.
     """
     config = _config("rescaling_x4")
-    saving = dataclasses.replace(build_model(config.model), remat=True, reversible=True)
-    recipe = make_recipe(config, saving)
+    config.model.update(remat=True, reversible=True)
+    recipe = parsed(config)
     state, batch, vgg = steps.abstract_arguments(recipe, 1, 160)
     key = jax.eval_shape(lambda: jax.random.key(0))
     step = jax.jit(partial(steps.train_step, recipe), donate_argnums=0)

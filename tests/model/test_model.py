@@ -28,6 +28,9 @@ TABLE = {
     "x8_grey": _model(steps=(1, 2, 1), conditional_steps=(0, 1, 1), image_channels=1, **ONE),
     "x16": _model(steps=(1, 1, 1, 1), conditional_steps=(1, 0, 1, 0), **ONE),
     "rescaling_odd": _model("rescaling", steps=(1, 4)),
+    "deep_where_small": _model(
+        blocks=((1, 1), (1, 2)), features=(2, 3), growth=(2, 3), hidden=(6, 4)
+    ),
 }
 rows = pytest.mark.parametrize("name", TABLE)
 
@@ -166,7 +169,7 @@ def test_init_normalises_what_reaches_the_actnorms():
     hr = jnp.asarray(np.random.default_rng(0).random((4, 16, 16, 3)), jnp.float32)
     params = model.init(jax.random.key(0), hr)
     z, _ = model.levels[0].squeeze.forward({}, hr)
-    first = jax.tree.map(lambda v: v[0], params["level0"]["flow"]["turns"]["0"])
+    first = jax.tree.map(lambda v: v[0], params["level0"]["flow"]["turns"]["affine"])
     z = (z + first["actnorm"]["bias"]) * jnp.exp(first["actnorm"]["logs"])
     np.testing.assert_allclose(z.mean((0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(z.std((0, 1, 2)), 1, atol=1e-3)
@@ -262,6 +265,10 @@ def test_wrong_channels_and_latents_are_refused():
         ({"steps": 2}, "steps must count"),
         ({"steps": (0, 0)}, "exceed"),
         ({"blocks": (1, 1, 1)}, "two trunks"),
+        ({"blocks": ((1, 1), (1, 0))}, "blocks"),
+        ({"blocks": ((1, 1),)}, "one per level"),
+        ({"features": (2, 3, 4)}, "one per level"),
+        ({"growth": (2, 0)}, "growth"),
     ],
 )
 def test_bad_fields_are_named(fields, words):

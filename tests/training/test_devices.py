@@ -10,9 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from hcflow_jax import build_model
-from hcflow_jax.training import defaults, parallel, recipes, steps
-from tests.command import config, log, photographs, saved, start
+from hcflow_jax.training import parallel, recipes, steps
+from tests.command import config, log, photographs, recipe, saved, start
 
 EIGHT_DEVICES = """
 import sys
@@ -26,17 +25,17 @@ TOLERANCE = 1e-9
 """Of an array's largest value, in float64; in float32 Adam's first steps follow rounding errors."""
 
 
-def _recipe():
+def _small():
     found = config("sr_x4", "plusplus-smoke")
     found.model.update({"steps": (2,), "conditional_steps": (1,)})
     found.discriminator.update({"kind": "patchgan", "layers": 1})
-    found.loss.update({"gan_type": "ragan", "pixel": 0.0})
-    return recipes.make_recipe(found, build_model(found.model))
+    found.loss.update({"gan_type": "ragan", "pixel_weight": 0.0})
+    return recipe(found)
 
 
 def eight():
     """Arrays after two iterations of one global batch: {"WAY/array": values}."""
-    recipe = _recipe()
+    recipe = _small()
     rng = np.random.default_rng(0)
     hr = rng.random((8, 16, 16, 3))
     batch = {"hr": hr, "lr": hr[:, ::2, ::2]}
@@ -159,17 +158,17 @@ def test_processes_that_differ_are_told_in_what(monkeypatch):
 
 @pytest.mark.parametrize(
     "name, variant, saving",
-    [(*recipe, False) for recipe in defaults.PUBLISHED]
+    [(*page, False) for page in recipes.PUBLISHED]
     + [("sr_x8", "hcflow", True), ("rescaling_x4", "hcflow", True)],
 )
 def test_full_size_recipes_lower_for_gpus_and_tpus(name, variant, saving):
     with jax.enable_x64(False):
         found = config(name, variant)
         found.model.update(remat=saving, reversible=saving)
-        recipe = recipes.make_recipe(found, build_model(found.model))
-        state, batch, vgg = steps.abstract_arguments(recipe, 4, 160)
+        training = recipe(found)
+        state, batch, vgg = steps.abstract_arguments(training, 4, 160)
         key = jax.eval_shape(lambda: jax.random.key(0))
-        step = parallel.shard_map_step(partial(steps.train_step, recipe))
+        step = parallel.shard_map_step(partial(steps.train_step, training))
         exported = jax.export.export(step, platforms=["cuda", "tpu"])(state, batch, key, vgg)
     assert exported.platforms == ("cuda", "tpu") and exported.nr_devices == 2
     assert "all_reduce" in exported.mlir_module()

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hcflow_jax import build_model, checkpoints, cli, images
+from hcflow_jax import checkpoints, cli, images
 from hcflow_jax.training import loop as training
-from hcflow_jax.training import recipes
-from tests.command import config, log, photographs, saved, train
-from tests.reference import recipe
+from tests.command import config, log, photographs, recipe, saved, train
+from tests.reference import recipe as reference
 from tests.support import modules
 
 
@@ -132,14 +131,14 @@ def test_a_damaged_checkpoint_is_named_and_kept(run, capsys):
 
 
 def _vgg(path):
-    weights = recipe.weights(modules()[1]["vgg19"])
+    weights = reference.weights(modules()[1]["vgg19"])
     np.savez(path, **{name.removeprefix("vgg19."): array for name, array in weights.items()})
 
 
 def test_plusplus_starts_from_a_training_with_every_loss(root, capsys):
     _vgg("vgg.npz")
     flags = (
-        "--config.loss.perceptual=0.05",
+        "--config.loss.perceptual_weight=0.05",
         "--config.loss.vgg=vgg.npz",
         "--config.discriminator.kind=patchgan",
         "--config.discriminator.layers=1",
@@ -237,26 +236,23 @@ def test_configs_are_the_published_recipes():
             16,
             160,
         )
-        schedule = recipes.make_recipe(found, build_model(found.model)).rate
+        schedule = recipe(found).rate
         for k, at in enumerate(halvings):
             np.testing.assert_allclose(schedule(at - 1), rate / 2**k, rtol=1e-6)
             np.testing.assert_allclose(schedule(at), rate / 2 ** (k + 1), rtol=1e-6)
     found.train.schedule = "cosine"
-    falling = recipes.make_recipe(found, build_model(found.model)).rate
+    falling = recipe(found).rate
     np.testing.assert_allclose(falling(250_000), 1.25e-4, rtol=1e-3)
     full = config("sr_x4", "plusplus")
-    assert (full.loss.nll, full.loss.pixel, full.loss.perceptual, full.loss.gan) == (
-        2e-3,
-        1,
-        0.05,
-        0.5,
-    )
+    weights = [full.loss[f"{name}_weight"] for name in ("nll", "pixel", "perceptual", "gan")]
+    assert weights == [2e-3, 1, 0.05, 0.5]
     assert (full.loss.temperature, config("sr_x8", "plusplus").loss.temperature) == (0.9, 0.8)
     assert (full.discriminator.first_steps, full.discriminator.learning_rate) == (1500, 5e-5)
 
 
 BAD = [
     (["--config=absent.py", "--workdir=w"], ("absent.py",)),
+    (["--config=absent:tiny", "--workdir=w"], ("'absent'", "sr_x4", "FILE.py")),
     (["--config=c.py:nonsense", "--workdir=w"], ("nonsense",)),
     (["--config=c.py", "--workdir=w", "--config.train.zap=1"], ("zap",)),
     (["--config=c.py", "--workdir=w", "--config.train.steps=x"], ("x",)),
@@ -283,7 +279,7 @@ BAD = [
             ("train.max_skipped", "0"),
             ("train.learning_rate", "nan"),
             ("loss.quant", "0"),
-            ("loss.nll", "-1"),
+            ("loss.nll_weight", "-1"),
             ("loss.gan_type", "began"),
             ("loss.pixel_norm", "l3"),
             ("discriminator.kind", "unet"),
@@ -295,7 +291,7 @@ BAD = [
     ),
     (["--config=c.py", "--workdir=w", "--config.model.hidden=0"], ("hidden", "0")),
     (["--config=c.py", "--workdir=w", "--config.model.dtype=float8"], ("dtype", "float8")),
-    (["--config=c.py", "--workdir=w", "--config.loss.nll=0"], ("loss.nll",)),
+    (["--config=c.py", "--workdir=w", "--config.loss.nll_weight=0"], ("loss.nll_weight",)),
     (["--config=c.py", "--workdir=w", "--config.train.batch_size=3"], ("batch of 3", "2 devices")),
     (["--config=c.py", "--workdir=w", "--config.train.accumulate=4"], ("2 devices × 4 parts",)),
     (["--config=c.py", "--workdir=w", "--config.train.restarts=(0.5,)"], ("1 restarts",)),
@@ -327,14 +323,14 @@ def test_bad_arguments(root, capsys, flags, words):
 
 def _write_configs():
     text = """
-from hcflow_jax.training import defaults
+from hcflow_jax.training import recipes
 def get_config(variant="smoke"):
-    name, size = defaults.parse(variant, ("hcflow", "plus"))
-    config = defaults.sr()
+    name, size = recipes.parse(variant, ("hcflow", "plus"))
+    config = recipes.sr()
     config.model.update(dict(steps=(2,), conditional_steps=(1,)))
     config.data.path = "photos"
-    defaults.plus(config, name) if name == "plus" else None
-    defaults.shrink(config, size)
+    recipes.plus(config, name) if name == "plus" else None
+    recipes.shrink(config, size)
     return config
 """
     for name, broken in {

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from hcflow_jax import to_published
-from hcflow_jax.training import objectives, optimizer, steps
+from hcflow_jax.training import optimizer, steps
+from hcflow_jax.training.config import Discriminator, Recipe, RescalingLoss, SRLoss, Train
 from hcflow_jax.training.discriminators import PatchGAN
 from tests.reference import recipe
 from tests.support import REFERENCE, discriminator_params, nhwc, training_model
@@ -22,8 +23,8 @@ def _images(run):
     return ARRAYS[f"{run}/hr"], nhwc(ARRAYS[f"{run}/lr"])
 
 
-def _constant(rate):
-    return lambda iteration: jnp.float32(rate)
+def _recipe(model, loss, rate, discriminator=None):
+    return Recipe(model, loss, Train(learning_rate=rate), discriminator)
 
 
 def _latents(run, iteration, model, lr, phase):
@@ -41,7 +42,10 @@ def _dequantization(run, iteration, shape):
 
 def _run(plan, params, batches, adversary=None, first=0):
     """(metrics of every iteration, final parameters)."""
-    state = steps.create_state(dataclasses.replace(plan, gan=0), params, None, 0)
+    loss = plan.loss
+    if isinstance(loss, SRLoss):
+        loss = dataclasses.replace(loss, gan_weight=0.0)
+    state = steps.create_state(dataclasses.replace(plan, loss=loss), params, None, 0)
     state = state.replace(discriminator=adversary)
     step = jax.jit(partial(steps.iteration, plan), static_argnames="only_discriminator")
     records = []
@@ -89,7 +93,7 @@ def test_sr_by_nll():
     model, params = training_model(run)
     batches = _batches(run, model, 8)
     params = model.data_init(params, batches[0]["hr"] + batches[0]["dequantization"])
-    records, params = _run(objectives.Recipe(model, _constant(2.5e-4), QUANT), params, batches)
+    records, params = _run(_recipe(model, SRLoss(QUANT), 2.5e-4), params, batches)
     _assert_recorded(run, records, {"nll": ("nll", 1)})
     _assert_final(run, model, params)
 
@@ -97,7 +101,7 @@ def test_sr_by_nll():
 def test_sr_by_nll_and_pixels():
     run = "train_pixel"
     model, params = training_model(run)
-    plan = objectives.Recipe(model, _constant(5e-5), QUANT, nll=2e-3, pixel=1.0)
+    plan = _recipe(model, SRLoss(QUANT, nll_weight=2e-3, pixel_weight=1.0), 5e-5)
     records, params = _run(plan, params, _batches(run, model, 6))
     _assert_recorded(run, records, {"nll": ("nll", 2e-3), "pixel": ("l_g_pix_hr", 1)})
     _assert_final(run, model, params)
@@ -110,17 +114,8 @@ def test_sr_by_all_three_and_a_discriminator():
     adversary = discriminator_params(recipe.weights(manifest), "D")
     network = PatchGAN(features=8, layers=2)
     stats = network.init(jax.random.key(0), jnp.zeros((1, 24, 16, 3)))["batch_stats"]
-    plan = objectives.Recipe(
-        model,
-        _constant(1.25e-5),
-        QUANT,
-        nll=2e-3,
-        pixel=1.0,
-        gan=0.5,
-        temperature=0.8,
-        discriminator=network,
-        discriminator_rate=_constant(5e-5),
-    )
+    loss = SRLoss(QUANT, nll_weight=2e-3, pixel_weight=1.0, gan_weight=0.5, temperature=0.8)
+    plan = _recipe(model, loss, 1.25e-5, Discriminator("patchgan", 8, 2, 5e-5))
     records, params = _run(
         plan, params, _batches(run, model, 5), optimizer.learner(adversary, stats), first=1
     )
@@ -141,7 +136,7 @@ def test_rescaling():
     model, params = training_model(run)
     batches = _batches(run, model, 8)
     params = model.data_init(params, batches[0]["hr"])
-    records, params = _run(objectives.Recipe(model, _constant(2.5e-4)), params, batches)
+    records, params = _run(_recipe(model, RescalingLoss(), 2.5e-4), params, batches)
     names = {"hr": ("l_g_hr", 1.0), "lr": ("l_g_lr", 0.05), "latents": ("l_g_z", 1e-5)}
     _assert_recorded(run, records, names)
     _assert_final(run, model, params)

@@ -10,12 +10,12 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from hcflow_jax.training import losses, objectives, optimizer, steps
-from hcflow_jax.training.discriminators import PatchGAN
+from hcflow_jax.training.config import Discriminator, Recipe, RescalingLoss, SRLoss, Train
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL
 
 MODEL = ONE_LEVEL["sr"]
-RATE = lambda iteration: 1e-3 * jnp.ones(())  # noqa: E731
+TRAIN = Train(learning_rate=1e-3)
 
 
 def _batch(rows=4, seed=0, dtype=np.float64):
@@ -29,14 +29,11 @@ def params():
 
 
 def _everything():
-    return objectives.Recipe(
+    return Recipe(
         MODEL,
-        RATE,
-        pixel=1.0,
-        gan=0.5,
-        discriminator=PatchGAN(features=4, layers=1),
-        discriminator_rate=RATE,
-        ema=0.9,
+        SRLoss(pixel_weight=1.0, gan_weight=0.5),
+        dataclasses.replace(TRAIN, ema=0.9),
+        Discriminator("patchgan", features=4, layers=1, learning_rate=1e-3),
     )
 
 
@@ -126,7 +123,8 @@ def test_the_update_takes_no_memory_but_its_own():
 
 @pytest.mark.parametrize("task", ["sr", "rescaling"])
 def test_noise_belongs_to_an_image_and_not_to_its_device(task):
-    recipe = objectives.Recipe(ONE_LEVEL[task], RATE, gan=1.0)
+    loss = SRLoss(gan_weight=1.0) if task == "sr" else RescalingLoss()
+    recipe = Recipe(ONE_LEVEL[task], loss)
     draw = jax.jit(partial(objectives.draw_noise, recipe))
     whole = draw(jax.random.key(3), _batch())
     parts = [
@@ -142,14 +140,14 @@ def test_noise_belongs_to_an_image_and_not_to_its_device(task):
 
 
 def _loss(model, params, batch):
-    recipe = objectives.Recipe(model, RATE)
+    recipe = Recipe(model, SRLoss())
     noise = objectives.draw_noise(recipe, jax.random.key(0), batch)
     return objectives._nll(recipe, params, noise)
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(params):
     loss = partial(_loss_given, MODEL)
-    batch = objectives.draw_noise(objectives.Recipe(MODEL, RATE), jax.random.key(0), _batch())
+    batch = objectives.draw_noise(Recipe(MODEL, SRLoss()), jax.random.key(0), _batch())
     both = [
         jax.jit(partial(optimizer._value_and_grad, loss, parts=parts))(params, batch)
         for parts in (1, 4)
@@ -159,7 +157,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(params):
 
 
 def _loss_given(model, params, batch):
-    return objectives._nll(objectives.Recipe(model, RATE), params, batch)
+    return objectives._nll(Recipe(model, SRLoss()), params, batch)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,65 @@
+"""Fields of dataclasses that say what they mean, what they may be, and what may change later."""
+
+import dataclasses
+import math
+from typing import Any
+
+from hcflow_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a field means and may be; a tuple is checked value by value.
+
+    Attributes:
+      help: one line for `--help`.
+      choices: all that it may be, where it is one of a few.
+      least, above, below: bounds of numbers: value ≥ least, > above, < below.
+      free: a training may change it when it continues.
+    """
+
+    help: str
+    choices: tuple = ()
+    least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    free: bool = False
+
+    def trouble(self, value: Any) -> str | None:
+        """What is wrong with `value`, or None."""
+        if self.choices:
+            known = ", ".join(map(str, self.choices))
+            return None if value in self.choices else f"must be one of {known}"
+        bounds = {"at least": self.least, "above": self.above, "below": self.below}
+        bounds = {words: bound for words, bound in bounds.items() if bound is not None}
+        if bounds and not all(map(self._within, value if isinstance(value, tuple) else (value,))):
+            return f"must be {' and '.join(f'{words} {b:g}' for words, b in bounds.items())}"
+        return None
+
+    def _within(self, number):
+        return (
+            isinstance(number, int | float)
+            and math.isfinite(number)
+            and (self.least is None or number >= self.least)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+        )
+
+
+def field(default: Any, help: str, **rule) -> Any:
+    """A dataclass field with a `Rule`."""
+    return dataclasses.field(default=default, metadata={"rule": Rule(help, **rule)})
+
+
+def rules(section) -> dict[str, Rule]:
+    """{name: rule} of a dataclass or an instance of one."""
+    return {f.name: f.metadata["rule"] for f in dataclasses.fields(section)}
+
+
+def check(section, prefix: str = "") -> None:
+    """UserError naming the first field whose value may not be; `prefix` is that of its flag."""
+    for name, rule in rules(section).items():
+        value = getattr(section, name)
+        if trouble := rule.trouble(value):
+            remedy = f"; set --config.{prefix}{name}" if prefix else ""
+            raise UserError(f"{prefix}{name} {trouble}, got {value!r}{remedy}")

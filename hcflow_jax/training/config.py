@@ -1,0 +1,339 @@
+"""The configuration of a training, told once: a frozen dataclass for every section.
+
+A field's line holds its default, its check, its help, and whether it may change when a training
+continues. The ml_collections config that a page of `configs/` fills in is made from these classes
+and parsed back into them; `hcflow train --help` prints them.
+"""
+
+import dataclasses
+import json
+import textwrap
+from typing import Any
+
+import ml_collections
+
+from hcflow_jax import fields
+from hcflow_jax.errors import UserError
+from hcflow_jax.fields import field
+from hcflow_jax.model import HCFlow, build_model
+from hcflow_jax.training import losses, schedules
+
+NORMS = ("l1", "l2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Training images and how patches are cut from them."""
+
+    path: str = field("", "a folder of images, or a set made by `hcflow data build`", free=True)
+    tfds: str = field("", "or the name of an installed TFDS data set", free=True)
+    split: str = field("train", "of a TFDS or built set, slices such as train[:90%] too", free=True)
+    patch_size: int = field(160, "side of the patches, in HR pixels", least=1)
+    rotate: bool = field(True, "turn patches by multiples of 90°, besides flipping them")
+    workers: int = field(0, "processes that read ahead; 0 reads in threads", least=0, free=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Valid:
+    """Validation; none without images."""
+
+    path: str = field("", "images, as data.path", free=True)
+    tfds: str = field("", "as data.tfds", free=True)
+    split: str = field("", "empty: train for a path, validation for TFDS", free=True)
+    count: int = field(16, "the first so many images", least=1, free=True)
+    size: int = field(160, "side of their centre crops; 0 for whole images", least=0, free=True)
+    every: int = field(5000, "steps from one validation to the next", least=1, free=True)
+    temperatures: tuple[float, ...] = field(
+        (0.0, 0.9),
+        "temperatures to sample at; PSNR-Y at the first picks the best",
+        least=0,
+        free=True,
+    )
+    samples: int = field(3, "samples per image where the temperature is not 0", least=1, free=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class SRLoss:
+    """Weights of the super-resolution objectives; 0 leaves one out."""
+
+    quant: int = field(64, "q of the dequantisation noise U(0, 1)/q", least=1)
+    nll_weight: float = field(1.0, "of the negative log-likelihood", least=0)
+    pixel_weight: float = field(0.0, "of the distance to the HR image at temperature 0", least=0)
+    pixel_norm: str = field("l1", "mean |a − b| or mean (a − b)²", choices=NORMS)
+    perceptual_weight: float = field(0.0, "of the distance between VGG19 features", least=0)
+    perceptual_norm: str = field("l1", "as pixel_norm", choices=NORMS)
+    vgg: str = field("", "file of VGG19's weights, torchvision's .pth or a .npz", free=True)
+    vgg_sha256: str = field("dcbb9e9d", "how its SHA-256 begins; empty accepts any", free=True)
+    gan_weight: float = field(0.0, "of the adversarial loss", least=0)
+    gan_type: str = field("gan", "the adversarial loss", choices=losses.GAN_TYPES)
+    temperature: float = field(0.9, "of samples for perceptual and adversarial losses", least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class RescalingLoss:
+    """Weights of the terms of the rescaling objective."""
+
+    lr_weight: float = field(0.05, "of mean (LR − bicubic LR)²", least=0)
+    latents_weight: float = field(1e-5, "of mean latents²", least=0)
+    hr_weight: float = field(1.0, "of mean |HR' − HR|", least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Discriminator:
+    """The discriminator of the adversarial loss."""
+
+    kind: str = field(
+        "vgg", "dense layers on a patch, or convolutions alone", choices=("vgg", "patchgan")
+    )
+    features: int = field(64, "channels of its first convolution", least=1)
+    layers: int = field(3, "strided layers of a patchgan", least=0)
+    learning_rate: float = field(5e-5, "as train.learning_rate", above=0)
+    first_steps: int = field(1500, "steps in which it learns alone", least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """The course of a training."""
+
+    batch_size: int = field(16, "patches per step, over all devices of all hosts", least=1)
+    accumulate: int = field(1, "gradient accumulation: parts of a device's batch", least=1)
+    steps: int = field(300_000, "how many", least=1, free=True)
+    learning_rate: float = field(2.5e-4, "of the first step", above=0)
+    schedule: str = field(
+        "multistep", "what follows are fractions of train.steps", choices=("multistep", "cosine")
+    )
+    milestones: tuple[float, ...] = field((), "multistep: the rate is multiplied by gamma", least=0)
+    gamma: float = field(0.5, "multistep: by what", above=0)
+    restarts: tuple[float, ...] = field((), "where a cycle ends and the next begins", least=0)
+    restart_weights: tuple[float, ...] = field((), "its rate, in learning rates", least=0)
+    periods: tuple[float, ...] = field((1.0,), "cosine: length of every cycle", above=0)
+    least_rate: float = field(0.0, "cosine: the rate at the end of a cycle", least=0)
+    ema: float = field(
+        0.0, "decay of averaged weights, which --checkpoint then loads; 0: none", least=0, below=1
+    )
+    seed: int = field(0, "of everything random", least=0, below=2**31 - 3)
+    log_every: int = field(100, "steps from one line to the next", least=1, free=True)
+    save_every: int = field(5000, "steps from one checkpoint to the next", least=1, free=True)
+    keep: int = field(2, "the last so many checkpoints, besides the best one", least=1, free=True)
+    keep_every: int = field(50_000, "and those of every so many steps", least=1, free=True)
+    max_skipped: int = field(20, "steps in a row that may be not finite", least=1, free=True)
+    tensorboard: bool = field(True, "write for TensorBoard, where it is installed", free=True)
+    profile: int = field(0, "steps to profile, from the tenth on", least=0, free=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What an iteration minimises, and how fast.
+
+    `discriminator` is needed where loss.gan_weight > 0.
+    """
+
+    model: HCFlow
+    loss: SRLoss | RescalingLoss
+    train: Train = Train()
+    discriminator: Discriminator | None = None
+
+    @property
+    def rate(self) -> schedules.Schedule:
+        """The learning rate of iteration 1, 2, …"""
+        return make_schedule(self.train, self.train.learning_rate)
+
+    @property
+    def discriminator_rate(self) -> schedules.Schedule:
+        """That of the discriminator."""
+        return make_schedule(self.train, self.discriminator.learning_rate)
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether there is a discriminator."""
+        return isinstance(self.loss, SRLoss) and self.loss.gan_weight > 0
+
+    @property
+    def perceptual(self) -> bool:
+        """Whether features of images are compared."""
+        return isinstance(self.loss, SRLoss) and self.loss.perceptual_weight > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Recipe):
+    """A whole training."""
+
+    data: Data = Data()
+    valid: Valid = Valid()
+    init_from: str = ""
+
+
+INIT_FROM = fields.Rule("checkpoint or workdir to start from", free=True)
+
+
+def make_schedule(train: Train, base: float) -> schedules.Schedule:
+    """The rate of iteration i: train.schedule from `base`, its fractions counted in steps."""
+
+    def at(fractions):
+        return [round(f * train.steps) for f in fractions]
+
+    restarts, weights = at(train.restarts), train.restart_weights
+    if train.schedule == "cosine":
+        return schedules.cosine(base, at(train.periods), restarts, weights, train.least_rate)
+    return schedules.multistep(base, at(train.milestones), train.gamma, restarts, weights)
+
+
+def sections(task: str) -> dict[str, type]:
+    """{name: class} of what a config of `task` has, besides `init_from`."""
+    if task == "rescaling":
+        own = {"loss": RescalingLoss}
+    else:
+        own = {"loss": SRLoss, "discriminator": Discriminator}
+    return {"model": HCFlow, "data": Data, "valid": Valid, **own, "train": Train}
+
+
+def defaults(task: str) -> ml_collections.ConfigDict:
+    """A config of `task` with every field at its default, to be filled in and locked."""
+    config = ml_collections.ConfigDict({"init_from": ""})
+    for name, section in sections(task).items():
+        config[name] = ml_collections.ConfigDict(dataclasses.asdict(section()))
+    config.model.task = task
+    return config
+
+
+def parse(config: ml_collections.ConfigDict) -> Config:
+    """The config that a page gave, checked; UserError naming the first field that is wrong."""
+    found = config.to_dict()
+    model = build_model(_section(found, "model", {"task"}))
+    parts: dict[str, Any] = {}
+    for name, section in sections(model.task).items():
+        if name != "model":
+            names = fields.rules(section).keys()
+            values = _section(found, name, names)
+            if unknown := sorted(values.keys() - names):
+                raise UserError(f"the config has an unknown field {name}.{unknown[0]}")
+            parts[name] = section(**values)
+            fields.check(parts[name], f"{name}.")
+    parsed = Config(model=model, init_from=found.get("init_from") or "", **parts)
+    _check_together(parsed)
+    return parsed
+
+
+def _section(config, name, needed):
+    """config[name]; UserError when it, or one of the `needed` fields, is missing."""
+    section = config.get(name)
+    if not isinstance(section, dict):
+        raise UserError(f"the config has no section {name}; start from one of configs/")
+    if missing := [field for field in needed if field not in section]:
+        raise UserError(f"the config has no field {name}.{missing[0]}; start from one of configs/")
+    return section
+
+
+def _check_together(config: Config) -> None:
+    """UserError where fields that are fine alone do not go together."""
+    train, loss, patch = config.train, config.loss, config.data.patch_size
+    if any(round(period * train.steps) < 1 for period in train.periods):
+        raise UserError(f"train.periods must be a step or longer each, got {train.periods}")
+    if not config.valid.temperatures:
+        raise UserError("valid.temperatures is (); set --config.valid.temperatures=(0.0,)")
+    make_schedule(train, train.learning_rate)
+    if not (config.data.path or config.data.tfds):
+        raise UserError(
+            "no training data; give a folder of images by --config.data.path=DIR, or an installed "
+            "data set by --config.data.tfds=NAME"
+        )
+    if isinstance(loss, RescalingLoss):
+        return
+    weights = [getattr(loss, name) for name in fields.rules(loss) if name.endswith("_weight")]
+    if not any(weights):
+        raise UserError("every loss has weight 0; set --config.loss.nll_weight")
+    if config.adversarial and config.discriminator.kind == "vgg" and patch % 32:
+        raise UserError(
+            f"the vgg discriminator needs patches of a multiple of 32 pixels, not {patch}; set "
+            "--config.data.patch_size or --config.discriminator.kind=patchgan"
+        )
+
+
+def check_start(config: Config) -> None:
+    """UserError where a training that starts anew needs a checkpoint to start from."""
+    later = ("pixel_weight", "perceptual_weight", "gan_weight")
+    if not config.init_from and any(getattr(config.loss, name, 0) for name in later):
+        raise UserError(
+            "this recipe starts from a trained model; give its checkpoint or workdir by "
+            "--config.init_from=PATH"
+        )
+
+
+def as_json(config: Config) -> dict:
+    """The config as a checkpoint keeps it: {section: {field: value}}, tuples as lists."""
+    text = json.dumps({name: _plain(getattr(config, name)) for name in _names(config)})
+    return json.loads(text)
+
+
+def _names(config):
+    return ["init_from", *sections(config.model.task)]
+
+
+def _plain(section):
+    return dataclasses.asdict(section) if dataclasses.is_dataclass(section) else section
+
+
+def flat(tree: dict, prefix: str = ""):
+    """Yields ("section.field", value) of nested dictionaries."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+_EARLIER_NAMES = {
+    f"loss.{name}": f"loss.{name}_weight"
+    for name in ("nll", "pixel", "perceptual", "gan", "lr", "latents", "hr")
+}
+"""Fields of earlier versions, by the names of today."""
+
+
+def check_resumable(saved: dict, config: Config, workdir) -> None:
+    """UserError naming the first field that may not change when a training continues."""
+    task = config.model.task
+    rules = {
+        f"{section}.{name}": rule
+        for section, kind in sections(task).items()
+        for name, rule in fields.rules(kind).items()
+    } | {"init_from": INIT_FROM}
+    before = {_EARLIER_NAMES.get(name, name): value for name, value in flat(saved)}
+    initial = dict(flat(json.loads(json.dumps(defaults(task).to_dict()))))
+    for name, now in flat(as_json(config)):
+        then = before.get(name, initial[name])
+        if then != now and not rules[name].free:
+            raise UserError(
+                f"{workdir} was trained with {name} {then}, the config says {now}; name another "
+                f"--workdir (--config.init_from={workdir} starts from its weights)"
+            )
+
+
+def check_same_model(found: HCFlow, model: HCFlow, path) -> None:
+    """UserError naming a field in which a checkpoint's model is another than the config's."""
+    for name, rule in fields.rules(HCFlow).items():
+        old, new = getattr(found, name), getattr(model, name)
+        if old != new and not rule.free:
+            raise UserError(
+                f"{path} holds a model with {name} {old}, the config says {new}; start from "
+                "a checkpoint of the same model, or change the config"
+            )
+
+
+def help_text() -> str:
+    """Every field of a config: its flag, default and meaning."""
+    lines = []
+    for task in ("sr", "rescaling"):
+        for name, section in sections(task).items():
+            if task == "sr" or name == "loss":
+                lines += ["", f"{name}: {section.__doc__.splitlines()[0]}"]
+                lines += [_help_line(name, f) for f in dataclasses.fields(section)]
+    return "\n".join(lines)
+
+
+def _help_line(section, entry):
+    rule = entry.metadata["rule"]
+    choices = f" ({', '.join(map(str, rule.choices))})" if rule.choices else ""
+    flag = f"  --config.{section}.{entry.name}={entry.default}"
+    lines = textwrap.wrap(rule.help + choices, 100 - 42)
+    first = [f"{flag:<41} {lines.pop(0)}"] if len(flag) < 42 else [flag]
+    return "\n".join(first + [" " * 42 + line for line in lines])
