@@ -1,19 +1,33 @@
-"""HCFlow in JAX: super-resolution and rescaling with one invertible network."""
+"""HCFlow in JAX: super-resolution and rescaling with one invertible network.
+
+The public names are those of `__all__`; everything else may move.
+"""
 
 import importlib
+
+__version__ = "0.2.0"
 
 _HOMES = {
     "Encoding": "model",
     "HCFlow": "model",
+    "UserError": "errors",
     "build_model": "model",
     "from_torch": "checkpoints",
+    "load": "sampling",
     "to_published": "checkpoints",
 }
-__all__ = [*_HOMES]
+_MODULES = {"bijectors": "bijectors", "losses": "training.losses"}
+__all__ = ["__version__", *_HOMES, *_MODULES]
 
 
 def __getattr__(name):
     """Imports what is asked for: `hcflow --help` need not wait for JAX."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

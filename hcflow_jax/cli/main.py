@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:
         argv = sys.argv[1:]
         if argv[:1] == ["train"]:
-            memory.start_again()
+            memory.start_again(argv)
     try:
         _run(argv)
     except KeyboardInterrupt:

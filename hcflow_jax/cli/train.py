@@ -74,4 +74,4 @@ def run(argv: list[str]) -> None:
             raise UserError(f"--{name}=… is missing; see `hcflow train --help`")
     if values.distributed or values.coordinator:
         parallel.connect(values.coordinator, values.processes, values.process)
-    train(config, values.workdir)
+    train(config, values.workdir, alone=True)

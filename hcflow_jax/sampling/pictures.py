@@ -24,12 +24,19 @@ SHIPPED = {("sr", 4): "sr_x4.npz", ("rescaling", 4): "rescaling_x4.npz"}
 """Weights in the package, by task and scale."""
 
 
-def load(path: str | Path | None, task: str, scale: int = 4) -> tuple[HCFlow, dict]:
+def load(
+    path: str | Path | None = None, task: str | None = None, scale: int | None = None
+) -> tuple[HCFlow, dict]:
     """(model, prepared params) of a checkpoint, or of the shipped weights when `path` is None.
+
+    Args:
+      path: as `checkpoints.load_model` takes it.
+      task, scale: what is needed; None takes what the checkpoint holds, or ships "sr" and 4.
 
     CheckpointError when it holds another task or scale, or when nothing fitting ships.
     """
     if path is None:
+        task, scale = task or "sr", scale or 4
         if (task, scale) not in SHIPPED:
             raise checkpoints.CheckpointError(
                 f"no {task} ×{scale} weights ship with hcflow; give some by --checkpoint"
@@ -38,8 +45,9 @@ def load(path: str | Path | None, task: str, scale: int = 4) -> tuple[HCFlow, di
             model, params = checkpoints.load_model(assets / SHIPPED[task, scale])
     else:
         model, params = checkpoints.load_model(path)
-    found = f"{model.task} ×{model.scale}"
+    task, scale = task or model.task, scale or model.scale
     if (model.task, model.scale) != (task, scale):
+        found = f"{model.task} ×{model.scale}"
         raise checkpoints.CheckpointError(f"{path} holds a {found} model, not {task} ×{scale}")
     if model.image_channels != 3:
         raise checkpoints.CheckpointError(f"{path} holds a model of grey images; colour is needed")

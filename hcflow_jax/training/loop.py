@@ -55,7 +55,7 @@ def initial_state(config: Config, batch) -> steps.TrainState:
 
 
 def _resumed(checkpoints, config, step, fingerprint):
-    """(state, key, place) of a step; CheckpointError when it is that of another training."""
+    """(state, key, place) of a step; UserError when it is that of another training."""
     saved, place = checkpoints.read(step)
     configuration.check_resumable(saved, config, checkpoints.path.parent)
     if saved["train"]["steps"] != config.train.steps:
@@ -64,11 +64,10 @@ def _resumed(checkpoints, config, step, fingerprint):
             "fractions count the new steps"
         )
     if place["data"] != fingerprint:
-        raise checkpoints.CheckpointError(
+        raise UserError(
             f"the training data are not those that {checkpoints.path.parent} was trained on; "
             "restore them, or name another --workdir and give this one by --config.init_from"
         )
-
     shapes, _, _ = steps.abstract_arguments(config, 1, config.data.patch_size)
     key = jax.random.wrap_key_data(np.array(place["rng"], np.uint32))
     return checkpoints.restore(step, shapes), key, place
@@ -77,13 +76,13 @@ def _resumed(checkpoints, config, step, fingerprint):
 class Training:
     """One training: what `train` has opened and checked, and its loop."""
 
-    def __init__(self, config: Config, workdir: Path):
+    def __init__(self, config: Config, workdir: Path, alone: bool = False):
         self.config, self.model, self.workdir = config, config.model, workdir
         if not checkpoints.finished_steps(workdir / "checkpoints"):
             configuration.check_start(config)
         train = config.train
         parallel.check_batch(train.batch_size, train.accumulate)
-        self.validated = True
+        self.alone, self.validated = alone, True
         self.vgg = {}
         if config.perceptual:
             self.vgg = perceptual.load(config.loss.vgg, config.loss.vgg_sha256)
@@ -203,8 +202,9 @@ class Training:
                 step = functools.partial(steps.train_step, self.config, only_discriminator=only)
                 mapped = parallel.pmap_step(step)
                 if jax.process_count() == 1:  # compiled ahead, pmap mistakes a process's share
-                    memory.give_back()
-                    mapped = memory.compiled(mapped.lower(*arguments))
+                    if self.alone:
+                        memory.give_back()
+                    mapped = memory.compiled(mapped.lower(*arguments), self.alone)
                 compiled[only] = mapped
             return compiled[only](*arguments)
 
@@ -299,8 +299,13 @@ class _Profiler:
         self._on = False
 
 
-def train(config: Config | ml_collections.ConfigDict, workdir: str | Path) -> Path:
+def train(
+    config: Config | ml_collections.ConfigDict, workdir: str | Path, alone: bool = False
+) -> Path:
     """Trains what `config` says; continues what `workdir` holds.
+
+    `alone`: this process does nothing else with JAX, so that what it keeps of other programs can
+    be let go of to save memory.
 
     Returns the workdir. UserError (ImageError, CheckpointError), one line each, for what the
     user can put right; nothing that was saved is touched then.
@@ -308,7 +313,7 @@ def train(config: Config | ml_collections.ConfigDict, workdir: str | Path) -> Pa
     workdir = Path(workdir)
     config = config if isinstance(config, Config) else configuration.parse(config)
     with Preemption().watched() as preemption, contextlib.ExitStack() as stack:
-        training = Training(config, workdir)
+        training = Training(config, workdir, alone)
         stack.callback(training.checkpoints.abandon)
         if jax.process_index() == 0:
             stack.enter_context(locked(workdir))

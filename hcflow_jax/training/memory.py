@@ -6,6 +6,7 @@ What concerns the C library is for Linux with glibc; elsewhere nothing happens.
 import contextlib
 import ctypes
 import gc
+import importlib.util
 import os
 import sys
 import sysconfig
@@ -29,19 +30,46 @@ if sysconfig.get_config_var("Py_GIL_DISABLED"):
     del ENVIRONMENT["PYTHONMALLOC"]  # such a Python has an allocator of its own, and insists
 
 
-def start_again() -> None:
-    """Starts this very command again in `ENVIRONMENT`, unless the user has set some of it.
+SWITCH = "HCFLOW_ALLOCATOR"
+"""Environment variable; "system" leaves the allocators as they are."""
 
-    The command that was started leaves it to itself: its own children get nothing of it.
+
+def start_again(argv: list[str]) -> None:
+    """Starts this very command, whose arguments are `argv`, again in `ENVIRONMENT`.
+
+    Only on Linux, where JAX would compute on the CPU, and where nobody else has a say: neither the
+    user by `SWITCH` or by a variable of `ENVIRONMENT`, nor a debugger, nor what launches several
+    processes. The command that was started leaves it to itself: its own children get nothing of it.
     """
     if all(os.environ.get(name) == value for name, value in ENVIRONMENT.items()):
         for name in ENVIRONMENT:
             del os.environ[name]
         return
-    if sys.platform != "linux" or any(name in os.environ for name in ENVIRONMENT):
+    asked = os.environ.get(SWITCH) == "system" or any(name in os.environ for name in ENVIRONMENT)
+    if asked or sys.platform != "linux" or _is_watched(argv) or not _on_cpu():
         return
+    print(f"starting again with settings of memory allocators ({SWITCH}=system leaves them out)")
     with contextlib.suppress(OSError):
+        sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | ENVIRONMENT)
+
+
+_LAUNCHERS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "TPU_WORKER_ID")
+
+
+def _is_watched(argv):
+    """Whether a debugger looks on, or this is one of several processes."""
+    debuggers = "pydevd", "debugpy"
+    several = any(flag in word for word in argv for flag in ("--distributed", "--coordinator"))
+    traced = sys.gettrace() is not None or any(name in sys.modules for name in debuggers)
+    return traced or several or any(name in os.environ for name in _LAUNCHERS)
+
+
+def _on_cpu():
+    """Whether JAX, not imported yet, would compute on the CPU: no other platform is installed."""
+    if chosen := os.environ.get("JAX_PLATFORMS"):
+        return chosen.split(",")[0] == "cpu"
+    return not any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
 
 
 def compiler_options(backend: str) -> dict[str, bool]:
@@ -62,17 +90,20 @@ def compiler_options(backend: str) -> dict[str, bool]:
     return options
 
 
-def compiled(lowered):
-    """`lowered` compiled, apart from what JAX keeps of its tracing: that goes before XLA begins.
+def compiled(lowered, alone: bool = True):
+    """`lowered` compiled with `compiler_options`.
 
-    As `give_back` does; what compiling leaves goes as well.
+    `alone`: JAX keeps no other program of this process that is called again. Then what it keeps of
+    tracing goes before XLA begins, as `give_back` does, and what compiling leaves goes as well.
     """
     import jax
 
-    give_back()
+    if alone:
+        give_back()
     program = lowered.compile(compiler_options=compiler_options(jax.default_backend()))
     del lowered
-    give_back()
+    if alone:
+        give_back()
     return program
 
 

@@ -16,17 +16,19 @@ def started(monkeypatch):
     """What was executed."""
     calls = []
     monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
-    for name in memory.ENVIRONMENT:
+    for name in (*memory.ENVIRONMENT, memory.SWITCH, *memory._LAUNCHERS):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "gettrace", lambda: None)
     return calls
 
 
 @linux
-def test_the_same_command_starts_again_in_its_environment(started, monkeypatch):
+def test_the_same_command_starts_again_in_its_environment(started, monkeypatch, capsys):
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "hcflow_jax.cli", "train", "--help"])
-    memory.start_again()
+    memory.start_again(["train"])
     ((program, arguments, environment),) = started
     assert program == sys.executable
+    assert "HCFLOW_ALLOCATOR=system" in capsys.readouterr().out
     assert arguments == [sys.executable, "-m", "hcflow_jax.cli", "train", "--help"]
     assert environment == os.environ | memory.ENVIRONMENT
     assert "glibc.malloc.hugetlb=1" in environment["GLIBC_TUNABLES"]
@@ -36,15 +38,42 @@ def test_the_same_command_starts_again_in_its_environment(started, monkeypatch):
 @pytest.mark.parametrize("name", memory.ENVIRONMENT)
 def test_it_leaves_the_users_settings(started, monkeypatch, name):
     monkeypatch.setenv(name, "mine")
-    memory.start_again()
+    memory.start_again(["train"])
     assert not started and os.environ[name] == "mine"
+
+
+@linux
+@pytest.mark.parametrize(
+    "name, value",
+    [(memory.SWITCH, "system"), ("SLURM_PROCID", "0"), ("JAX_PLATFORMS", "cuda,cpu")],
+)
+def test_it_leaves_others_what_is_theirs(started, monkeypatch, capsys, name, value):
+    monkeypatch.setenv(name, value)
+    memory.start_again(["train"])
+    assert not started and not capsys.readouterr().out
+
+
+@linux
+def test_it_leaves_debuggers_and_several_processes(started, monkeypatch):
+    memory.start_again(["train", "--coordinator=host:1"])
+    monkeypatch.setattr(sys, "gettrace", lambda: print)
+    memory.start_again(["train"])
+    assert not started
+
+
+@linux
+def test_plugins_of_other_platforms_keep_it_from_that(started, monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr(memory.importlib.util, "find_spec", lambda name: name == "libtpu")
+    memory.start_again(["train"])
+    assert not started
 
 
 @linux
 def test_it_does_so_once_and_children_get_nothing_of_it(started, monkeypatch):
     for name, value in memory.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    memory.start_again()
+    memory.start_again(["train"])
     assert not started and not set(memory.ENVIRONMENT) & set(os.environ)
 
 
@@ -64,6 +93,14 @@ def test_programs_are_compiled_apart_from_their_traces():
     assert double._cache_size() == 0
 
 
+def test_programs_of_others_stay():
+    double = jax.jit(lambda x: 2 * x)
+    assert double(3.0) == 6 and double._cache_size() == 1
+    lowered = jax.jit(lambda x: 3 * x).lower(1.0)
+    assert memory.compiled(lowered, alone=False)(3.0) == 9
+    assert double._cache_size() == 1
+
+
 def test_a_system_that_refuses_does_not_matter(monkeypatch):
     def refuse(*_):
         raise PermissionError("not here")
@@ -71,7 +108,7 @@ def test_a_system_that_refuses_does_not_matter(monkeypatch):
     monkeypatch.setattr(os, "execve", refuse)
     for name in memory.ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    memory.start_again()
+    memory.start_again(["train"])
     memory.give_back()
 
 
