@@ -1,4 +1,15 @@
-"""A 3×3-and-friends convolution whose weight gradient stays fast inside `lax.scan` on CPUs."""
+"""2-D convolution for CPUs, with a gradient of its own.
+
+Plain formula: `lax.conv_general_dilated(x, kernel, (1, 1), "SAME", …)`, which is `plain`;
+tests/kernels/test_convolution.py holds values and gradients to it.
+
+Where it pays, on two cores: XLA runs the gradient with respect to a kernel inside `lax.scan` about
+13 times too slowly (4.0 against 0.3 s for three RRDBs at 40×40), here it is matrix products; and
+wide float32 and float64 convolutions take half the multiplications (`winograd`), which makes
+an iteration of the ×4 network 0.7 times as long.
+
+When: where `Arithmetic.kernels` is "auto" and JAX's default backend is the CPU.
+"""
 
 import math
 from functools import partial
@@ -12,29 +23,31 @@ from hcflow_jax.kernels import winograd
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
-BAND = 2048
-"""Pixels whose features and gradients a core's cache holds."""
+CACHE_BLOCK = 2048
+"""Pixels whose features and gradients a core's cache holds: products block by block."""
 
-FEW = 16
-"""Output channels that leave most of a core's vector registers empty."""
+NARROW = 16
+"""Output channels that leave most of a core's vector registers empty: up to here one matrix product
+gives every tap's share of an output."""
 
-MANY = 160
-"""Output channels from which the products of a convolution are halved. Below, that gains time too,
-but its sums take memory to compile, which is the most that small images need."""
+WINOGRAD_OUTPUTS = 160
+"""Output channels from which a convolution is Winograd's. Below, that gains time too, but its sums
+take memory to compile, which is the most that small images need."""
 
-MAPS = 192
-"""Channels of an image from which, for the same reason, gradients of its readers are halved."""
+WINOGRAD_CHANNELS = 192
+"""Channels of an image from which, for the same reason, gradients of its readers are Winograd's."""
 
-LARGE, WIDE = 12_800, 64
+LARGE_BATCH, WINOGRAD_CHANNELS_LARGE = 12_800, 64
 """Pixels of a batch that need more memory than compiling does, and what both limits are there."""
 
 
-def _native(x, kernel):
+def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`conv2d` by XLA's own convolution, for every platform and for forward mode."""
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
 
 
 def _one_row_more(x, kernel):
-    """`_native` with a row of padding too many, whose result is dropped.
+    """`plain` with a row of padding too many, whose result is dropped.
 
     XLA gives a convolution that grows its image to Eigen and others to YNNPACK, which runs those
     of few input channels on one thread.
@@ -65,40 +78,36 @@ def _pointwise(x, kernel):
     return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0])
 
 
-def _halved(x, kernel):
+def _winograd(x, kernel):
     products = map(_one_row_more, winograd.split(x), winograd.weights(kernel))
     return winograd.join(products, x.shape[2])
 
 
-def _can_be_halved(x, kernel_shape):
+def _winograd_fits(x, kernel_shape):
     """Whether Winograd's sums can stand for columns; in half precision they would err too much."""
     fine = x.dtype in (jnp.float32, jnp.float64)
     return fine and kernel_shape[:2] == (3, 3) and x.shape[2] >= winograd.STEP
 
 
-def _pays(x, channels, least):
-    """Whether to halve products of so many channels; `least` is the limit for small images."""
-    return channels >= (min(least, WIDE) if math.prod(x.shape[:-1]) >= LARGE else least)
+def _winograd_pays(x, channels, least):
+    """Whether Winograd's pays for so many channels; `least` is the limit for small images."""
+    large = math.prod(x.shape[:-1]) >= LARGE_BATCH
+    return channels >= (min(least, WINOGRAD_CHANNELS_LARGE) if large else least)
 
 
-def _on_cpu(x, kernel):
+def _forward(x, kernel):
     kh, kw, channels, outputs = kernel.shape
     if kh == kw == 1:
         return _pointwise(x, kernel)
-    if outputs <= min(FEW, channels):
+    if outputs <= min(NARROW, channels):
         return _sum_of_shifts(x, kernel)
-    pays = channels > FEW and _pays(x, outputs, MANY)
-    return (_halved if pays and _can_be_halved(x, kernel.shape) else _one_row_more)(x, kernel)
+    pays = channels > NARROW and _winograd_pays(x, outputs, WINOGRAD_OUTPUTS)
+    return (_winograd if pays and _winograd_fits(x, kernel.shape) else _one_row_more)(x, kernel)
 
 
 def _transposed(kernel):
     """The kernel whose convolution is the gradient of `kernel`'s with respect to its input."""
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-
-
-def _kernel_gradient_native(x, g, kernel_shape):
-    kernel = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
-    return jax.linear_transpose(lambda k: _native(x, k), kernel)(g)[0]
 
 
 def _channels_first(image, kh, kw):
@@ -154,7 +163,7 @@ def _kernel_gradient_matmul(x, g, kernel_shape):
     wider = outputs > channels
     moved, fixed, width = (x[..., :channels], g, outputs) if wider else (g, x, channels)
     columns, rows = _channels_first(moved, kh, kw)[None], fixed.reshape(1, -1, fixed.shape[-1])
-    products = _shifted_products(columns, rows, (kh, width), BAND).reshape(kh, kw, -1, width)
+    products = _shifted_products(columns, rows, (kh, width), CACHE_BLOCK).reshape(kh, kw, -1, width)
     return products if wider else _transposed(products)
 
 
@@ -162,31 +171,22 @@ def _kernel_gradient_matmul(x, g, kernel_shape):
 def conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """y[i, j, o] = Σ_{u,v,c} x[i + u − kh//2, j + v − kw//2, c]·kernel[u, v, c, o].
 
-    [B, H, W, C] * [kh, kw, C, O] -> [B, H, W, O]; stride 1, zero padding, odd kernel sizes. XLA's
-    CPU backend runs the gradient with respect to a kernel about 13 times too slowly when the
-    convolution is the body of a scan; there it is computed as matrix products instead. On
-    CPUs, float32 and float64 images with many outputs take half the multiplications (`winograd`).
+    [B, H, W, C] * [kh, kw, C, O] -> [B, H, W, O]; stride 1, zero padding, odd kernel sizes.
     Reverse mode only; within `shard_map` its gradient needs check_vma=False.
     """
-    if kernel.shape[0] == kernel.shape[1] == 1:
-        return _pointwise(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=_on_cpu, default=_native)
+    return _forward(x, kernel)
 
 
-def _forward(x, kernel):
-    return conv2d(x, kernel), (x, kernel)
-
-
-def _gradients_on_cpu(x, kernel, g):
-    return _on_cpu(g, _transposed(kernel)), _kernel_gradient_matmul(x, g, kernel.shape)
-
-
-def _gradients_natively(x, kernel, g):
-    return _native(g, _transposed(kernel)), _kernel_gradient_native(x, g, kernel.shape)
+def _with_residuals(x, kernel):
+    return _forward(x, kernel), (x, kernel)
 
 
 def _backward(residuals, g):
-    return lax.platform_dependent(*residuals, g, cpu=_gradients_on_cpu, default=_gradients_natively)
+    x, kernel = residuals
+    return _forward(g, _transposed(kernel)), _kernel_gradient_matmul(x, g, kernel.shape)
+
+
+conv2d.defvjp(_with_residuals, _backward)
 
 
 def _split_rows(x):
@@ -196,37 +196,30 @@ def _split_rows(x):
     return jnp.stack(parts).reshape(len(parts), -1, x.shape[-1])
 
 
-def _kernel_gradient_halved(rows, g, kernel_shape):
+def _kernel_gradient_winograd(rows, g, kernel_shape):
     """Of a kernel that read the first channels of the image which `rows` are."""
     kh, kw, channels, outputs = kernel_shape
     columns = jnp.concatenate([_channels_first(part, kh, 1)[None] for part in winograd.split(g)])
-    products = _shifted_products(columns, rows, (kh, channels), BAND // winograd.STEP)
+    products = _shifted_products(columns, rows, (kh, channels), CACHE_BLOCK // winograd.STEP)
     swapped = jax.ShapeDtypeStruct((kh, kw, outputs, channels), products.dtype)
     (found,) = jax.linear_transpose(winograd.weights, swapped)(tuple(products[:, :, None]))
     return _transposed(found)
 
 
-def readers_on_cpu(x):
-    """(kernel, g) -> gradients of conv2d(x', kernel) with respect to x' and kernel, on CPUs.
+def readers(x):
+    """(kernel, g) -> gradients of conv2d(x', kernel) with respect to x' and kernel.
 
     g is that of the result, x' are as many channels of x, from the first, as the kernel reads.
     What several kernels need of x is computed once.
     """
-    halved = x.size and _pays(x, x.shape[-1], MAPS) and _can_be_halved(x, (3, 3))
-    sums = _split_rows(x) if halved else None
+    pays = x.size and _winograd_pays(x, x.shape[-1], WINOGRAD_CHANNELS)
+    fits = pays and _winograd_fits(x, (3, 3))
+    sums = _split_rows(x) if fits else None
 
     def gradients(kernel, g):
-        g_x = _on_cpu(g, _transposed(kernel))
-        if halved and kernel.shape[:2] == (3, 3):
-            return g_x, _kernel_gradient_halved(sums, g, kernel.shape)
+        g_x = _forward(g, _transposed(kernel))
+        if fits and kernel.shape[:2] == (3, 3):
+            return g_x, _kernel_gradient_winograd(sums, g, kernel.shape)
         return g_x, _kernel_gradient_matmul(x, g, kernel.shape)
 
     return gradients
-
-
-def readers_natively(x):
-    """As `readers_on_cpu`, by XLA's own convolutions."""
-    return lambda kernel, g: _gradients_natively(x[..., : kernel.shape[2]], kernel, g)
-
-
-conv2d.defvjp(_forward, _backward)

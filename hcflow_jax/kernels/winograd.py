@@ -1,4 +1,10 @@
-"""Convolutions of three columns with half the multiplications, for products that cost the most.
+"""Winograd's F(4, 3) along rows: convolutions of three columns with half the multiplications.
+
+Plain formula: `join(map(convolve, split(x), weights(kernel)), width)` equals `plain(x, kernel)` of
+`convolution`, where `convolve` has kernels of one column; tests/kernels/test_convolution.py holds
+values and gradients to it. Where it pays: from 64 to 192 channels on, see `convolution`, a step of
+the ×4 network takes 0.74 instead of 1.08 of PyTorch's time. When: as `convolution` decides, in
+float32 and float64.
 
 Four neighbouring results of three taps take twelve multiplications, or six: of six sums of six
 inputs with six sums of the taps. The results are sums of those products. This is Winograd's

@@ -10,6 +10,7 @@ from hcflow_jax import bijectors, fields
 from hcflow_jax.bijectors import Bijector
 from hcflow_jax.errors import UserError
 from hcflow_jax.fields import field
+from hcflow_jax.kernels import Arithmetic
 from hcflow_jax.model.networks import FCN, DenseBlock, FeatureTrunk
 from hcflow_jax.model.prior import ConditionalGaussian
 
@@ -85,6 +86,12 @@ class Architecture:
         choices=("float32", "bfloat16"),
         free=True,
     )
+    kernels: Literal["auto", "plain"] = field(
+        "auto",
+        "auto: convolutions made for CPUs on CPUs; plain: JAX's own, for forward mode too",
+        choices=("auto", "plain"),
+        free=True,
+    )
     remat: bool = field(
         False,
         "gradients compute the inside of flow steps and RRDBs again: less memory, more time",
@@ -145,8 +152,8 @@ class Architecture:
         return ("affine", "shift") if self.coupling == "shift" else ("affine",)
 
     @property
-    def _dtype(self):
-        return jnp.bfloat16 if self.dtype == "bfloat16" else None
+    def _arithmetic(self):
+        return Arithmetic(jnp.bfloat16 if self.dtype == "bfloat16" else None, self.kernels)
 
     @functools.cached_property
     def levels(self) -> tuple[Level, ...]:
@@ -162,7 +169,7 @@ class Architecture:
         both, saving = self.task == "sr", (self.remat, self.reversible)
         split_off = channels - keep
         widths = [width * (2 if both else 1) for width in self.per_level("features")]
-        net = FCN(conditional_hidden, 2 * (split_off - split_off // 2), self._dtype)
+        net = FCN(conditional_hidden, 2 * (split_off - split_off // 2), self._arithmetic)
         coupling = bijectors.AffineCoupling(split_off, split_off // 2, net, widths[i])
         return Level(
             squeeze=self._squeeze,
@@ -170,11 +177,11 @@ class Architecture:
                 self._cycle(channels, hidden), self.steps[i] - self.conditional_steps[i], *saving
             ),
             split=bijectors.ChannelSplit(keep),
-            trunk=FeatureTrunk(*trunk, both, self._dtype, self.remat),
+            trunk=FeatureTrunk(*trunk, both, self._arithmetic, self.remat),
             conditional=bijectors.alternate(
                 {"affine": bijectors.flow_step(coupling)}, self.conditional_steps[i], *saving
             ),
-            prior=ConditionalGaussian(split_off, widths[i], not both, self._dtype),
+            prior=ConditionalGaussian(split_off, widths[i], not both, self._arithmetic),
             cond_channels=keep + sum(widths[i + 1 :]),
         )
 
@@ -188,7 +195,7 @@ class Architecture:
 
         def step(kind, split, outputs):
             network = FCN if self.net == "fcn" else DenseBlock
-            coupling = kind(channels, split, network(hidden, outputs, dtype=self._dtype))
+            coupling = kind(channels, split, network(hidden, outputs, arithmetic=self._arithmetic))
             return bijectors.flow_step(coupling, permute=self.permutation == "conv1x1")
 
         split = channels // 2 if self.coupling == "affine" else self.image_channels

@@ -11,13 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from hcflow_jax.bijectors.base import Fit
-from hcflow_jax.kernels.convolution import conv2d
-from hcflow_jax.kernels.dense import RDBS, dense_convolutions, rrdbs
+from hcflow_jax.kernels import Arithmetic
+from hcflow_jax.kernels.dense import RDBS
 
 Initializer = Callable[..., jax.Array]
-Dtype = jax.typing.DTypeLike | None
-"""What convolutions compute in; None for the type of their inputs and kernels."""
-
 small_xavier = nn.initializers.variance_scaling(0.01, "fan_avg", "normal")
 """Xavier-normal × 0.1."""
 
@@ -66,10 +63,6 @@ class ConvWeights(nn.Module):
         return kernel, self.param("bias", bias_init, (*self.stack, self.outputs), jnp.float32)
 
 
-def _convolve(x, kernel, dtype: Dtype):
-    return conv2d(*nn.dtypes.promote_dtype(x, kernel, dtype=dtype))
-
-
 def _own(module, weights: ConvWeights):
     """The arrays of `weights`, kept directly under `module`."""
     nn.share_scope(module, weights)
@@ -80,14 +73,14 @@ class Conv(nn.Module):
     """conv(x) + bias, initialised as PyTorch does by default."""
 
     outputs: int
-    dtype: Dtype = None
+    arithmetic: Arithmetic = Arithmetic()
 
     @nn.compact
     def __call__(self, x):
         kernel, bias = _own(
             self, ConvWeights(x.shape[-1], self.outputs, init=kaiming, uniform_bias=True)
         )
-        return _convolve(x, kernel, self.dtype) + bias
+        return self.arithmetic.conv2d(x, kernel) + bias
 
 
 class NetActNorm(nn.Module):
@@ -111,19 +104,19 @@ class ActNormConv(nn.Module):
 
     outputs: int
     size: int
-    dtype: Dtype = None
+    arithmetic: Arithmetic = Arithmetic()
 
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
         kernel = _own(self, ConvWeights(x.shape[-1], self.outputs, self.size, use_bias=False))
-        return nn.relu(NetActNorm(name="actnorm")(_convolve(x, kernel, self.dtype), fit))
+        return nn.relu(NetActNorm(name="actnorm")(self.arithmetic.conv2d(x, kernel), fit))
 
 
 class ZeroConv(nn.Module):
     """(conv(x) + bias)·exp(3·g), zero at first; g is one gain per channel. (Glow, section 4.)"""
 
     outputs: int
-    dtype: Dtype = None
+    arithmetic: Arithmetic = Arithmetic()
 
     @nn.compact
     def __call__(self, x):
@@ -131,7 +124,7 @@ class ZeroConv(nn.Module):
             self, ConvWeights(x.shape[-1], self.outputs, init=nn.initializers.zeros)
         )
         logs = self.param("logs", nn.initializers.zeros, (self.outputs,), jnp.float32)
-        return (_convolve(x, kernel, self.dtype) + bias) * jnp.exp(3 * logs)
+        return (self.arithmetic.conv2d(x, kernel) + bias) * jnp.exp(3 * logs)
 
 
 class FCN(nn.Module):
@@ -142,13 +135,13 @@ class FCN(nn.Module):
 
     hidden: int
     outputs: int
-    dtype: Dtype = None
+    arithmetic: Arithmetic = Arithmetic()
 
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
-        x = ActNormConv(self.hidden, 3, self.dtype, name="conv1")(x, fit)
-        x = ActNormConv(self.hidden, 1, self.dtype, name="conv2")(x, fit)
-        return ZeroConv(self.outputs, self.dtype, name="conv3")(x)
+        x = ActNormConv(self.hidden, 3, self.arithmetic, name="conv1")(x, fit)
+        x = ActNormConv(self.hidden, 1, self.arithmetic, name="conv2")(x, fit)
+        return ZeroConv(self.outputs, self.arithmetic, name="conv3")(x)
 
 
 class DenseWeights(nn.Module):
@@ -183,7 +176,7 @@ class DenseBlock(nn.Module):
     growth: int
     outputs: int
     zero_last: bool = True
-    dtype: Dtype = None
+    arithmetic: Arithmetic = Arithmetic()
 
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
@@ -191,8 +184,7 @@ class DenseBlock(nn.Module):
         kernels, biases = _own(
             self, DenseWeights(x.shape[-1], self.growth, self.outputs, self.zero_last)
         )
-        x, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
-        return dense_convolutions(x, kernels, biases)
+        return self.arithmetic.dense_convolutions(x, kernels, biases)
 
 
 class RRDBs(nn.Module):
@@ -205,7 +197,7 @@ class RRDBs(nn.Module):
     count: int
     growth: int
     tap: int | None = None
-    dtype: Dtype = None
+    arithmetic: Arithmetic = Arithmetic()
     remat: bool = False
 
     @nn.compact
@@ -213,9 +205,7 @@ class RRDBs(nn.Module):
         channels = x.shape[-1]
         stack = (self.count, RDBS)
         kernels, biases = DenseWeights(channels, self.growth, channels, stack=stack, name="RDB")()
-        narrow, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
-        x = narrow if self.dtype is None else x
-        return rrdbs(x.astype(jnp.result_type(x, *biases)), kernels, biases, self.tap, self.remat)
+        return self.arithmetic.rrdbs(x, kernels, biases, self.tap, self.remat)
 
 
 class FeatureTrunk(nn.Module):
@@ -229,15 +219,15 @@ class FeatureTrunk(nn.Module):
     features: int
     growth: int
     both: bool
-    dtype: Dtype = None
+    arithmetic: Arithmetic = Arithmetic()
     remat: bool = False
 
     @nn.compact
     def __call__(self, c):
-        f0 = Conv(self.features, self.dtype, name="conv_first")(c)
+        f0 = Conv(self.features, self.arithmetic, name="conv_first")(c)
         tap = self.blocks[0] - 1 if self.both else None
         count = sum(self.blocks)
-        trunks = RRDBs(count, self.growth, tap, self.dtype, self.remat, name="RRDB_trunks")
+        trunks = RRDBs(count, self.growth, tap, self.arithmetic, self.remat, name="RRDB_trunks")
         f1, f2 = trunks(f0)
-        f2 = Conv(self.features, self.dtype, name="trunk_conv1")(f2) + f0
+        f2 = Conv(self.features, self.arithmetic, name="trunk_conv1")(f2) + f0
         return jnp.concatenate([f1, f2], -1) if self.both else f2

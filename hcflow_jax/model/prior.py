@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from hcflow_jax.bijectors.base import Bijector, sum_pixels
 from hcflow_jax.bijectors.coupling import bounded_log_scale, interleaved
-from hcflow_jax.model.networks import Dtype, ZeroConv
+from hcflow_jax.kernels import Arithmetic
+from hcflow_jax.model.networks import ZeroConv
 
 
 def gaussian_logp(x: jax.Array, mean=0.0, log_std=0.0) -> jax.Array:
@@ -31,17 +32,17 @@ class ConditionalGaussian(Bijector):
     Args:
       channels: C of a.
       cond_channels: channels of the features u.
-      dtype: what the convolution computes in.
+      arithmetic: of the convolution.
     """
 
     channels: int
     cond_channels: int
     bounded: bool
-    dtype: Dtype = None
+    arithmetic: Arithmetic = Arithmetic()
 
     @property
     def _net(self):
-        return ZeroConv(2 * self.channels, self.dtype)
+        return ZeroConv(2 * self.channels, self.arithmetic)
 
     def init(self, rng):
         return self._net.init(rng, jnp.zeros((1, 2, 2, self.cond_channels), jnp.float32))["params"]

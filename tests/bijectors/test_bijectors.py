@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcflow_jax import bijectors
+from hcflow_jax.kernels import Arithmetic
 from hcflow_jax.kernels.convolution import conv2d
 from hcflow_jax.model.networks import FCN, DenseBlock
 from hcflow_jax.model.prior import ConditionalGaussian
@@ -260,7 +261,7 @@ def test_gradients_of_a_reversible_stack_are_plain_ones(direction, bijector, tim
 @pytest.mark.parametrize("dtype, error", [(None, 1e-4), ("bfloat16", 2e-2)])
 def test_inputs_found_back_through_many_steps_are_good_enough(dtype, error):
     """In float32, and where networks compute in half precision, 26 steps deep."""
-    net = FCN(16, C, dtype)
+    net = FCN(16, C, Arithmetic(dtype))
     plain, reversible, *case = _stacks(
         bijectors.flow_step(bijectors.AffineCoupling(C, C // 2, net)), 26
     )

@@ -20,6 +20,10 @@ def native(x, kernel):
     )
 
 
+def native_kernel_gradient(x, g, shape):
+    return jax.linear_transpose(lambda k: native(x, k), jax.ShapeDtypeStruct(shape, x.dtype))(g)[0]
+
+
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("channels, outputs", [(3, 6), (20, 17), (6, 3)])
 def test_values_and_gradients_are_xlas(size, channels, outputs):
@@ -41,25 +45,23 @@ def test_values_and_gradients_are_xlas(size, channels, outputs):
 @pytest.mark.parametrize("band", [1, 20, 60, 10**6])  # rows, half an image, two images, all
 @pytest.mark.parametrize("outputs", [2, 7])
 def test_kernel_gradients_of_bands_add_up(monkeypatch, band, outputs):
-    monkeypatch.setattr(convolution, "BAND", band)
+    monkeypatch.setattr(convolution, "CACHE_BLOCK", band)
     rng = np.random.default_rng(0)
     x, g = (jnp.asarray(rng.standard_normal((4, 6, 5, n))) for n in (4, outputs))
     shape = (3, 3, 4, outputs)
     found = convolution._kernel_gradient_matmul(x, g, shape)
-    expected = convolution._kernel_gradient_native(x, g, shape)
+    expected = native_kernel_gradient(x, g, shape)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("channels, outputs", [(3, 6), (6, 3)])
-def test_both_kernel_gradients_agree(size, channels, outputs):
-    """The one for CPUs and the one that other platforms take."""
+def test_kernel_gradients_of_all_sizes_are_xlas(size, channels, outputs):
     rng = np.random.default_rng(size)
     x, g = (jnp.asarray(rng.standard_normal((2, 5, 4, n))) for n in (channels, outputs))
     shape = (size, size, channels, outputs)
-    for_cpu = convolution._kernel_gradient_matmul(x, g, shape)
-    elsewhere = convolution._kernel_gradient_native(x, g, shape)
-    np.testing.assert_allclose(for_cpu, elsewhere, atol=1e-12)
+    found = convolution._kernel_gradient_matmul(x, g, shape)
+    np.testing.assert_allclose(found, native_kernel_gradient(x, g, shape), atol=1e-12)
 
 
 @pytest.mark.parametrize("width", [1, 3, 4, 5, 10, 16])
@@ -70,7 +72,7 @@ def test_halved_products_convolve(width, dtype, error):
     x, g = (jnp.asarray(rng.standard_normal((2, 5, width, n)), dtype) for n in (32, 64))
     kernel = jnp.asarray(rng.standard_normal((3, 3, 32, 64)), dtype)
     expected, pull = jax.vjp(native, x, kernel)
-    found, pull_halved = jax.vjp(convolution._halved, x, kernel)
+    found, pull_halved = jax.vjp(convolution._winograd, x, kernel)
     for a, b in zip((found, *pull_halved(g)), (expected, *pull(g)), strict=True):
         assert a.dtype == dtype
         np.testing.assert_allclose(a, b, rtol=0, atol=error * np.abs(b).max())
@@ -86,7 +88,7 @@ def test_products_are_halved_where_it_pays():
         return flops(jax.make_jaxpr(convolve)(*arguments).jaxpr)
 
     def share(*arguments):
-        return count(convolution._on_cpu, *arguments) / count(native, *arguments)
+        return count(convolution._forward, *arguments) / count(native, *arguments)
 
     assert share((1, 40, 40, 32), (3, 3, 32, 160)) < 0.52
     assert share((1, 40, 40, 32), (3, 3, 32, 160), "bfloat16") > 1
@@ -101,7 +103,7 @@ def test_products_are_halved_where_it_pays():
 def halved(request, monkeypatch):
     """Whether products are halved of however few channels."""
     if request.param:
-        for name in ("FEW", "MANY", "MAPS"):
+        for name in ("NARROW", "WINOGRAD_OUTPUTS", "WINOGRAD_CHANNELS"):
             monkeypatch.setattr(convolution, name, 0)
     jax.clear_caches()  # of programs traced the other way
     yield request.param
@@ -111,14 +113,13 @@ def halved(request, monkeypatch):
 @pytest.mark.parametrize("width", [3, 4, 5, 9])
 @pytest.mark.parametrize("outputs", [2, 9])
 def test_gradients_of_several_readers_are_their_own(width, outputs, halved):
-    """On CPUs, where readers share what they need, and elsewhere; they read 4 of 6 channels."""
+    """They share what they need of the image, of which they read 4 of 6 channels."""
     rng = np.random.default_rng(0)
     x, g = (jnp.asarray(rng.standard_normal((2, 7, width, n))) for n in (6, outputs))
     kernel = jnp.asarray(rng.standard_normal((3, 3, 4, outputs)))
     expected = jax.vjp(native, x[..., :4], kernel)[1](g)
-    for readers in (convolution.readers_on_cpu, convolution.readers_natively):
-        for a, b in zip(readers(x)(kernel, g), expected, strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-12)
+    for a, b in zip(convolution.readers(x)(kernel, g), expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
 
 
 def concatenating(x, kernels, biases):

@@ -1,0 +1,49 @@
+"""The choice of a type and of kernels for the networks' convolutions."""
+
+import dataclasses
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from hcflow_jax.kernels import convolution, dense
+
+Dtype = jax.typing.DTypeLike | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Arithmetic:
+    """How the networks compute their convolutions.
+
+    Attributes:
+      dtype: of inputs and kernels; None for the type that they have.
+      kernels: "auto" takes those made for CPUs where JAX's default backend is the CPU and plain
+        JAX elsewhere; "plain" takes plain JAX everywhere, which forward-mode differentiation
+        needs and programs lowered for other platforms should have.
+    """
+
+    dtype: Dtype = None
+    kernels: Literal["auto", "plain"] = "auto"
+
+    @property
+    def _plain(self):
+        return self.kernels == "plain" or jax.default_backend() != "cpu"
+
+    def conv2d(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        """`convolution.conv2d`."""
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        return (convolution.plain if self._plain else convolution.conv2d)(x, kernel)
+
+    def dense_convolutions(self, x: jax.Array, kernels, biases) -> jax.Array:
+        """`dense.dense_convolutions`."""
+        x, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
+        function = dense.plain_dense_convolutions if self._plain else dense.dense_convolutions
+        return function(x, kernels, biases)
+
+    def rrdbs(self, x: jax.Array, kernels, biases, tap: int | None = None, remat: bool = False):
+        """`dense.rrdbs`."""
+        narrow, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
+        x = narrow if self.dtype is None else x
+        x = x.astype(jnp.result_type(x, *biases))
+        return (dense.plain_rrdbs if self._plain else dense.rrdbs)(x, kernels, biases, tap, remat)
