@@ -51,10 +51,12 @@ def main():
     print("|---" * (3 + len(columns)) + "|")
     for name, variant in recipes.PUBLISHED:
         config = recipes.load(f"{name}:{variant}").unlock()
+        config.model.kernels = "plain"
         step, arguments = step_and_arguments(config, 16)
         total = flops(jax.make_jaxpr(step)(*arguments).jaxpr) / 1e12
         state = arguments[0]
-        updates = 1 + bool(config.loss.get("pixel")) + bool(config.loss.get("gan"))
+        config.model.kernels = "auto"
+        updates = 1 + bool(config.loss.get("pixel_weight")) + bool(config.loss.get("gan_weight"))
         shared = updates * _bytes(state.model.params)
         shared += 0 if state.discriminator is None else _bytes(state.discriminator.params)
         cells = []

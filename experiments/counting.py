@@ -1,7 +1,6 @@
 """Arithmetic and communication counted in traced programs.
 
-Where a program depends on the platform, what all but the named ones do is counted: convolutions are
-direct ones.
+Models with `kernels="plain"` convolve directly, whichever platform they are traced on.
 """
 
 import math
@@ -49,6 +48,5 @@ def _inside(equation, cost):
     ]
     costs = [_total(sub, cost) for sub in inner]
     if name == "cond":
-        by_platform = params.get("branches_platforms")
-        return costs[-1] if by_platform else max(costs, default=0)
+        return max(costs, default=0)
     return params.get("length", 1) * sum(costs) if name == "scan" else sum(costs)

@@ -9,6 +9,7 @@ to results.json and PNGs beside this script, section by section.
 
 import argparse
 import contextlib
+import dataclasses
 import datetime
 import functools
 import json
@@ -79,11 +80,15 @@ def our_call(name, action, batch, side=SIDE, **changes):
         recipe = parse(config)
         state = jax.jit(lambda p: steps.create_state(recipe, p, key, side))(params)
         del params
-        step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)
         memory.give_back()
-        traced = step.trace(state, {"hr": hr, "lr": lr}, key)
-        flops, lowered = counting.flops(traced.jaxpr.jaxpr), traced.lower()
-        del traced
+
+        def trace(recipe):
+            step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)
+            return step.trace(state, {"hr": hr, "lr": lr}, key)
+
+        plain = dataclasses.replace(recipe, model=dataclasses.replace(model, kernels="plain"))
+        flops = counting.flops(trace(plain).jaxpr.jaxpr)
+        lowered = trace(recipe).lower()
         compiled = memory.compiled(lowered)
         del lowered
         memory.give_back()
@@ -97,25 +102,26 @@ def our_call(name, action, batch, side=SIDE, **changes):
                 raise FloatingPointError(f"{name}: the loss is not finite")
 
         return run, compiled, flops
-    if action == "sample":
-        function = jax.jit(lambda p, lr, key: model.sample(p, key, lr, TEMPERATURE))
-        arguments = (model.prepare(params), lr, key)
-    elif action == "samples":
-        function = jax.jit(lambda p, lr, key: model.sample(p, key, lr, TEMPERATURE, batch))
-        arguments = (model.prepare(params), lr[:1], key)
-    elif name.startswith("sr"):
-        function = jax.jit(lambda p, hr, lr: losses.nll(losses.likelihood(model, p, hr, lr, 64)))
-        arguments = (model.prepare(params), hr, lr)
-    else:
-        function = jax.jit(lambda p, hr: model.encode(p, hr))
-        arguments = (model.prepare(params), hr)
-    traced = function.trace(*arguments)
-    compiled = traced.lower().compile()
+    samples = batch if action == "samples" else 1
+    arguments = (model.prepare(params), hr, lr[:1] if action == "samples" else lr, key)
+
+    def trace(model):
+        def call(p, hr, lr, key):
+            if action.startswith("sample"):
+                return model.sample(p, key, lr, TEMPERATURE, samples)
+            if name.startswith("sr"):
+                return losses.nll(losses.likelihood(model, p, hr, lr, 64))
+            return model.encode(p, hr)
+
+        return jax.jit(call).trace(*arguments)
+
+    compiled = trace(model).lower().compile()
+    flops = counting.flops(trace(dataclasses.replace(model, kernels="plain")).jaxpr.jaxpr)
 
     def once():
         jax.block_until_ready(compiled(*arguments))
 
-    return once, compiled, counting.flops(traced.jaxpr.jaxpr)
+    return once, compiled, flops
 
 
 def peer_call(checkout, name, action, batch, side=SIDE):

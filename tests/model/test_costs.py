@@ -17,8 +17,10 @@ from tests.command import recipe as parsed
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def _config(name):
-    return recipes.load(f"{name}:hcflow").unlock()
+def _config(name, **changes):
+    config = recipes.load(f"{name}:hcflow").unlock()
+    config.model.update(changes)
+    return config
 
 
 def _image(side, batch=1):
@@ -40,7 +42,7 @@ def _count(function, *arguments):
 
 @pytest.mark.parametrize("name, giga", [("sr_x4", 184.3), ("sr_x8", 146.7), ("rescaling_x4", 0)])
 def test_arithmetic(name, giga):
-    config = _config(name)
+    config = _config(name, kernels="plain")
     model = build_model(config.model)
     params, lr = _params(model), _image(160 // model.scale)
     decode = _count(partial(_decode, model), params, lr)
@@ -58,7 +60,7 @@ def test_arithmetic(name, giga):
 
 def test_samples_of_one_image_share_work():
     """The features of the deepest level, a sixth of the ×4 network's arithmetic."""
-    model = build_model(_config("sr_x4").model)
+    model = build_model(_config("sr_x4", kernels="plain").model)
     key = jax.eval_shape(lambda: jax.random.key(0))
 
     def work(samples):
@@ -70,7 +72,7 @@ def test_samples_of_one_image_share_work():
 
 def test_work_of_a_device_does_not_depend_on_their_number():
     """Its arithmetic, and what it communicates: the gradient and a few figures, once."""
-    config = _config("sr_x8")
+    config = _config("sr_x8", kernels="plain")
     model = build_model(config.model)
     recipe = parsed(config)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -113,8 +115,7 @@ def test_training_programs_stay_small():
 
     And its temporaries, which arrays that wait for their loop from the start would add to.
     """
-    config = _config("rescaling_x4")
-    config.model.update(remat=True, reversible=True)
+    config = _config("rescaling_x4", remat=True, reversible=True)
     recipe = parsed(config)
     state, batch, vgg = steps.abstract_arguments(recipe, 1, 160)
     key = jax.eval_shape(lambda: jax.random.key(0))
