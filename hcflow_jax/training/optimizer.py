@@ -16,11 +16,10 @@ class Learner:
     batch_stats: dict = flax.struct.field(default_factory=dict)
 
 
-_LARGEST, _LONGEST, _B1, _B2, _EPS = 5.0, 100.0, 0.9, 0.99, 1e-8
 OPTIMIZER = optax.chain(
-    optax.clip(_LARGEST),
-    optax.clip_by_global_norm(_LONGEST),
-    optax.scale_by_adam(_B1, _B2, _EPS),
+    optax.clip(5.0),
+    optax.clip_by_global_norm(100.0),
+    optax.scale_by_adam(b1=0.9, b2=0.99, eps=1e-8),
 )
 """Clipping by value, then by norm, then Adam, on all gradients as one vector."""
 
@@ -68,26 +67,18 @@ def descend(params, gradient: jax.Array, opt_state, rate, good: jax.Array):
     Args:
       gradient: one vector, in the order of `ravel_pytree(params)`.
     """
-    *clips, adam = opt_state
 
-    def move(vectors):
-        gradient, mu, nu, count = vectors
-        gradient = jnp.clip(gradient, -_LARGEST, _LARGEST)
-        gradient *= jnp.minimum(1, _LONGEST / jnp.linalg.norm(gradient))
-        mu = optax.tree.update_moment(gradient, mu, _B1, 1)
-        nu = optax.tree.update_moment(gradient, nu, _B2, 2)
-        count += 1
-        mean, variance = mu / (1 - _B1**count), nu / (1 - _B2**count)
-        update = rate * mean / (jnp.sqrt(variance) + _EPS)
-        return update.astype(gradient.dtype), mu, nu, count
+    def move(gradient, state):
+        update, state = OPTIMIZER.update(gradient, state)
+        return (rate * update).astype(gradient.dtype), state
 
-    def stay(vectors):
-        return jnp.zeros_like(vectors[0]), *vectors[1:]
+    def stay(gradient, state):
+        return jnp.zeros_like(gradient), state
 
-    update, mu, nu, count = jax.lax.cond(good, move, stay, (gradient, adam.mu, adam.nu, adam.count))
+    update, opt_state = jax.lax.cond(good, move, stay, gradient, opt_state)
     _, unravel = ravel_pytree(params)
     params = jax.tree.map(lambda p, u: (p - u).astype(p.dtype), params, unravel(update))
-    return params, (*clips, adam._replace(count=count, mu=mu, nu=nu))
+    return params, opt_state
 
 
 def update(loss, rate, own: Learner, batch, parts: int, axis_name):
