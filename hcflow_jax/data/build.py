@@ -1,7 +1,6 @@
 """Building a sharded TFDS data set of training pairs from folders of images."""
 
 import contextlib
-import fcntl
 import functools
 import glob
 import hashlib
@@ -27,6 +26,7 @@ from hcflow_jax.data.source import SCALES, crop, listed
 from hcflow_jax.errors import UserError
 from hcflow_jax.images import read_uint8
 from hcflow_jax.images.resize import imresize
+from hcflow_jax.locks import locked
 
 Pair = tuple[Path, Path | None]
 """An HR file, and its LR file if that is given."""
@@ -35,6 +35,7 @@ SHARD_BYTES = 2**28
 """About what a shard takes on disk, and in memory while it is written."""
 
 _PNG_BYTES = 2  # per pixel, of photographs
+_LOCK = ".lock"  # in the folder of a build under way
 
 
 class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -268,27 +269,19 @@ def _unfinished(output):
     """
     prefix = f".{output.name}.unfinished-"
     for left in output.parent.glob(f"{glob.escape(prefix)}*"):
-        with contextlib.suppress(OSError), _locked(left):
-            shutil.rmtree(left)
+        with contextlib.suppress(OSError):
+            with locked(left / _LOCK) as held:
+                pass
+            if held:
+                shutil.rmtree(left)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=output.parent))
     try:
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):  # some network file systems have no locks
-                stack.enter_context(_locked(folder))
+            with contextlib.suppress(OSError):
+                stack.enter_context(locked(folder / _LOCK))
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder):
-    """Holds the lock of a folder; OSError when another process does."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

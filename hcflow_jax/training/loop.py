@@ -98,14 +98,27 @@ class Training:
             jax.process_count(),
         )
         self.validation = self._validation()
+
+    @contextlib.contextmanager
+    def opened(self):
+        """Inside, the workdir is there and locked, and its checkpoints are open.
+
+        It is locked first: opening the checkpoints removes half-written ones, which may be those
+        of another training.
+        """
         try:
-            workdir.mkdir(parents=True, exist_ok=True)
+            self.workdir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"cannot create {workdir}: {error.strerror}; name another --workdir"
+                f"cannot create {self.workdir}: {error.strerror}; name another --workdir"
             ) from error
-        path = workdir / "checkpoints"
-        self.checkpoints = Checkpoints(path, train.keep, train.keep_every)
+        with contextlib.ExitStack() as stack:
+            if jax.process_index() == 0 and not stack.enter_context(locked(self.workdir)):
+                say(f"{self.workdir} cannot be locked: let no other training write to it")
+            train, path = self.config.train, self.workdir / "checkpoints"
+            self.checkpoints = Checkpoints(path, train.keep, train.keep_every)
+            stack.callback(self.checkpoints.abandon)
+            yield
 
     def _validation(self):
         valid = self.config.valid
@@ -314,9 +327,7 @@ def train(
     config = config if isinstance(config, Config) else configuration.parse(config)
     with Preemption().watched() as preemption, contextlib.ExitStack() as stack:
         training = Training(config, workdir, alone)
-        stack.callback(training.checkpoints.abandon)
-        if jax.process_index() == 0:
-            stack.enter_context(locked(workdir))
+        stack.enter_context(training.opened())
         training.introduce()
         state, key, next_batch = training.start()
         training.agree(state)

@@ -7,7 +7,6 @@ tensorboard/        the same and pictures, where TensorFlow is installed
 """
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -18,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
-from hcflow_jax import checkpoints
+from hcflow_jax import checkpoints, locks
 from hcflow_jax.checkpoints import (
     CONFIG,
     EMA,
@@ -194,14 +193,20 @@ def _step(line: bytes) -> float:
 
 @contextlib.contextmanager
 def locked(workdir: Path):
-    """Holds the workdir's lock; UserError where another training does."""
-    with open(workdir / ".lock", "w") as file:
+    """Holds the workdir's lock; yields False where the file system has none.
+
+    UserError where another training holds it, or it cannot be taken.
+    """
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            held = stack.enter_context(locks.locked(workdir / ".lock"))
+        except TimeoutError as error:
             raise UserError(
                 f"another training runs in {workdir}; wait for it, or name another --workdir"
             ) from error
-        except OSError:  # some network file systems have no locks
-            pass
-        yield
+        except OSError as error:
+            raise UserError(
+                f"cannot lock {workdir}/.lock: {error.strerror}; remove it, or name another "
+                "--workdir"
+            ) from error
+        yield held

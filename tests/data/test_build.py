@@ -13,6 +13,7 @@ from hcflow_jax import cli, images
 from hcflow_jax import data as sources
 from hcflow_jax.data import build
 from hcflow_jax.images.resize import imresize
+from hcflow_jax.locks import locked
 
 SIZES = [(33, 30), (24, 48), (61, 40), (16, 16)]
 
@@ -204,7 +205,7 @@ def test_a_killed_build_leaves_nothing_that_looks_finished(place):
     left = [name for name in os.listdir(place) if name.startswith(".set.unfinished-")]
     assert len(left) == 1 and not os.path.exists("set")
     os.mkdir(".set.unfinished-running")
-    with build._locked(place / ".set.unfinished-running"):
+    with locked(place / ".set.unfinished-running/.lock"):
         done = _run("set", "")
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(place)) == [".set.unfinished-running", "even", "hr", "set", "small"]

@@ -1,16 +1,19 @@
 """Trainings that are killed, preempted or out of disk space, and go on as if nothing had been."""
 
+import errno
 import random
 import resource
 import signal
 import time
 
+import filelock
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hcflow_jax import checkpoints
+from hcflow_jax.errors import UserError
 from hcflow_jax.training import optimizer, steps
 from hcflow_jax.training.workdir import Checkpoints, Record, locked
 from tests.command import log, photographs, saved, start
@@ -110,11 +113,51 @@ def test_the_best_stays_the_best_when_scores_fall_and_the_folder_is_opened_again
 
 
 def test_two_trainings_do_not_share_a_workdir(tmp_path):
-    refused = pytest.raises(ValueError, match="another training runs in")
+    refused = pytest.raises(UserError, match="another training runs in")
     with locked(tmp_path), refused, locked(tmp_path):
         pass
-    with locked(tmp_path):
+    with locked(tmp_path) as held:
+        assert held
+
+
+def test_the_second_of_two_trainings_touches_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photographs("photos")
+    first = start("run", "--config.train.steps=1000000", "--config.train.save_every=2")
+    for line in first.stdout:
+        if line.startswith("step 4 "):
+            break
+    half = tmp_path / "run/checkpoints/1000000.orbax-checkpoint-tmp"  # as if being written
+    half.mkdir()
+    second = start("run", "--config.train.steps=1000000")
+    out, _ = second.communicate()
+    refusal = "hcflow: another training runs in run; wait for it, or name another --workdir\n"
+    assert second.returncode == 2 and out.endswith(refusal)
+    assert half.is_dir()
+    half.rmdir()
+    first.send_signal(signal.SIGTERM)
+    out, _ = first.communicate()
+    assert first.returncode == 0
+    step = max(checkpoints.finished_steps(tmp_path / "run/checkpoints"))
+    assert f"stopped at step {step}, saved" in out
+    assert saved("run", step).keys() == {"params", "training"}
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "mine").write_text("kept")
+    (tmp_path / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="cannot lock .*/.lock"), locked(tmp_path):
         pass
+    assert (tmp_path / "mine").read_text() == "kept"
+
+
+def test_a_file_system_without_locks_is_put_up_with(tmp_path, monkeypatch):
+    def unknown(self):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(filelock.FileLock, "_acquire", unknown)
+    with locked(tmp_path) as held:
+        assert not held
 
 
 def test_a_full_disk_is_reported_and_what_was_saved_stays(tmp_path):
