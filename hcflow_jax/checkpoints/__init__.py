@@ -17,6 +17,7 @@ from hcflow_jax.checkpoints.store import (
     model_config,
     read_weights,
     save_model,
+    score,
 )
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "parameter_count",
     "read_weights",
     "save_model",
+    "score",
     "to_published",
 ]

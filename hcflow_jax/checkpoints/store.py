@@ -84,26 +84,39 @@ def abstract(function, *args):
     )
 
 
-def finished_steps(path: Path) -> list[int]:
-    """The checkpoints of a training's folder of checkpoints that were written to the end."""
-    if not path.is_dir():
-        return []
-    return [int(p.name) for p in path.iterdir() if p.name.isdigit() and (p / PARAMS).is_dir()]
+def finished_steps(folder: Path) -> list[int]:
+    """The steps in a training's folder of checkpoints that were written to the end, in order."""
+    from orbax.checkpoint.path import step
+
+    return sorted(found.step for found in step.standard_name_format().find_all(folder))
+
+
+def score(metrics: dict) -> float:
+    """How good a checkpoint of a training is: its PSNR-Y."""
+    return metrics[METRIC]
 
 
 def best(workdir: Path) -> Path | None:
-    """The checkpoint of a training with the highest PSNR-Y, else its latest; None without one."""
+    """The checkpoint of a training with the highest PSNR-Y, else its latest; None without one.
+
+    Reads only. CheckpointError when the scores are damaged.
+    """
+    import orbax.checkpoint as ocp
+
     folder = workdir / "checkpoints"
-
-    def rank(step):
-        try:
-            score = json.loads((folder / str(step) / "metrics" / "metrics").read_text())[METRIC]
-        except (OSError, ValueError, KeyError, TypeError):
-            score = float("-inf")
-        return score, step
-
-    steps = finished_steps(folder)
-    return folder / str(max(steps, key=rank)) if steps else None
+    # Not `read_only`, of which orbax warns the user; without `create` it writes nothing either.
+    options = ocp.CheckpointManagerOptions(
+        best_fn=score, create=False, save_root_metadata=False, enable_async_checkpointing=False
+    )
+    try:
+        with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+            step = manager.best_step()
+            step = manager.latest_step() if step is None else step
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder}: the scores of a step are damaged, move it away: {first_line(error)}"
+        ) from error
+    return None if step is None else folder / str(step)
 
 
 def _chosen(path: Path) -> Path:

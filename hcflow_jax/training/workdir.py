@@ -66,12 +66,12 @@ class Checkpoints:
             managers.LatestN(keep),
             managers.EveryNSteps(keep_every),
             managers.BestN(
-                get_metric_fn=lambda m: m[METRIC], n=1, keep_checkpoints_without_metrics=False
+                get_metric_fn=checkpoints.score, n=1, keep_checkpoints_without_metrics=False
             ),
         ]
         options = ocp.CheckpointManagerOptions(
             preservation_policy=managers.AnyPreservationPolicy(policies),
-            best_fn=lambda m: m[METRIC],  # without it no metrics are written
+            best_fn=checkpoints.score,  # without it no metrics are written
             cleanup_tmp_directories=True,
         )
         try:

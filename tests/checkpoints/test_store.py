@@ -1,0 +1,56 @@
+"""Which steps of a training are finished, and which is the best: read, and nothing but read."""
+
+import json
+
+import orbax.checkpoint as ocp
+import pytest
+
+from hcflow_jax import checkpoints
+
+
+@pytest.fixture
+def workdir(tmp_path, capfd):
+    """Steps 1, 2 and 10 with scores but 10, an unfinished one, and what is no step at all."""
+    folder = tmp_path / "checkpoints"
+    with ocp.CheckpointManager(
+        folder, options=ocp.CheckpointManagerOptions(best_fn=checkpoints.score)
+    ) as manager:
+        for step, score in {1: 30.0, 2: 20.0, 10: None}.items():
+            metrics = None if score is None else {"psnr_y": score}
+            manager.save(step, args=ocp.args.JsonSave({"step": step}), metrics=metrics)
+    (folder / "11.orbax-checkpoint-tmp").mkdir()
+    (folder / "12").write_text("no folder")
+    (folder / "notes").mkdir()
+    capfd.readouterr()
+    return tmp_path
+
+
+def _contents(folder):
+    return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
+
+
+def test_steps_and_scores_are_read_without_a_trace(workdir, capfd):
+    before = _contents(workdir)
+    assert checkpoints.finished_steps(workdir / "checkpoints") == [1, 2, 10]
+    assert checkpoints.best(workdir) == workdir / "checkpoints/1"
+    assert _contents(workdir) == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_scores_the_latest_is_the_best(workdir):
+    for path in workdir.glob("checkpoints/*/metrics/metrics"):
+        path.unlink()
+    assert checkpoints.best(workdir) == workdir / "checkpoints/10"
+
+
+def test_nothing_is_made_where_there_is_nothing(tmp_path):
+    assert checkpoints.finished_steps(tmp_path / "checkpoints") == []
+    assert checkpoints.best(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["{", json.dumps({"ssim": 1.0}), "[]"])
+def test_damaged_scores_are_named(workdir, text):
+    (workdir / "checkpoints/2/metrics/metrics").write_text(text)
+    with pytest.raises(checkpoints.CheckpointError, match="checkpoints: the scores of a step are"):
+        checkpoints.best(workdir)
