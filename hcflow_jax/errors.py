@@ -24,4 +24,4 @@ def needing(extra: str):
         top = (error.name or "").partition(".")[0]
         if top in ("", "hcflow_jax") or top in sys.stdlib_module_names:
             raise
-        raise UserError(f"this needs {error.name}; pip install 'hcflow_jax[{extra}]'") from error
+        raise UserError(f"this needs {top}; pip install 'hcflow_jax[{extra}]'") from error

@@ -1,3 +1,6 @@
+"""Style, and what a wheel holds."""
+
+import configparser
 import subprocess
 import sys
 from pathlib import Path
@@ -10,3 +13,18 @@ def test_ruff_finds_nothing():
             [sys.executable, "-m", "ruff", *command, str(root)], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_package_is_in_the_wheel():
+    root = Path(__file__).parents[1]
+    parser = configparser.ConfigParser()
+    parser.read(root / "setup.cfg")
+    listed = set(parser["options"]["packages"].split())
+    there = {".".join(p.parent.relative_to(root).parts) for p in root.glob("hcflow_jax/**/*.py")}
+    assert listed == there | {"hcflow_jax.configs"}
+
+
+def test_no_module_is_longer_than_four_hundred_lines():
+    root = Path(__file__).parents[1]
+    long = [p for p in root.glob("hcflow_jax/**/*.py") if len(p.read_text().splitlines()) > 400]
+    assert not long

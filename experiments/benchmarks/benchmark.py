@@ -360,6 +360,7 @@ def _folder_work():
     from PIL import Image
 
     from hcflow_jax import cli, images, sampling
+    from hcflow_jax.sampling import pictures
 
     with tempfile.TemporaryDirectory() as root:
         small, results = Path(root) / "small", Path(root) / "large"
@@ -387,7 +388,7 @@ def _folder_work():
                 if turn:
                     times[function.__name__].append(time.perf_counter() - begin)
         medians = {name: statistics.median(values) for name, values in times.items()}
-        print(json.dumps(medians | {"programs": sampling._sample._cache_size()}))
+        print(json.dumps(medians | {"programs": pictures._sample._cache_size()}))
 
 
 def large(args):

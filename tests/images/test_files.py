@@ -296,3 +296,12 @@ def test_no_truncation_goes_unnoticed(tmp_path, suffix):
             np.testing.assert_array_equal(images.read(path).rgb, rgb)
         except images.ImageError as error:
             assert str(path) in str(error)
+
+
+def test_files_get_the_permissions_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o027)
+    try:
+        images.write(tmp_path / "a.png", np.zeros((2, 2, 3), np.float32))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o640

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jax import export
 
 from hcflow_jax import sampling
-from hcflow_jax.sampling import tiling
+from hcflow_jax.sampling import pictures, tiling
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL
 
@@ -92,14 +92,14 @@ def test_pictures_of_many_sizes_come_in_order_and_share_programs(params):
     model = ONE_LEVEL["sr"]
     sides = RNG.integers(3, 64, (9, 2))
     pictures = [(RNG.random((*side, 3), dtype=np.float32), i) for i, side in enumerate(sides)]
-    before = sampling._sample._cache_size()
+    before = pictures._sample._cache_size()
     known = []
     together = sampling.sample_all(model, params["sr"], pictures, 0.5, progress=known.append)
     for (lr, index), found in zip(pictures, together, strict=True):
         assert found.shape == (2 * lr.shape[0], 2 * lr.shape[1], 3)
         alone = sampling.sample(model, params["sr"], lr, 0.5, index=index)
         np.testing.assert_allclose(found, alone, rtol=0, atol=1e-6)
-    assert sampling._sample._cache_size() - before <= 1
+    assert pictures._sample._cache_size() - before <= 1
     assert sum(known) == 0 and max(known) == 1
 
 
@@ -114,9 +114,9 @@ def test_windows_lower_for_gpus_and_tpus():
     places = jax.ShapeDtypeStruct((2, 2), jnp.int32)
     numbers = jax.ShapeDtypeStruct((2,), jnp.uint32)
     noise = (places, numbers, numbers, 0.8)
-    assert lowered(sampling._sample, "sr", windows, *noise) == (2, 64, 96, 3)
-    assert lowered(sampling._sample, "rescaling", windows, *noise) == (2, 64, 96, 3)
-    assert lowered(sampling._encode_lr, "rescaling", windows) == (2, 16, 24, 3)
+    assert lowered(pictures._sample, "sr", windows, *noise) == (2, 64, 96, 3)
+    assert lowered(pictures._sample, "rescaling", windows, *noise) == (2, 64, 96, 3)
+    assert lowered(pictures._encode_lr, "rescaling", windows) == (2, 16, 24, 3)
 
 
 @pytest.mark.parametrize("tile", [128, 1025])

@@ -1,0 +1,69 @@
+"""What a user can mend is one line; what is a bug keeps its traceback."""
+
+import threading
+import warnings
+
+import pytest
+from PIL import Image
+
+from hcflow_jax import cli, errors, images, sampling
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (8, 8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes differ"), TypeError("zap"), KeyError("x")])
+def test_a_bug_is_called_one_and_shows_where(photo, monkeypatch, capsys, error):
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(sampling, "load", broken)
+    with pytest.raises(type(error)) as caught:
+        cli.main(["upscale", str(photo)])
+    assert "bug in hcflow" in caught.value.__notes__[0]
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (errors.UserError("a.png\nis empty;  export it again"), "a.png is empty; export it again"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("RESOURCE_EXHAUSTED: 7 GB"), "out of memory"),
+    ],
+)
+def test_what_can_be_mended_is_one_line(photo, monkeypatch, capsys, error, words):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(sampling, "load", refuse)
+    assert cli.main(["upscale", str(photo)]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("hcflow: ") and line.count("\n") == 1 and words in line
+
+
+def test_a_missing_extra_is_named():
+    words = r"needs grain; pip install 'hcflow_jax\[train\]'"
+    with pytest.raises(errors.UserError, match=words), errors.needing("train"):
+        raise ModuleNotFoundError("No module named 'grain'", name="grain.experimental")
+
+
+@pytest.mark.parametrize("name", ["fcntl", "hcflow_jax.zap", None])
+def test_other_modules_are_no_extra(name):
+    with pytest.raises(ModuleNotFoundError), errors.needing("train"):
+        raise ModuleNotFoundError("gone", name=name)
+
+
+def test_reading_in_threads_leaves_the_filters_of_warnings_alone(photo):
+    before = list(warnings.filters)
+    threads = [threading.Thread(target=images.read, args=(photo,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert warnings.filters == before
