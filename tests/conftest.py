@@ -1,17 +1,34 @@
 """Float64 for exactness; two simulated devices; quick compilation, shared by all."""
 
 import os
+import subprocess
+import sys
 import tempfile
 
-if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers share that of their parent
+FLAGS = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_force_host_platform_device_count=2",
+)
+
+
+def _known(flags):
+    """Those of `flags` that this XLA knows: of any other it names all, and dies."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import jax; jax.devices()"],
+        env=os.environ | {"XLA_FLAGS": " ".join(flags)},
+        capture_output=True,
+        text=True,
+    )
+    return [flag for flag in flags if flag not in done.stderr]
+
+
+os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"}
+if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers share what their parent has
     _CACHE = tempfile.TemporaryDirectory(prefix="hcflow_tests_")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
-os.environ |= {
-    "JAX_PLATFORMS": "cpu",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_use_fusion_emitters=false --xla_force_host_platform_device_count=2",
-}
+    os.environ["XLA_FLAGS"] = " ".join(_known(FLAGS))
 
 import jax  # noqa: E402
 from hypothesis import settings  # noqa: E402
