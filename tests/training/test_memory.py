@@ -112,7 +112,15 @@ def test_a_system_that_refuses_does_not_matter(monkeypatch):
     memory.give_back()
 
 
-def test_compilers_of_other_machines_get_no_options_of_cpus():
+def test_compilers_of_cpus_get_the_options_they_know():
+    """As flags, XLA knows the same ones: those of the tests are what it was asked for."""
+    known = "--xla_cpu_use_fusion_emitters=false" in os.environ["XLA_FLAGS"].split()
+    options = {"xla_cpu_use_fusion_emitters": False} if known else {}
+    assert memory.compiler_options("cpu") == options
+
+
+def test_compilers_of_other_machines_get_no_options_of_cpus(monkeypatch):
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda *_, **__: None)  # knows them all
     assert memory.compiler_options("cpu")
     assert memory.compiler_options("gpu") == memory.compiler_options("tpu") == {}
 
