@@ -17,7 +17,7 @@ EIGHT_DEVICES = """
 import sys
 import jax
 import numpy as np
-from tests import test_devices
+from tests.training import test_devices
 jax.config.update("jax_enable_x64", True)
 np.savez(sys.argv[1], **test_devices.eight())
 """
