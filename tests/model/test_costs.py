@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import AbstractMesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from experiments.counting import flops, reduced_bytes
@@ -38,6 +39,12 @@ def _decode(model, params, lr):
 
 def _count(function, *arguments):
     return flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _placed(mesh, spec, tree):
+    """Shapes of arrays that lie on `mesh` as `spec` says: where `shard_map` expects them."""
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 @pytest.mark.parametrize("name, giga", [("sr_x4", 184.3), ("sr_x8", 146.7), ("rescaling_x4", 0)])
@@ -79,15 +86,16 @@ def test_work_of_a_device_does_not_depend_on_their_number():
 
     def of_one(devices):
         state, batch, vgg = steps.abstract_arguments(recipe, 2 * devices, 160)
-        mesh = jax.sharding.AbstractMesh((devices,), ("data",))
+        mesh, specs = AbstractMesh((devices,), ("data",)), (P(), P("data"), P(), P())
         step = jax.shard_map(
             partial(steps.train_step, recipe, axis_name="data"),
             mesh=mesh,
-            in_specs=(P(), P("data"), P(), P()),
+            in_specs=specs,
             out_specs=P(),
             check_vma=False,
         )
-        jaxpr = jax.make_jaxpr(step)(state, batch, key, vgg).jaxpr
+        arguments = map(partial(_placed, mesh), specs, (state, batch, key, vgg))
+        jaxpr = jax.make_jaxpr(step)(*arguments).jaxpr
         return flops(jaxpr), reduced_bytes(jaxpr)
 
     (alone, _), (shared, communicated) = of_one(1), of_one(8)
