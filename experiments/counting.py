@@ -1,4 +1,4 @@
-"""Arithmetic and communication counted in traced programs.
+"""Arithmetic, communication and size counted in traced programs.
 
 Models with `kernels="plain"` convolve directly, whichever platform they are traced on.
 """
@@ -14,6 +14,21 @@ def flops(jaxpr):
 def reduced_bytes(jaxpr):
     """Bytes that a device puts into sums over all devices."""
     return _total(jaxpr, _reduced_bytes_of)
+
+
+def equations(jaxpr, names=None):
+    """What is to be compiled: equations, or those of the primitives `names` alone.
+
+    The body of a loop counts once, or as often as it is unrolled; that of a function at every call.
+    """
+    return sum(_equations_of(equation, names) for equation in jaxpr.eqns)
+
+
+def _equations_of(equation, names):
+    params = equation.params
+    inside = sum(equations(sub, names) for sub in _inner(equation))
+    turns = min(params.get("unroll", 1), params.get("length", 1)) or 1
+    return (names is None or equation.primitive.name in names) + turns * inside
 
 
 def _flops_of(equation):
@@ -38,15 +53,19 @@ def _total(jaxpr, cost):
     return sum(cost(equation) + _inside(equation, cost) for equation in jaxpr.eqns)
 
 
-def _inside(equation, cost):
-    name, params = equation.primitive.name, equation.params
-    inner = [
+def _inner(equation):
+    """The jaxprs that an equation runs."""
+    return [
         getattr(sub, "jaxpr", sub)
-        for value in params.values()
+        for value in equation.params.values()
         for sub in (value if isinstance(value, tuple | list) else (value,))
         if hasattr(getattr(sub, "jaxpr", sub), "eqns")
     ]
-    costs = [_total(sub, cost) for sub in inner]
+
+
+def _inside(equation, cost):
+    name, params = equation.primitive.name, equation.params
+    costs = [_total(sub, cost) for sub in _inner(equation)]
     if name == "cond":
         return max(costs, default=0)
     return params.get("length", 1) * sum(costs) if name == "scan" else sum(costs)

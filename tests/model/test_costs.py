@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AbstractMesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from experiments.counting import flops, reduced_bytes
+from experiments.counting import equations, flops, reduced_bytes
 from hcflow_jax import build_model
 from hcflow_jax.training import memory, recipes, steps
 from tests.command import recipe as parsed
@@ -107,15 +107,26 @@ def test_work_of_a_device_does_not_depend_on_their_number():
 def test_programs_do_not_grow_with_depth():
     model = build_model(_config("sr_x4").model)
 
-    def lines(**changes):
+    def size(**changes):
         changed = dataclasses.replace(model, **changes)
-        lowered = jax.jit(partial(_decode, changed)).lower(_params(changed), _image(16))
-        return len(lowered.as_text().splitlines())
+        traced = jax.make_jaxpr(partial(_decode, changed))(_params(changed), _image(16))
+        return equations(traced.jaxpr)
 
-    plain = lines()
+    plain = size()
     for depth in ({"steps": (52, 52)}, {"conditional_steps": (26, 26), "steps": (39, 39)}):
-        assert lines(**depth) < 1.02 * plain
-    assert lines(blocks=(28, 28)) < 1.02 * plain
+        assert size(**depth) == plain
+    assert size(blocks=(28, 28)) == plain
+
+
+@pytest.mark.parametrize("unroll, bodies", [(1, 1), (3, 3), (True, 8)])
+def test_the_size_of_a_program_counts_what_is_unrolled(unroll, bodies):
+    def turns(x):
+        turn = lambda x, _: (jnp.tanh(x @ x) + 1, None)  # noqa: E731
+        return jax.lax.scan(turn, x, length=8, unroll=unroll)[0]
+
+    jaxpr = jax.make_jaxpr(turns)(jnp.eye(2)).jaxpr
+    assert equations(jaxpr, ["dot_general"]) == bodies
+    assert equations(jaxpr) == 1 + 3 * bodies
 
 
 def test_training_programs_stay_small():
@@ -127,9 +138,11 @@ def test_training_programs_stay_small():
     recipe = parsed(config)
     state, batch, vgg = steps.abstract_arguments(recipe, 1, 160)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    step = jax.jit(partial(steps.train_step, recipe), donate_argnums=0)
-    lowered = step.lower(state, batch, key, vgg)
-    assert len(lowered.as_text().splitlines()) < 21_000
+    step = partial(steps.train_step, recipe)
+    jaxpr = jax.make_jaxpr(step)(state, batch, key, vgg).jaxpr
+    assert equations(jaxpr, ["conv_general_dilated", "dot_general"]) < 470
+    assert equations(jaxpr) < 14_700
+    lowered = jax.jit(step, donate_argnums=0).lower(state, batch, key, vgg)
     options = memory.compiler_options("cpu") | {"xla_backend_optimization_level": 0}
     compiled = lowered.compile(compiler_options=options)
     assert compiled.memory_analysis().temp_size_in_bytes < 96e6
