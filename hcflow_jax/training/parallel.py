@@ -6,7 +6,7 @@ import zlib
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from hcflow_jax.errors import UserError
 
@@ -50,8 +50,12 @@ def pmap_step(step, devices=None):
 
 
 def shard_map_step(step, devices=None):
-    """The same as one global program: a plain state, the whole batch [B, …], plain weights."""
-    mesh = Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
+    """The same as one global program: a plain state, the whole batch [B, …], plain weights.
+
+    The compiler puts them where the step expects them: hence an `Auto` axis.
+    """
+    devices = np.array(jax.devices() if devices is None else devices)
+    mesh = Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,))
     whole, split = PartitionSpec(), PartitionSpec(AXIS)
     mapped = jax.shard_map(
         functools.partial(step, axis_name=AXIS),
