@@ -369,11 +369,11 @@ def _folder_work():
         picture = Image.open(PHOTOGRAPH).convert("RGB")
         for i in range(24):
             picture.resize(((96, 64), (128, 96), (160, 128))[i % 3]).save(small / f"{i:02}.png")
-        pictures = [images.read(path).rgb for path in sorted(small.iterdir())]
+        read = [images.read(path).rgb for path in sorted(small.iterdir())]
         model, params = sampling.load(None, "sr")
 
         def arithmetic():
-            inputs = ((pixels, 0) for pixels in pictures)
+            inputs = ((pixels, 0) for pixels in read)
             return list(sampling.sample_all(model, params, inputs, 0.5))
 
         def command():

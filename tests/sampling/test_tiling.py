@@ -91,11 +91,11 @@ def test_tiles_give_the_untiled_downscaling(params):
 def test_pictures_of_many_sizes_come_in_order_and_share_programs(params):
     model = ONE_LEVEL["sr"]
     sides = RNG.integers(3, 64, (9, 2))
-    pictures = [(RNG.random((*side, 3), dtype=np.float32), i) for i, side in enumerate(sides)]
+    inputs = [(RNG.random((*side, 3), dtype=np.float32), i) for i, side in enumerate(sides)]
     before = pictures._sample._cache_size()
     known = []
-    together = sampling.sample_all(model, params["sr"], pictures, 0.5, progress=known.append)
-    for (lr, index), found in zip(pictures, together, strict=True):
+    together = sampling.sample_all(model, params["sr"], inputs, 0.5, progress=known.append)
+    for (lr, index), found in zip(inputs, together, strict=True):
         assert found.shape == (2 * lr.shape[0], 2 * lr.shape[1], 3)
         alone = sampling.sample(model, params["sr"], lr, 0.5, index=index)
         np.testing.assert_allclose(found, alone, rtol=0, atol=1e-6)
