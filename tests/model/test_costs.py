@@ -141,7 +141,7 @@ def test_training_programs_stay_small():
     step = partial(steps.train_step, recipe)
     jaxpr = jax.make_jaxpr(step)(state, batch, key, vgg).jaxpr
     assert equations(jaxpr, ["conv_general_dilated", "dot_general"]) < 470
-    assert equations(jaxpr) < 14_700
+    assert equations(jaxpr) < 14_200
     lowered = jax.jit(step, donate_argnums=0).lower(state, batch, key, vgg)
     options = memory.compiler_options("cpu") | {"xla_backend_optimization_level": 0}
     compiled = lowered.compile(compiler_options=options)
