@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
+from hcflow_jax import paths
 from hcflow_jax.checkpoints import earlier, published
 from hcflow_jax.errors import UserError, needing
 from hcflow_jax.model import HCFlow, build_model
@@ -34,8 +34,8 @@ def save_model(path: str | Path, model: HCFlow, params) -> None:
     """
     import orbax.checkpoint as ocp
 
-    path = Path(path).absolute()
-    if os.path.lexists(path):
+    path = paths.absolute(paths.reached(path))
+    if paths.is_taken(path):
         raise CheckpointError(f"{path} exists; name a new directory")
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
@@ -60,7 +60,7 @@ def load_model(path: str | Path) -> tuple[HCFlow, dict]:
     where torch is installed. Nothing is unpickled. CheckpointError,
     naming the path and the remedy, when it is none of these or is damaged.
     """
-    path = Path(path).absolute()
+    path = paths.absolute(paths.reached(path))
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; give a checkpoint directory or .npz file")
     if path.is_dir():
@@ -109,7 +109,7 @@ def best(workdir: Path) -> Path | None:
         best_fn=score, create=False, save_root_metadata=False, enable_async_checkpointing=False
     )
     try:
-        with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+        with ocp.CheckpointManager(paths.absolute(folder), options=options) as manager:
             step = manager.best_step()
             step = manager.latest_step() if step is None else step
     except (ValueError, KeyError, TypeError) as error:
@@ -181,7 +181,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     """{name: array} of a `.npz`, or of a `.pth` by torch with `weights_only=True`."""
     if path.suffix.lower() == ".npz":
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         except Exception as error:
             reason = first_line(error)
@@ -197,7 +197,8 @@ def _read_torch(path):
     with needing("convert"):
         import torch
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = first_line(error)
         raise CheckpointError(f"{path} holds more than weights, or is damaged: {reason}") from error

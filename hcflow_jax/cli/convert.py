@@ -1,8 +1,5 @@
 """`hcflow convert`."""
 
-import os
-from pathlib import Path
-
 from hcflow_jax.errors import UserError
 
 
@@ -21,15 +18,17 @@ def add_command(commands) -> None:
 def _convert(args):
     import numpy as np
 
-    from hcflow_jax import checkpoints, images
+    from hcflow_jax import checkpoints, images, paths
     from hcflow_jax.checkpoints import published
 
-    source, target = Path(args.input), Path(args.output)
-    if os.path.lexists(target):
+    source, target = paths.reached(args.input), paths.reached(args.output)
+    if paths.is_taken(target):
         raise UserError(f"{target} exists; name a new one")
     if target.suffix.lower() in (".pth", ".pt"):
         raise UserError(f"{target}: .pth is only read; name a .npz or a directory")
-    if not target.absolute().parent.is_dir():
+    if target.suffix.lower() == ".npz":
+        paths.local(target, "name a local .npz and copy it there")
+    if not (paths.is_remote(target) or target.absolute().parent.is_dir()):
         raise UserError(f"{target.parent} is no folder; create it, it is where {target} goes")
     model, params = checkpoints.load_model(source)
     print(f"{source}: {model.task} ×{model.scale}, {published.parameter_count(model):,} parameters")

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from hcflow_jax import paths
 from hcflow_jax.cli import convert, data, pictures
 from hcflow_jax.cli.arguments import Parser
 from hcflow_jax.errors import UserError, needing
@@ -53,7 +54,7 @@ def _parser():
 def _demo(args):
     from hcflow_jax.cli import demo
 
-    demo.run(Path(args.output), args.checkpoint)
+    demo.run(paths.local(args.output, "name a local folder"), args.checkpoint)
 
 
 def _keep_programs():

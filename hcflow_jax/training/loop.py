@@ -9,7 +9,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from hcflow_jax import checkpoints, data
+from hcflow_jax import checkpoints, data, paths
 from hcflow_jax.data import pipeline
 from hcflow_jax.errors import UserError
 from hcflow_jax.training import config as configuration
@@ -78,6 +78,11 @@ class Training:
 
     def __init__(self, config: Config, workdir: Path, alone: bool = False):
         self.config, self.model, self.workdir = config, config.model, workdir
+        if config.train.profile and paths.is_remote(workdir):
+            raise UserError(
+                f"a profile cannot be written to {workdir}; name a local --workdir, or set "
+                "--config.train.profile=0"
+            )
         if not checkpoints.finished_steps(workdir / "checkpoints"):
             configuration.check_start(config)
         train = config.train
@@ -108,9 +113,10 @@ class Training:
         """
         try:
             self.workdir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except Exception as error:  # of whichever package reads buckets
+            reason = getattr(error, "strerror", None) or checkpoints.first_line(error)
             raise UserError(
-                f"cannot create {self.workdir}: {error.strerror}; name another --workdir"
+                f"cannot create {self.workdir}: {reason}; name another --workdir"
             ) from error
         with contextlib.ExitStack() as stack:
             if jax.process_index() == 0 and not stack.enter_context(locked(self.workdir)):
@@ -168,7 +174,17 @@ class Training:
             from clu import parameter_overview
 
             overview = parameter_overview.get_parameter_overview(params, include_stats=False)
-            (workdir / "parameters.txt").write_text(overview + "\n")
+            self._write_overview(overview + "\n")
+
+    def _write_overview(self, text):
+        """The first file that a training writes: in a bucket it shows whether that can be."""
+        try:
+            (self.workdir / "parameters.txt").write_text(text)
+        except Exception as error:  # of whichever package writes to buckets
+            reason = getattr(error, "strerror", None) or checkpoints.first_line(error)
+            raise UserError(
+                f"cannot write to {self.workdir}: {reason}; name another --workdir"
+            ) from error
 
     def agree(self, state: steps.TrainState) -> None:
         """UserError where the processes of this training are about to do different things."""
@@ -323,7 +339,7 @@ def train(
     Returns the workdir. UserError (ImageError, CheckpointError), one line each, for what the
     user can put right; nothing that was saved is touched then.
     """
-    workdir = Path(workdir)
+    workdir = paths.reached(workdir)
     config = config if isinstance(config, Config) else configuration.parse(config)
     with Preemption().watched() as preemption, contextlib.ExitStack() as stack:
         training = Training(config, workdir, alone)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from hcflow_jax import paths
 from hcflow_jax.checkpoints import CheckpointError, read_weights
 from hcflow_jax.errors import UserError
 
@@ -89,11 +90,11 @@ def load(path: str | Path, sha256: str = SHA256) -> dict:
 
     Raises CheckpointError, with where to get the file, when it is missing, another or damaged.
     """
-    path = Path(path)
+    path = paths.located(path)
     if str(path) in ("", ".") or not path.is_file():
         what = f"{path} is no file" if str(path) not in ("", ".") else "no file is named"
         raise CheckpointError(f"the perceptual loss needs the weights of VGG19, {what}; {HELP}")
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(sha256):
         raise CheckpointError(

@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
-from hcflow_jax import checkpoints, locks
+from hcflow_jax import checkpoints, locks, paths
 from hcflow_jax.checkpoints import (
     CONFIG,
     EMA,
@@ -75,7 +75,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         try:
-            self._manager = ocp.CheckpointManager(path.absolute(), options=options)
+            self._manager = ocp.CheckpointManager(paths.absolute(path), options=options)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -159,27 +159,39 @@ class Record:
     """`log.jsonl`: one JSON object per logged step, in order, none twice.
 
     Opening it for a training that continues after step `first` drops what a broken off one wrote
-    after that step.
+    after that step. In a bucket, where nothing is appended to, every line writes it anew.
     """
 
     def __init__(self, path: Path, first: int):
+        text = kept = b""
         if path.exists():
-            kept = [line for line in path.read_bytes().splitlines() if _step(line) <= first]
-            text = b"".join(line + b"\n" for line in kept)
-            if text != path.read_bytes():
-                write_beside(path, lambda file: file.write(text))
+            text = path.read_bytes()
+            lines = [line for line in text.splitlines() if _step(line) <= first]
+            kept = b"".join(line + b"\n" for line in lines)
+        self._file = None
+        if paths.is_remote(path):
+            self._path, self._text = path, kept.decode()
+            return
+        if kept != text:
+            write_beside(path, lambda file: file.write(kept))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Appends a line; a value that is not finite becomes null."""
         clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
-        self._file.write(json.dumps({"step": step} | clean) + "\n")
+        line = json.dumps({"step": step} | clean) + "\n"
+        if self._file is None:
+            self._text += line
+            self._path.write_text(self._text)
+            return
+        self._file.write(line)
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Ends it."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def _step(line: bytes) -> float:
@@ -193,10 +205,13 @@ def _step(line: bytes) -> float:
 
 @contextlib.contextmanager
 def locked(workdir: Path):
-    """Holds the workdir's lock; yields False where the file system has none.
+    """Holds the workdir's lock; yields False where there are none, as in buckets.
 
     UserError where another training holds it, or it cannot be taken.
     """
+    if paths.is_remote(workdir):
+        yield False
+        return
     with contextlib.ExitStack() as stack:
         try:
             held = stack.enter_context(locks.locked(workdir / ".lock"))
