@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tqdm import tqdm
 
-from hcflow_jax import images
+from hcflow_jax import images, paths
 from hcflow_jax.data.prepared import METADATA
 from hcflow_jax.data.source import SCALES, crop, listed
 from hcflow_jax.errors import UserError
@@ -221,8 +221,9 @@ def build(
       UserError: `output` exists or cannot be written; unknown scale; ImageError naming files
         that are damaged or do not fit together. All that before anything is written.
     """
-    hr_dir, output = Path(hr_dir), Path(os.path.abspath(output))
-    lr_dir = None if lr_dir is None else Path(lr_dir)
+    output = paths.local(output, "name a local folder and copy it there when it is built")
+    output = Path(os.path.abspath(output))
+    hr_dir, lr_dir = (None if name is None else _folder(name) for name in (hr_dir, lr_dir))
     if scale not in SCALES:
         raise UserError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
     _check_output(output)
@@ -240,6 +241,10 @@ def build(
         _check_output(output)
         os.rename(builder.data_dir, output)
     return output
+
+
+def _folder(name):
+    return paths.local(name, "copy the pictures to a local folder first")
 
 
 def _check_output(output):

@@ -4,17 +4,22 @@ import hashlib
 import os
 from pathlib import Path
 
-from hcflow_jax import images
+from hcflow_jax import images, paths
 from hcflow_jax.data.source import CACHE_BYTES, Source, crop, listed, too_small
 from hcflow_jax.images import header_sizes, read_uint8
 
 
 def _trace(path):
     """(bytes of a file, hash of the last 4096): enough to tell photographs apart, and quick."""
-    with open(path, "rb") as file:
-        size = os.path.getsize(path)
-        file.seek(max(size - 4096, 0))
-        return size, hashlib.sha256(file.read()).hexdigest()[:16]
+    if paths.is_remote(path):
+        data = path.read_bytes()
+        size, end = len(data), data[-4096:]
+    else:
+        with open(path, "rb") as file:
+            size = os.path.getsize(path)
+            file.seek(max(size - 4096, 0))
+            end = file.read()
+    return size, hashlib.sha256(end).hexdigest()[:16]
 
 
 class FolderSource(Source):
@@ -32,7 +37,7 @@ class FolderSource(Source):
         ]
         if bad:
             raise images.ImageError(listed(bad, 5))
-        self._folder = os.path.abspath(files[0].parent)
+        self._folder = paths.normal(files[0].parent)
         self._names = [file.name for file in files]
         self._sizes = [(height // scale, width // scale) for height, width in sizes]
 
@@ -58,7 +63,8 @@ class FolderSource(Source):
             raise images.ImageError(listed(bad, 5))
 
     def _identity(self):
-        return [[name, *_trace(self.name(i))] for i, name in enumerate(self._names)]
+        names = enumerate(self._names)
+        return [[name, *_trace(paths.located(self.name(i)))] for i, name in names]
 
     def _load(self, index):
         hr = crop(read_uint8(self.name(index)), self.scale)

@@ -1,8 +1,8 @@
 """Opening training data, whatever kind they are."""
 
 import re
-from pathlib import Path
 
+from hcflow_jax import paths
 from hcflow_jax.data.folder import FolderSource
 from hcflow_jax.data.prepared import METADATA, BuiltSource, TfdsSource, installed, metadata
 from hcflow_jax.data.source import CACHE_BYTES, Source
@@ -32,7 +32,7 @@ def open_source(
         )
     if tfds:
         return TfdsSource(installed(tfds), split, scale, cache_bytes)
-    folder = _prepared_in(Path(path))
+    folder = _prepared_in(paths.reached(path))
     if folder is None:
         if split != "train":
             raise UserError(

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 from PIL import Image
 
-from hcflow_jax import images
+from hcflow_jax import images, paths
 from hcflow_jax.data.source import CACHE_BYTES, Source, crop, too_small
 from hcflow_jax.errors import UserError, needing
 
@@ -21,13 +21,13 @@ class _PreparedSource(Source):
 
     def __init__(self, directory, split, scale, keys, cache_bytes):
         super().__init__(scale, cache_bytes)
-        self._directory, self._split = os.path.abspath(directory), split
+        self._directory, self._split = paths.normal(directory), split
         self._keys, self._opened, self._lock = keys, None, threading.Lock()
         self._sizes = {}
         self._info_name, self._parts, self._length = _split_facts(self._directory, split)
         try:
             for name in _files(self._directory, split):
-                os.stat(name)
+                paths.located(name).stat()
         except Exception as error:
             raise self._damaged(f"{self._info_name} {split}", error) from error
 
@@ -231,7 +231,7 @@ def installed(name: str) -> str:
         raise UserError(
             f"TFDS has no data set {name!r} ({reason}); set --config.data.tfds"
         ) from error
-    if not os.path.isfile(os.path.join(builder.data_dir, "dataset_info.json")):
+    if not paths.is_file(paths.located(builder.data_dir) / "dataset_info.json"):
         raise UserError(_unprepared(name, "prepared", builder.data_dir))
     if not _random_access(builder.info):
         raise UserError(_unprepared(name, "in array_record form", builder.data_dir))

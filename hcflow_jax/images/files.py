@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import os
 import re
 import secrets
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from hcflow_jax.errors import UserError
+from hcflow_jax.paths import is_file, is_remote, located, reached
 
 FORMATS = {
     ".png": "PNG",
@@ -62,15 +64,11 @@ def read(path: str | Path) -> Picture:
     the 8 bits per channel that Pillow gives. ImageError, one line naming the file and the remedy,
     when it is missing, empty, truncated, too large, or no image.
     """
-    path = Path(path)
-    if not os.path.exists(path):
-        raise ImageError(f"{path} does not exist; check the name")
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; name an image file")
-    if path.stat().st_size == 0:
-        raise ImageError(f"{path} is empty; export the image again")
+    path = located(path)
+    if not is_remote(path):
+        _check_file(path)
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
@@ -82,12 +80,28 @@ def read(path: str | Path) -> Picture:
         raise ImageError(f"{path} is no image in a known format; convert it to PNG") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path} has too many pixels; crop it or make it smaller") from error
+    except FileNotFoundError as error:
+        raise ImageError(f"{path} does not exist; check the name") from error
     except PermissionError as error:
         raise ImageError(f"{path} may not be read; change its permissions") from error
     except MemoryError:
         raise
     except Exception as error:  # broken files make Pillow raise anything, struct.error too
         raise ImageError(f"{path} is truncated or damaged ({error}); export it again") from error
+
+
+def _check_file(path):
+    if not os.path.exists(path):
+        raise ImageError(f"{path} does not exist; check the name")
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder; name an image file")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path} is empty; export the image again")
+
+
+def _opened(path):
+    """Pillow's image of a file; one in a bucket is fetched whole."""
+    return Image.open(io.BytesIO(path.read_bytes()) if is_remote(path) else path)
 
 
 def _picture(image, info):
@@ -112,7 +126,7 @@ def _picture(image, info):
 
 def read_uint8(path: str | Path) -> np.ndarray:
     """`read(path).rgb` as uint8 [H, W, 3]; without the way through floats where it can."""
-    with contextlib.suppress(Exception), Image.open(path) as image:
+    with contextlib.suppress(Exception), _opened(located(path)) as image:
         if image.mode in ("RGB", "L") and image.width * image.height <= Image.MAX_IMAGE_PIXELS:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     return np.rint(255 * read(path).rgb).astype(np.uint8)
@@ -120,9 +134,9 @@ def read_uint8(path: str | Path) -> np.ndarray:
 
 def header_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of an image file, upright, without decoding it; ImageError as `read`."""
-    path = Path(path)
+    path = located(path)
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
             # PNG's own getexif decodes the whole picture first; TIFF sizes are upright already
@@ -159,15 +173,17 @@ def list_images(path: str | Path) -> list[Path]:
 
     ImageError when there is no such file or folder, or the folder holds no image.
     """
-    path = Path(path)
-    if os.path.isfile(path):
+    path = reached(path)
+    if is_file(path):
         return [path]
-    if not os.path.isdir(path):
+    if not (path.is_dir() if is_remote(path) else os.path.isdir(path)):
         raise ImageError(f"{path} does not exist; check the name")
     found = [
         p
         for p in path.iterdir()
-        if p.suffix.lower() in (*FORMATS, ".gif") and not p.name.startswith(".") and p.is_file()
+        if p.suffix.lower() in (*FORMATS, ".gif")
+        and not p.name.startswith(".")
+        and (is_remote(p) or p.is_file())  # asking a bucket takes a while
     ]
     if not found:
         raise ImageError(f"{path} holds no images; name another folder")
@@ -205,7 +221,9 @@ def check_writable(path: str | Path, alpha: bool = False) -> None:
 
     `alpha`: the image to write has transparency.
     """
-    path = Path(path)
+    path = located(path)
+    if is_remote(path):
+        raise ImageError(f"pictures are not written to {path}; name a local file")
     if os.path.isdir(path):
         raise ImageError(f"{path} is a folder; name a file in it")
     if len(os.fsencode(path.name)) > 255:
