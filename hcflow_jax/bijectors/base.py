@@ -21,10 +21,10 @@ class Bijector:
     """
 
     parts: tuple[tuple[str, "Bijector"], ...] = ()
-    """(name, bijector) of what it is made of, in forward order, if params is {name: …} of those."""
+    """(name, bijector) of its parts in forward order; params is then {name: params of the part}."""
 
     def init(self, rng: jax.Array) -> Params:
-        """Fresh float32 parameters, those that a network starts training from."""
+        """Initial float32 parameters."""
         raise NotImplementedError
 
     def forward(self, params: Params, x: jax.Array, cond=None) -> tuple[jax.Array, jax.Array]:
@@ -36,12 +36,12 @@ class Bijector:
         raise NotImplementedError
 
     def data_init(self, params: Params, x: jax.Array, cond=None, *, fit: Fit):
-        """(params, f(x; params)) with every ActNorm met on the way set by `fit` from its input."""
+        """(params, f(x; params)), every ActNorm set by `fit` from the input that reaches it."""
         del fit
         return params, self.forward(params, x, cond)[0]
 
     def prepare(self, params: Params) -> Params:
-        """Parameters with everything that sampling can compute once; same map, float64 inside."""
+        """`params` and what sampling computes from them once, in float64; the map is the same."""
         return params
 
 

@@ -23,7 +23,7 @@ def bounded_log_scale(raw):
 
 @dataclasses.dataclass(frozen=True)
 class Coupling(Bijector):
-    """The part that both couplings share: a network of some channels (and of cond).
+    """What both couplings share: a network that reads part of the channels, and cond.
 
     Args:
       channels: C of the image.
@@ -94,8 +94,8 @@ class AffineCoupling(Coupling):
 class ShiftCoupling(Coupling):
     """z1' = z1 + net(z2, cond), z2' = z2; log_det = 0.
 
-    With split = 3 the odd half of the three-channel coupling: the future LR image is shifted by
-    what the details say. net writes `split` channels. (HCFlow, section 3.3.)
+    With split = 3, z1 is what becomes the LR image, shifted by a function of the details z2. net
+    writes `split` channels. (HCFlow, section 3.3.)
     """
 
     @property

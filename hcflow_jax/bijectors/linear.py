@@ -14,7 +14,7 @@ def fit_actnorm(x, axis_name: str | None = None):
 
     Args:
       x: [B, H, W, C].
-      axis_name: mapped axis whose devices hold the other shares of the batch.
+      axis_name: mapped axis over which the batch is sharded.
 
     Returns:
       {"bias": [C], "logs": [C]}, float32 at least; the mean and the population standard deviation
@@ -65,9 +65,9 @@ class ActNorm(Bijector):
 class InvertibleConv1x1(Bijector):
     """y = W x at every pixel, W [C, C] unconstrained; log_det = H·W·log|det W|.
 
-    params {"weight": W}, a random orthogonal matrix at first. `prepare` adds "inverse" = W⁻¹ and
-    "log_abs_det", both computed in float64, which both directions then use instead of factorising
-    W again. Products run at full float32 precision on every platform. (Glow, section 3.2.)
+    params {"weight": W}, initially a random orthogonal matrix. `prepare` adds "inverse" = W⁻¹ and
+    "log_abs_det", computed in float64, so that neither direction factorises W again. Products
+    have full float32 precision on every platform. (Glow, section 3.2.)
     """
 
     channels: int

@@ -10,10 +10,11 @@ from hcflow_jax.kernels import buffers
 
 
 def _pull_back(bijector, direction, params, y, cond, g_y, g_log_det):
-    """(x, gradients of params, x and cond) of y, log_det = bijector.`direction`(params, x, cond).
+    """(x, g_params, g_x, g_cond) of y, log_det = bijector.`direction`(params, x, cond).
 
-    Part by part where there are parts: what a coupling's network says is then needed at one and
-    the same input to undo the coupling and to differentiate it, and XLA computes it once.
+    x is computed back from y, the gradients from g_y and g_log_det, those of y and log_det. Parts
+    are undone and differentiated one by one: both then need a coupling's network at the same
+    input, and XLA computes it once.
     """
     if not bijector.parts:
         step, undo = bijector.forward, bijector.inverse
@@ -24,10 +25,10 @@ def _pull_back(bijector, direction, params, y, cond, g_y, g_log_det):
         return x, *vjp(jax.tree.map(lambda g, out: g.astype(out.dtype), (g_y, g_log_det), outputs))
     g_params, g_cond = {}, jax.tree.map(jnp.zeros_like, cond)
     for name, part in bijector.parts[:: -1 if direction == "forward" else 1]:
-        y, g_params[name], g_y, more = _pull_back(
+        y, g_params[name], g_y, g_cond_part = _pull_back(
             part, direction, params[name], y, cond, g_y, g_log_det
         )
-        g_cond = jax.tree.map(jnp.add, g_cond, more)
+        g_cond = jax.tree.map(jnp.add, g_cond, g_cond_part)
     return y, g_params, g_y, g_cond
 
 
@@ -36,9 +37,10 @@ class Repeat(Bijector):
     """`times` copies of one bijector in a row, each with its own weights: f_n ∘ … ∘ f_1.
 
     Runs as one `lax.scan`, so that compile time does not depend on `times`. Every array of params
-    has a leading axis of that length. With `remat` gradients keep only what passes between copies
-    and compute the inside of each again; with `reversible` not even that: each copy's input is
-    computed back from its output, so that memory does not grow with `times`. (RevNet, section 3.2.)
+    has a leading axis of that length. With `remat`, reverse mode stores the inputs of the copies
+    alone and recomputes the inside of each; with `reversible` it stores the last output alone and
+    inverts one copy after the other, so that memory does not grow with `times`. (RevNet, section
+    3.2.)
     """
 
     bijector: Bijector
@@ -50,9 +52,9 @@ class Repeat(Bijector):
         return jax.vmap(self.bijector.init)(jax.random.split(rng, self.times))
 
     def _scan(self, step, params, x, cond, reverse):
-        def body(carry, one):
+        def body(carry, params):
             x, total = carry
-            x, log_det = step(one, x, cond)
+            x, log_det = step(params, x, cond)
             return (x, total + log_det), None
 
         if self.remat:
@@ -70,30 +72,30 @@ class Repeat(Bijector):
         if not (self.reversible and self.times):
             return scan(params, x, cond)
 
-        def remember(params, x, cond):
+        def with_residuals(params, x, cond):
             y, total = scan(params, x, cond)
             return (y, total), (params, y, cond)
 
-        def pull_back(kept, cotangents):
-            params, y, cond = kept
+        def pull_back(residuals, cotangents):
+            params, y, cond = residuals
             g_y, g_log_det = cotangents
 
             def body(carry, i):
                 y, g_y, g_cond, g_params = carry
-                x, g_one, g_x, more = _pull_back(
+                x, g_copy, g_x, g_cond_copy = _pull_back(
                     self.bijector, direction, buffers.at(params, i), y, cond, g_y, g_log_det
                 )
-                g_params = buffers.put(g_params, i, g_one)
-                return (x, g_x, jax.tree.map(jnp.add, g_cond, more), g_params), None
+                g_params = buffers.put(g_params, i, g_copy)
+                return (x, g_x, jax.tree.map(jnp.add, g_cond, g_cond_copy), g_params), None
 
             g_cond, g_params = jax.tree.map(jnp.zeros_like, cond), buffers.unwritten(params, g_y)
-            start, places = (y, g_y, g_cond, g_params), jnp.arange(self.times)
-            (_, *gradients), _ = jax.lax.scan(body, start, places, reverse=not reverse)
+            start, indices = (y, g_y, g_cond, g_params), jnp.arange(self.times)
+            (_, *gradients), _ = jax.lax.scan(body, start, indices, reverse=not reverse)
             g_x, g_cond, g_params = gradients
             return g_params, g_x, g_cond
 
         run = jax.custom_vjp(scan)
-        run.defvjp(remember, pull_back)
+        run.defvjp(with_residuals, pull_back)
         return run(params, x, cond)
 
     def forward(self, params, x, cond=None):
@@ -103,9 +105,9 @@ class Repeat(Bijector):
         return self._run("inverse", params, y, cond)
 
     def data_init(self, params, x, cond=None, *, fit):
-        def body(x, one):
-            one, x = self.bijector.data_init(one, x, cond, fit=fit)
-            return x, one
+        def body(x, params):
+            params, x = self.bijector.data_init(params, x, cond, fit=fit)
+            return x, params
 
         y, fitted = jax.lax.scan(body, x, params, length=self.times)
         return fitted, y

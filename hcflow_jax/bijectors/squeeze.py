@@ -13,7 +13,7 @@ HAAR_SIGNS = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1,
 
 
 def _blocks(x):
-    """[B, H, W, C] -> [B, H/2, W/2, C, 4], the last axis the 2×2 block row by row."""
+    """[B, H, W, C] -> [B, H/2, W/2, C, 4]; the last axis is the 2×2 block, row by row."""
     b, h, w, c = x.shape
     if h % 2 or w % 2:
         raise ValueError(f"squeeze needs an even height and width, got {h}×{w}")
@@ -82,9 +82,10 @@ class HaarSqueeze(Bijector):
 
 @dataclasses.dataclass(frozen=True)
 class ChannelSplit(Bijector):
-    """x -> (y, a): the first `keep` channels and the rest; log_det = 0.
+    """x -> (y, a): the first `keep` channels and the others; log_det = 0.
 
-    The one bijector whose forward result is a pair of images. (HCFlow, section 3.2.)
+    The only bijector whose forward result is a pair of images. `inverse` raises ValueError when y
+    has not `keep` channels. (HCFlow, section 3.2.)
     """
 
     keep: int
@@ -97,7 +98,7 @@ class ChannelSplit(Bijector):
         return (y, a), jnp.zeros(x.shape[0], x.dtype)
 
     def inverse(self, params, y, cond=None):
-        kept, rest = y
-        if kept.shape[-1] != self.keep:
-            raise ValueError(f"expected {self.keep} kept channels, got {kept.shape[-1]}")
-        return jnp.concatenate([kept, rest], -1), jnp.zeros(kept.shape[0], kept.dtype)
+        y, a = y
+        if y.shape[-1] != self.keep:
+            raise ValueError(f"expected {self.keep} kept channels, got {y.shape[-1]}")
+        return jnp.concatenate([y, a], -1), jnp.zeros(y.shape[0], y.dtype)

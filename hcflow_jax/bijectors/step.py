@@ -22,24 +22,28 @@ def flow_step(coupling: Coupling, permute: bool = True) -> Chain:
 def alternate(
     cycle: Mapping[str, Bijector], times: int, remat: bool = False, reversible: bool = False
 ) -> Chain:
-    """The bijectors of `cycle` in turn, over and over, until `times` of them stand in a row.
+    """A chain of `times` bijectors: those of `cycle`, over and over.
 
-    Whole turns are stacked and scanned: params["turns"][name] holds those of that name on a
-    leading axis; params["rest"] the unfinished turn. Either is absent where it would be empty.
-    `remat` and `reversible` are those of `Repeat`.
+    The whole cycles are one `Repeat`, with its `remat` and `reversible`: params["turns"][name]
+    stacks the parameters of that name on a leading axis. An incomplete last cycle is
+    params["rest"]. Either is absent where it would be empty.
     """
-    turns, rest = divmod(times, len(cycle))
+    cycles, remainder = divmod(times, len(cycle))
     named = tuple(cycle.items())
-    whole = (("turns", Repeat(Chain(named), turns, remat, reversible)),) if turns else ()
-    return Chain(whole + ((("rest", Chain(named[:rest])),) if rest else ()))
+    parts: list[tuple[str, Bijector]] = []
+    if cycles:
+        parts.append(("turns", Repeat(Chain(named), cycles, remat, reversible)))
+    if remainder:
+        parts.append(("rest", Chain(named[:remainder])))
+    return Chain(tuple(parts))
 
 
 def locate(index: int, cycle: Sequence[str], times: int) -> tuple[tuple[str, str], int | None]:
-    """Where `alternate` keeps bijector `index`: path in its params, and place on the stack axis.
+    """(path in the params of `alternate`, index on their leading axis or None) of number `index`.
 
-    `cycle` are the names of its bijectors.
+    `cycle` are the names of its bijectors, `times` is their number.
     """
-    turn, j = divmod(index, len(cycle))
-    if turn < times // len(cycle):
-        return ("turns", cycle[j]), turn
+    number, j = divmod(index, len(cycle))
+    if number < times // len(cycle):
+        return ("turns", cycle[j]), number
     return ("rest", cycle[j]), None
