@@ -20,12 +20,15 @@ PER_LEVEL = ("hidden", "conditional_hidden", "blocks", "features", "growth")
 
 def _check_counts(name, value, least):
     if not isinstance(value, tuple) or any(type(v) is not int or v < least for v in value):
-        raise UserError(f"{name} must count at least {least}, in whole numbers; got {value!r}")
+        raise UserError(f"{name} must hold whole numbers of at least {least}; got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """One level: squeeze, unconditional steps, split, and what the split-off part goes through."""
+    """One level: squeeze, unconditional steps, split; conditional steps and prior of the latents.
+
+    `cond_channels` is the width of the trunk's input: the level's LR side and coarser features.
+    """
 
     squeeze: Bijector
     flow: bijectors.Chain
@@ -38,18 +41,18 @@ class Level:
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """L = len(steps) levels, scale 2^L; UserError naming a field whose value makes no sense.
+    """Fields of a model of L = len(steps) levels, scale 2^L; UserError naming a field out of range.
 
-    The fields of PER_LEVEL are one value for all levels, as published, or one per level, finest
-    first.
+    Those of PER_LEVEL are one value for all levels, as published, or one per level, finest first.
     """
 
     task: Literal["sr", "rescaling"] = field(
         "sr",
-        "sr: prior of free scale, features of both trunks; rescaling: bounded scale, of the last",
+        "sr: prior of unbounded scale, features of both trunks; rescaling: of bounded scale, "
+        "features of the last trunk",
         choices=("sr", "rescaling"),
     )
-    steps: tuple[int, ...] = field((26, 26), "K_l, all flow steps of level l, finest first")
+    steps: tuple[int, ...] = field((26, 26), "K_l, flow steps of level l, finest first")
     conditional_steps: tuple[int, ...] = field(
         (13, 13), "M_l ≤ K_l, how many of them are conditional"
     )
@@ -62,15 +65,15 @@ class Architecture:
     blocks: tuple[int, int] | tuple[tuple[int, int], ...] = field(
         (7, 7), "RRDBs in the two trunks of a level"
     )
-    features: int | tuple[int, ...] = field(64, "their channels")
-    growth: int | tuple[int, ...] = field(32, "their growth")
+    features: int | tuple[int, ...] = field(64, "channels of the trunks")
+    growth: int | tuple[int, ...] = field(32, "growth channels of their dense blocks")
     image_channels: int = field(3, "3 for RGB, 1 for grey")
     squeeze: Literal["checkerboard", "haar"] = field(
         "checkerboard", "how pixels become channels", choices=("checkerboard", "haar")
     )
     coupling: Literal["affine", "shift"] = field(
         "affine",
-        "of the unconditional steps; shift keeps the first image_channels apart and alternates "
+        "of the unconditional steps; shift splits off the first image_channels and alternates "
         "affine and additive steps",
         choices=("affine", "shift"),
     )
@@ -82,25 +85,25 @@ class Architecture:
     )
     dtype: Literal["float32", "bfloat16"] = field(
         "float32",
-        "what the networks' convolutions compute in; all else stays float32",
+        "of the networks' convolutions; everything else is float32",
         choices=("float32", "bfloat16"),
         free=True,
     )
     kernels: Literal["auto", "plain"] = field(
         "auto",
-        "auto: convolutions made for CPUs on CPUs; plain: JAX's own, for forward mode too",
+        "auto: kernels for CPUs on CPUs; plain: JAX's own, which have forward mode too",
         choices=("auto", "plain"),
         free=True,
     )
     remat: bool = field(
         False,
-        "gradients compute the inside of flow steps and RRDBs again: less memory, more time",
+        "gradients recompute the inside of flow steps and RRDBs: less memory, more time",
         choices=(False, True),
         free=True,
     )
     reversible: bool = field(
         False,
-        "gradients compute the inputs of flow steps back from their outputs: memory does not grow "
+        "gradients recompute the inputs of flow steps from their outputs: memory does not grow "
         "with their number",
         choices=(False, True),
         free=True,
@@ -131,7 +134,7 @@ class Architecture:
         for value in values:
             _check_counts(name, value if name == "blocks" else (value,), least=1)
             if name == "blocks" and len(value) != 2:
-                raise UserError(f"blocks must count the RRDBs of two trunks, got {value}")
+                raise UserError(f"blocks must hold the RRDBs of the two trunks, got {value}")
 
     def per_level(self, name: str) -> tuple:
         """The field `name` of PER_LEVEL as one value per level, finest first."""
@@ -148,7 +151,7 @@ class Architecture:
 
     @property
     def cycle(self) -> tuple[str, ...]:
-        """Names of the kinds of unconditional step that take turns."""
+        """Names of the unconditional steps that alternate."""
         return ("affine", "shift") if self.coupling == "shift" else ("affine",)
 
     @property
@@ -166,7 +169,7 @@ class Architecture:
     def _level(self, i: int, channels: int, keep: int) -> Level:
         """Level i, whose squeezed image has `channels`, of which `keep` go on."""
         hidden, conditional_hidden, *trunk = (self.per_level(name)[i] for name in PER_LEVEL)
-        both, saving = self.task == "sr", (self.remat, self.reversible)
+        both, memory = self.task == "sr", (self.remat, self.reversible)
         split_off = channels - keep
         widths = [width * (2 if both else 1) for width in self.per_level("features")]
         net = FCN(conditional_hidden, 2 * (split_off - split_off // 2), self._arithmetic)
@@ -174,12 +177,12 @@ class Architecture:
         return Level(
             squeeze=self._squeeze,
             flow=bijectors.alternate(
-                self._cycle(channels, hidden), self.steps[i] - self.conditional_steps[i], *saving
+                self._cycle(channels, hidden), self.steps[i] - self.conditional_steps[i], *memory
             ),
             split=bijectors.ChannelSplit(keep),
             trunk=FeatureTrunk(*trunk, both, self._arithmetic, self.remat),
             conditional=bijectors.alternate(
-                {"affine": bijectors.flow_step(coupling)}, self.conditional_steps[i], *saving
+                {"affine": bijectors.flow_step(coupling)}, self.conditional_steps[i], *memory
             ),
             prior=ConditionalGaussian(split_off, widths[i], not both, self._arithmetic),
             cond_channels=keep + sum(widths[i + 1 :]),
@@ -191,7 +194,7 @@ class Architecture:
         return bijectors.HaarSqueeze() if haar else bijectors.CheckerboardSqueeze()
 
     def _cycle(self, channels: int, hidden: int) -> dict[str, Bijector]:
-        """The unconditional steps that take turns, by the names of `cycle`."""
+        """The unconditional steps that alternate, by the names of `cycle`."""
 
         def step(kind, split, outputs):
             network = FCN if self.net == "fcn" else DenseBlock

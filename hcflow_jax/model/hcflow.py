@@ -65,7 +65,7 @@ class HCFlow(Architecture):
     def data_init(self, params: Params, hr: jax.Array, axis_name: str | None = None) -> Params:
         """`params` with every ActNorm set from what reaches it when `hr` is encoded.
 
-        Under `pmap` or `shard_map`, `hr` is a device's share of the batch and `axis_name` the
+        Under `pmap` or `shard_map`, `hr` is a device's shard of the batch and `axis_name` the
         mapped axis: every device returns the statistics of the whole batch.
         """
         fit = functools.partial(bijectors.fit_actnorm, axis_name=axis_name)
@@ -73,25 +73,25 @@ class HCFlow(Architecture):
         params = {name: dict(level) for name, level in params.items()}
         z, kept, split_off, coarser = hr, [], [], []
         for i, level in enumerate(self.levels):
-            own = params[f"level{i}"]
+            weights = params[f"level{i}"]
             z, _ = level.squeeze.forward({}, z)
-            own["flow"], z = level.flow.data_init(own["flow"], z, fit=fit)
+            weights["flow"], z = level.flow.data_init(weights["flow"], z, fit=fit)
             (z, a), _ = level.split.forward({}, z)
             kept.append(z)
             split_off.append(a)
         for i in self._deepest_first:
-            own = params[f"level{i}"]
+            weights = params[f"level{i}"]
             features = self._features(params, i, kept[i], coarser)
-            own["conditional"], _ = self.levels[i].conditional.data_init(
-                own["conditional"], split_off[i], features, fit=fit
+            weights["conditional"], _ = self.levels[i].conditional.data_init(
+                weights["conditional"], split_off[i], features, fit=fit
             )
             coarser = [features, *coarser]
         return params
 
     def prepare(self, params: Params) -> Params:
-        """Parameters for sampling: 1×1 convolutions inverted once, in float64 on the host.
+        """`params` with the inverses of the 1×1 convolutions, computed in float64 on the host.
 
-        Same map, same use; the prepared arrays are constants, not for training.
+        For sampling, not for training: the inverses do not follow the weights.
         """
         return {
             f"level{i}": {
@@ -107,7 +107,7 @@ class HCFlow(Architecture):
         return reversed(range(len(self.levels)))
 
     def _features(self, params, i, y, coarser):
-        """Of level i: trunk(concat(y, up_2(features of i + 1), up_4(of i + 2), …)), `coarser`."""
+        """u_i = trunk_i(concat(y, up_2(u_{i+1}), up_4(u_{i+2}), …)), u_{i+1}, … = `coarser`."""
         ups = [_for_each(y, _upsample(f, 2 ** (n + 1))) for n, f in enumerate(coarser)]
         c = jnp.concatenate([y, *ups], -1)
         return self.levels[i].trunk.apply({"params": params[f"level{i}"]["trunk"]}, c)
@@ -122,28 +122,30 @@ class HCFlow(Architecture):
         log_det = jnp.zeros(hr.shape[0], hr.dtype)
         for i, level in enumerate(self.levels):
             parts = [(level.squeeze, {}), (level.flow, params[f"level{i}"]["flow"])]
-            z, gained = bijectors.fold_forward(parts, z)
+            z, log_det_flow = bijectors.fold_forward(parts, z)
             (z, a), _ = level.split.forward({}, z)
-            log_det = log_det + gained
+            log_det = log_det + log_det_flow
             kept.append(z)
             split_off.append(a)
         latents, log_priors = [], []
         for i in self._deepest_first:
-            level, own = self.levels[i], params[f"level{i}"]
+            level, weights = self.levels[i], params[f"level{i}"]
             features = self._features(params, i, kept[i], coarser)
-            a, gained = level.conditional.forward(own["conditional"], split_off[i], features)
-            latent, standardised = level.prior.forward(own["prior"], a, features)
-            log_det = log_det + gained
+            a, log_det_cond = level.conditional.forward(
+                weights["conditional"], split_off[i], features
+            )
+            latent, log_det_prior = level.prior.forward(weights["prior"], a, features)
+            log_det = log_det + log_det_cond
             latents = [latent, *latents]
-            log_priors = [gaussian_logp(latent) + standardised, *log_priors]
+            log_priors = [gaussian_logp(latent) + log_det_prior, *log_priors]
             coarser = [features, *coarser]
         return Encoding(z, tuple(latents), log_det, jnp.stack(log_priors))
 
     def decode(self, params: Params, lr: jax.Array, latents) -> jax.Array:
         """LR [B, h, w, C] and latents (finest level first) -> HR, raw: inverse of `encode`.
 
-        With B = 1 the latents may be those of any number of images: each becomes one, and what
-        depends on the LR image alone is computed once.
+        With B = 1 the latents may be those of any number N of images: [N, H, W, C] results, for
+        which what depends on the LR image alone is computed once.
 
         ValueError when the latents are not those of `latent_shapes(lr.shape)`.
         """
@@ -154,13 +156,13 @@ class HCFlow(Architecture):
             raise ValueError(f"an LR image of {lr.shape} needs latents {expected}, got {found}")
         y, coarser = lr, []
         for i in self._deepest_first:
-            level, own = self.levels[i], params[f"level{i}"]
+            level, weights = self.levels[i], params[f"level{i}"]
             coarser = [self._features(params, i, y, coarser), *coarser]
             y, features = _for_each(latents[i], y), _for_each(latents[i], coarser[0])
-            a, _ = level.prior.inverse(own["prior"], latents[i], features)
-            a, _ = level.conditional.inverse(own["conditional"], a, features)
-            joined, _ = level.split.inverse({}, (y, a))
-            y, _ = bijectors.fold_inverse([(level.squeeze, {}), (level.flow, own["flow"])], joined)
+            a, _ = level.prior.inverse(weights["prior"], latents[i], features)
+            a, _ = level.conditional.inverse(weights["conditional"], a, features)
+            z, _ = level.split.inverse({}, (y, a))
+            y, _ = bijectors.fold_inverse([(level.squeeze, {}), (level.flow, weights["flow"])], z)
         return y
 
     def latent_shapes(self, lr_shape) -> list[tuple[int, ...]]:
@@ -189,11 +191,11 @@ class HCFlow(Architecture):
     def sample(
         self, params: Params, rng: jax.Array, lr: jax.Array, temperature, samples: int = 1
     ) -> jax.Array:
-        """decode(lr, e), e ~ N(0, τ²), clamped to [0, 1]; τ = 0 gives the conditional mode path.
+        """decode(lr, e), e ~ N(0, τ²), clamped to [0, 1]; τ = 0 decodes the prior's means.
 
         One of each LR image [B, h, w, C] -> [B, H, W, C], or `samples` of a single one, B = 1 ->
-        [samples, H, W, C], which share the work of its own level's features. ValueError when
-        `samples` are asked of several images.
+        [samples, H, W, C], for which the coarsest features are computed once. ValueError when
+        several samples of several images are asked for.
         """
         hr = self.decode(params, lr, self.draw_latents(rng, lr, temperature, samples))
         return jnp.clip(hr, 0.0, 1.0)
@@ -210,7 +212,7 @@ class HCFlow(Architecture):
 
 
 def _for_each(like, x):
-    """x [1 or B, …] for each image of `like` [B, …]."""
+    """x, [1 or B, …], repeated to the batch size B of `like`."""
     return jnp.broadcast_to(x, like.shape[:1] + x.shape[1:])
 
 
@@ -219,9 +221,9 @@ def _upsample(x, factor):
 
 
 def build_model(config: Mapping[str, Any]) -> HCFlow:
-    """The model of `config.model`: a mapping of HCFlow's fields; lists stand for tuples.
+    """The model of `config`, {field of HCFlow: value}, where lists stand for tuples.
 
-    UserError naming the field when one is unknown or its value makes no sense.
+    UserError naming a field that is unknown or out of range.
     """
     known = [field.name for field in dataclasses.fields(HCFlow)]
     unknown = sorted(set(config) - set(known))

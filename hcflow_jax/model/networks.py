@@ -1,7 +1,7 @@
 """The convolutional networks inside the flow, as Flax modules; images [B, H, W, C].
 
 Module and parameter names follow the published checkpoints, except that a level's RRDBs are
-stacked (`RRDB_trunks`, see `convert`).
+stacked (`RRDB_trunks`, see `checkpoints.published`).
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ kaiming = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def _stacked(init: Initializer) -> Initializer:
-    """Fills each entry of a leading axis by itself."""
+    """Initialises each entry of a leading axis by `init`."""
 
     def fill(key, shape, dtype):
         keys = jax.random.split(key, shape[0])
@@ -33,9 +33,10 @@ def _stacked(init: Initializer) -> Initializer:
 
 
 class ConvWeights(nn.Module):
-    """The parameters of a convolution, for modules that arrange the arithmetic themselves.
+    """(kernel [*stack, size, size, inputs, outputs], bias [*stack, outputs]), or the kernel alone.
 
-    `stack` are leading axes of their arrays, each entry of which is a convolution of its own.
+    The parameters of a convolution, which the caller computes; `stack` are leading axes, every
+    entry of which is another convolution.
     """
 
     inputs: int
@@ -63,28 +64,28 @@ class ConvWeights(nn.Module):
         return kernel, self.param("bias", bias_init, (*self.stack, self.outputs), jnp.float32)
 
 
-def _own(module, weights: ConvWeights):
-    """The arrays of `weights`, kept directly under `module`."""
+def _in_scope(module, weights: nn.Module):
+    """weights(), with its parameters directly under those of `module`."""
     nn.share_scope(module, weights)
     return weights()
 
 
 class Conv(nn.Module):
-    """conv(x) + bias, initialised as PyTorch does by default."""
+    """conv3×3(x) + bias, with PyTorch's default initialisation."""
 
     outputs: int
     arithmetic: Arithmetic = Arithmetic()
 
     @nn.compact
     def __call__(self, x):
-        kernel, bias = _own(
+        kernel, bias = _in_scope(
             self, ConvWeights(x.shape[-1], self.outputs, init=kaiming, uniform_bias=True)
         )
         return self.arithmetic.conv2d(x, kernel) + bias
 
 
 class NetActNorm(nn.Module):
-    """(x + b)·exp(s); set from its input by `fit` when one is given."""
+    """(x + b)·exp(s) per channel; with `fit`, b and s are first set to those of fit(x)."""
 
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
@@ -108,19 +109,19 @@ class ActNormConv(nn.Module):
 
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
-        kernel = _own(self, ConvWeights(x.shape[-1], self.outputs, self.size, use_bias=False))
+        kernel = _in_scope(self, ConvWeights(x.shape[-1], self.outputs, self.size, use_bias=False))
         return nn.relu(NetActNorm(name="actnorm")(self.arithmetic.conv2d(x, kernel), fit))
 
 
 class ZeroConv(nn.Module):
-    """(conv(x) + bias)·exp(3·g), zero at first; g is one gain per channel. (Glow, section 4.)"""
+    """(conv3×3(x) + bias)·exp(3·g), g a gain per channel; initially zero. (Glow, section 4.)"""
 
     outputs: int
     arithmetic: Arithmetic = Arithmetic()
 
     @nn.compact
     def __call__(self, x):
-        kernel, bias = _own(
+        kernel, bias = _in_scope(
             self, ConvWeights(x.shape[-1], self.outputs, init=nn.initializers.zeros)
         )
         logs = self.param("logs", nn.initializers.zeros, (self.outputs,), jnp.float32)
@@ -145,7 +146,7 @@ class FCN(nn.Module):
 
 
 class DenseWeights(nn.Module):
-    """(kernels, biases) of the five convolutions of a dense block; `stack` as in ConvWeights."""
+    """(kernels, biases) of a dense block's five convolutions; `stack` as in ConvWeights."""
 
     inputs: int
     growth: int
@@ -159,8 +160,8 @@ class DenseWeights(nn.Module):
         for i, width in enumerate([self.growth] * 4 + [self.outputs]):
             init = nn.initializers.zeros if self.zero_last and i == 4 else small_xavier
             inputs = self.inputs + i * self.growth
-            own = ConvWeights(inputs, width, init=init, stack=self.stack, name=f"conv{i + 1}")
-            kernel, bias = own()
+            conv = ConvWeights(inputs, width, init=init, stack=self.stack, name=f"conv{i + 1}")
+            kernel, bias = conv()
             kernels.append(kernel)
             biases.append(bias)
         return kernels, biases
@@ -181,7 +182,7 @@ class DenseBlock(nn.Module):
     @nn.compact
     def __call__(self, x, fit: Fit | None = None):
         del fit
-        kernels, biases = _own(
+        kernels, biases = _in_scope(
             self, DenseWeights(x.shape[-1], self.growth, self.outputs, self.zero_last)
         )
         return self.arithmetic.dense_convolutions(x, kernels, biases)
@@ -190,8 +191,8 @@ class DenseBlock(nn.Module):
 class RRDBs(nn.Module):
     """`count` RRDBs in a row, x + 0.2·RDB(RDB(RDB(x))) with RDB(x) = x + 0.2·dense_block(x).
 
-    Parameters are stacked on leading axes, [count, 3, …]. [B, H, W, C] -> (what RRDB number `tap`
-    gives, or None; what the last gives). `remat` is that of `rrdbs`. (ESRGAN, section 3.1.)
+    Parameters are stacked on leading axes, [count, 3, …]. [B, H, W, C] -> (output of RRDB number
+    `tap`, or None; output of the last). `remat` as in `dense.rrdbs`. (ESRGAN, section 3.1.)
     """
 
     count: int
@@ -209,10 +210,10 @@ class RRDBs(nn.Module):
 
 
 class FeatureTrunk(nn.Module):
-    """f0 = conv_first(c); f1 = trunk 0 of f0; f2 = conv(trunk 1 of f1) + f0.
+    """f0 = conv_first(c); f1 = trunk0(f0); f2 = conv(trunk1(f1)) + f0.
 
-    [B, H, W, C] -> [B, H, W, 2·features] = (f1, f2) when `both`, else f2 alone: what the
-    conditional steps and the prior of a level see of the LR side. (HCFlow, section 3.3.)
+    [B, H, W, C] -> [B, H, W, 2·features] = (f1, f2) when `both`, else f2 alone: the features that
+    a level's conditional steps and prior are conditioned on. (HCFlow, section 3.3.)
     """
 
     blocks: tuple[int, int]

@@ -1,4 +1,4 @@
-"""Gaussians: the density, and a level's prior given its features."""
+"""The Gaussian density, and a level's prior given its features."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ def gaussian_logp(x: jax.Array, mean=0.0, log_std=0.0) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class ConditionalGaussian(Bijector):
-    """a ~ N(mean(u), std(u)²) as the map to its standard latent: e = (a − mean)·exp(−log_std).
+    """a ~ N(mean(u), std(u)²) as the bijector e = (a − mean)·exp(−log_std), e ~ N(0, 1).
 
     h = zero_conv(u) interleaves: mean = h[0::2], raw = h[1::2]; log_std = raw, or
     0.318·atan(2·raw) when `bounded` (rescaling). log_det = −Σ log_std, so that
