@@ -1,7 +1,4 @@
-"""How the networks' arithmetic is done; what it is, the plain formulas say.
-
-Every kernel equals a plain formula that a test holds it to.
-"""
+"""Fast forms of the networks' convolutions; a test holds each to the plain formula it equals."""
 
 from hcflow_jax.kernels.arithmetic import Arithmetic
 

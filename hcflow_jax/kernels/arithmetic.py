@@ -1,4 +1,4 @@
-"""The choice of a type and of kernels for the networks' convolutions."""
+"""The type and the kernels that the networks' convolutions are computed with."""
 
 import dataclasses
 from typing import Literal
@@ -18,9 +18,9 @@ class Arithmetic:
 
     Attributes:
       dtype: of inputs and kernels; None for the type that they have.
-      kernels: "auto" takes those made for CPUs where JAX's default backend is the CPU and plain
-        JAX elsewhere; "plain" takes plain JAX everywhere, which forward-mode differentiation
-        needs and programs lowered for other platforms should have.
+      kernels: "auto" is the kernels for CPUs where JAX's default backend is the CPU, and plain
+        JAX elsewhere; "plain" is plain JAX everywhere, as forward-mode differentiation and
+        programs lowered for another platform need.
     """
 
     dtype: Dtype = None
@@ -31,18 +31,18 @@ class Arithmetic:
         return self.kernels == "plain" or jax.default_backend() != "cpu"
 
     def conv2d(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        """`convolution.conv2d`."""
+        """`convolution.conv2d`, or its plain form."""
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
         return (convolution.plain if self._plain else convolution.conv2d)(x, kernel)
 
     def dense_convolutions(self, x: jax.Array, kernels, biases) -> jax.Array:
-        """`dense.dense_convolutions`."""
+        """`dense.dense_convolutions`, or its plain form."""
         x, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
         function = dense.plain_dense_convolutions if self._plain else dense.dense_convolutions
         return function(x, kernels, biases)
 
     def rrdbs(self, x: jax.Array, kernels, biases, tap: int | None = None, remat: bool = False):
-        """`dense.rrdbs`."""
+        """`dense.rrdbs`, or its plain form."""
         narrow, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
         x = narrow if self.dtype is None else x
         x = x.astype(jnp.result_type(x, *biases))

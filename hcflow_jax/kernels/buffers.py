@@ -1,4 +1,4 @@
-"""Arrays that loops read and fill entry by entry, not held before the loop begins."""
+"""Buffers that loops read and fill entry by entry, allocated when the loop begins."""
 
 import functools
 
@@ -8,7 +8,7 @@ from jax import lax
 
 
 def at(stacks, i):
-    """Entry i of every array."""
+    """Entry i of the leading axis of every array of a tree."""
     take = functools.partial(
         lax.dynamic_index_in_dim, index=i, keepdims=False, allow_negative_indices=False
     )
@@ -16,7 +16,7 @@ def at(stacks, i):
 
 
 def put(stacks, i, trees):
-    """`stacks` with `trees` as their entries i."""
+    """`stacks` with entry i of every array replaced by that of `trees`."""
     replace = functools.partial(
         lax.dynamic_update_index_in_dim, index=i, axis=0, allow_negative_indices=False
     )
@@ -24,11 +24,11 @@ def put(stacks, i, trees):
 
 
 def unwritten(like, after):
-    """Arrays like those of `like`, to be written whole, which take no memory before `after` exists.
+    """Buffers of the shapes and types of `like`, to be overwritten, allocated once `after` exists.
 
-    XLA does what depends on nothing when a program starts: had they zeros, those that the last
-    loop of a gradient fills would be held from there on. They hold an entry of `after`, which is
-    of no account.
+    Zeros depend on nothing, so that XLA would allocate them when the program starts and hold them
+    until the last loop of a gradient fills them. These are filled with an entry of `after`, whose
+    value does not matter.
     """
     entry = after.reshape(-1)[:1].sum()
     return jax.tree.map(lambda a: jnp.full(a.shape, entry.astype(a.dtype)), like)

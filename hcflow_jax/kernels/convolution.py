@@ -3,10 +3,10 @@
 Plain formula: `lax.conv_general_dilated(x, kernel, (1, 1), "SAME", …)`, which is `plain`;
 tests/kernels/test_convolution.py holds values and gradients to it.
 
-Where it pays, on two cores: XLA runs the gradient with respect to a kernel inside `lax.scan` about
-13 times too slowly (4.0 against 0.3 s for three RRDBs at 40×40), here it is matrix products; and
-wide float32 and float64 convolutions take half the multiplications (`winograd`), which makes
-an iteration of the ×4 network 0.7 times as long.
+Where it pays, on two cores: inside `lax.scan`, XLA's gradient with respect to a kernel is about
+13 times slower (4.0 against 0.3 s for three RRDBs at 40×40) than the matrix products here; and
+wide float32 and float64 convolutions take half the multiplications (`winograd`), which reduces
+the time of an iteration of the ×4 network to 0.7 of it.
 
 When: where `Arithmetic.kernels` is "auto" and JAX's default backend is the CPU.
 """
@@ -23,22 +23,22 @@ from hcflow_jax.kernels import winograd
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
-CACHE_BLOCK = 2048
-"""Pixels whose features and gradients a core's cache holds: products block by block."""
+CACHE_BLOCK_PIXELS = 2048
+"""Pixels whose features and gradients a core's cache holds: the block of cache blocking."""
 
-NARROW = 16
-"""Output channels that leave most of a core's vector registers empty: up to here one matrix product
-gives every tap's share of an output."""
+VECTOR_CHANNELS = 16
+"""Channels up to which a convolution leaves most of a core's vector registers empty: so few outputs
+are computed by one matrix product for all taps of the kernel."""
 
-WINOGRAD_OUTPUTS = 160
-"""Output channels from which a convolution is Winograd's. Below, that gains time too, but its sums
-take memory to compile, which is the most that small images need."""
+WINOGRAD_MIN_OUTPUTS = 160
+"""Output channels from which a convolution is Winograd's. It saves time below as well, but its
+transforms take memory to compile, and with small images that is the peak."""
 
-WINOGRAD_CHANNELS = 192
-"""Channels of an image from which, for the same reason, gradients of its readers are Winograd's."""
+WINOGRAD_MIN_GRADIENT_CHANNELS = 192
+"""Input channels from which, for the same reason, gradients by kernels are Winograd's."""
 
-LARGE_BATCH, WINOGRAD_CHANNELS_LARGE = 12_800, 64
-"""Pixels of a batch that need more memory than compiling does, and what both limits are there."""
+LARGE_BATCH_PIXELS, WINOGRAD_MIN_CHANNELS_LARGE_BATCH = 12_800, 64
+"""Pixels of a batch from which running takes more memory than compiling, and both limits there."""
 
 
 def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -46,11 +46,11 @@ def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
 
 
-def _one_row_more(x, kernel):
-    """`plain` with a row of padding too many, whose result is dropped.
+def _direct(x, kernel):
+    """`plain`, computed with one extra row of padding, whose output row is dropped.
 
-    XLA gives a convolution that grows its image to Eigen and others to YNNPACK, which runs those
-    of few input channels on one thread.
+    XLA leaves a convolution with more output than input rows to Eigen, others to YNNPACK, which
+    runs those with few input channels on one thread.
     """
     kh, kw = kernel.shape[0] // 2, kernel.shape[1] // 2
     padding = ((kh, kh + 1), (kw, kw))
@@ -59,7 +59,7 @@ def _one_row_more(x, kernel):
 
 
 def _sum_of_shifts(x, kernel):
-    """One matrix product that gives every tap's share of an output, then their shifted sum."""
+    """Σ over taps of the shifted x·kernel[tap], all taps' products as one matrix product."""
     kh, kw, channels, outputs = kernel.shape
     b, h, w, _ = x.shape
     wide = jnp.promote_types(x.dtype, jnp.float32)
@@ -79,30 +79,30 @@ def _pointwise(x, kernel):
 
 
 def _winograd(x, kernel):
-    products = map(_one_row_more, winograd.split(x), winograd.weights(kernel))
-    return winograd.join(products, x.shape[2])
+    products = map(_direct, winograd.transform_input(x), winograd.transform_kernel(kernel))
+    return winograd.transform_output(products, x.shape[2])
 
 
 def _winograd_fits(x, kernel_shape):
-    """Whether Winograd's sums can stand for columns; in half precision they would err too much."""
-    fine = x.dtype in (jnp.float32, jnp.float64)
-    return fine and kernel_shape[:2] == (3, 3) and x.shape[2] >= winograd.STEP
+    """Whether Winograd's can do it: 3×3, of four columns or more, precision not below float32."""
+    precise = x.dtype in (jnp.float32, jnp.float64)
+    return precise and kernel_shape[:2] == (3, 3) and x.shape[2] >= winograd.TILE_COLUMNS
 
 
-def _winograd_pays(x, channels, least):
-    """Whether Winograd's pays for so many channels; `least` is the limit for small images."""
-    large = math.prod(x.shape[:-1]) >= LARGE_BATCH
-    return channels >= (min(least, WINOGRAD_CHANNELS_LARGE) if large else least)
+def _winograd_pays(x, channels, limit):
+    """Whether Winograd's pays for so many channels; `limit` is that of small batches."""
+    large = math.prod(x.shape[:-1]) >= LARGE_BATCH_PIXELS
+    return channels >= (min(limit, WINOGRAD_MIN_CHANNELS_LARGE_BATCH) if large else limit)
 
 
 def _forward(x, kernel):
     kh, kw, channels, outputs = kernel.shape
     if kh == kw == 1:
         return _pointwise(x, kernel)
-    if outputs <= min(NARROW, channels):
+    if outputs <= min(VECTOR_CHANNELS, channels):
         return _sum_of_shifts(x, kernel)
-    pays = channels > NARROW and _winograd_pays(x, outputs, WINOGRAD_OUTPUTS)
-    return (_winograd if pays and _winograd_fits(x, kernel.shape) else _one_row_more)(x, kernel)
+    pays = channels > VECTOR_CHANNELS and _winograd_pays(x, outputs, WINOGRAD_MIN_OUTPUTS)
+    return (_winograd if pays and _winograd_fits(x, kernel.shape) else _direct)(x, kernel)
 
 
 def _transposed(kernel):
@@ -111,28 +111,31 @@ def _transposed(kernel):
 
 
 def _channels_first(image, kh, kw):
-    """[kw·C, B, H + kh − 1, W]: `image` as each column of a kernel sees it, padded with zeros."""
+    """[B, H, W, C] -> [kw·C, B, H + kh − 1, W]: zero-padded, shifted for each kernel column."""
     padding = ((0, 0), (0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2))
     padded = jnp.pad(image.transpose(3, 0, 1, 2), padding)
     return jnp.concatenate([padded[..., v : v + image.shape[2]] for v in range(kw)])
 
 
-def _divisor(number, limit):
+def _largest_divisor(number, limit):
     """The largest divisor of `number` up to `limit`, at least 1."""
     return max(d for d in range(1, number + 1) if number % d == 0 and (d == 1 or d <= limit))
 
 
-def _shifted_products(columns, fixed, shape, band):
-    """Σ over bands (images, or rows of one) of [P, rows·M, pixels]·[P, pixels, N], P by P.
+def _shifted_products(columns, fixed, shape, block_pixels):
+    """products[p, u, m, n] = Σ_{b,i,j} columns[p, m, b, i + u, j]·fixed[p, (b, i, j), n].
 
-    columns, [P, M, B, H + rows − 1, W], which lie channels first because such products are fastest
-    so, are shifted against every row of a kernel; `shape` is (rows, N). The first N channels of
-    `fixed`, [P, B·H·W, N or more], are read band by band where they are, of about `band` pixels.
+    Cache blocking: summed over blocks (images, or rows of one) of about `block_pixels` pixels.
+
+    Args:
+      columns: [P, M, B, H + rows − 1, W], channels first, as these products are fastest.
+      fixed: [P, B·H·W, N or more], whose first N channels are read in place.
+      shape: (rows, N) -> [P, rows, M, N].
     """
     (rows, width), (parts, channels, b, padded, w) = shape, columns.shape
     h = padded - rows + 1
-    images = _divisor(b, band // (h * w))
-    lines = _divisor(h, band // (images * w))
+    images = _largest_divisor(b, block_pixels // (h * w))
+    lines = _largest_divisor(h, block_pixels // (images * w))
     pixels = images * lines * w
     wide = jnp.promote_types(columns.dtype, jnp.float32)
     take = partial(lax.dynamic_slice, allow_negative_indices=False)
@@ -140,11 +143,11 @@ def _shifted_products(columns, fixed, shape, band):
 
     def add(total, corner):
         image, top = corner
-        piece = (parts, channels, images, lines, w)
-        shifts = [take(columns, (0, 0, image, top + u, 0), piece) for u in range(rows)]
+        size = (parts, channels, images, lines, w)
+        shifts = [take(columns, (0, 0, image, top + u, 0), size) for u in range(rows)]
         shifted = jnp.concatenate(shifts, 1).reshape(parts, rows * channels, pixels)
-        here = take(fixed, (0, (image * h + top) * w, 0), (parts, pixels, width))
-        return total + jnp.matmul(shifted, here, preferred_element_type=wide), None
+        block = take(fixed, (0, (image * h + top) * w, 0), (parts, pixels, width))
+        return total + jnp.matmul(shifted, block, preferred_element_type=wide), None
 
     zero = jnp.zeros((parts, rows * channels, width), wide)
     corners = tuple(np.mgrid[0:b:images, 0:h:lines].reshape(2, -1))
@@ -153,9 +156,9 @@ def _shifted_products(columns, fixed, shape, band):
 
 
 def _kernel_gradient_matmul(x, g, kernel_shape):
-    """Of a kernel that read the first channels of x: `_shifted_products` of them and g.
+    """∂/∂kernel from g of conv2d(x[..., :C], kernel), by `_shifted_products` of x and g.
 
-    The narrower is shifted; the other, if that is x, is read where it is.
+    Whichever has fewer channels is copied and shifted; the other is read in place.
     """
     kh, kw, channels, outputs = kernel_shape
     if not x.size:
@@ -163,7 +166,8 @@ def _kernel_gradient_matmul(x, g, kernel_shape):
     wider = outputs > channels
     moved, fixed, width = (x[..., :channels], g, outputs) if wider else (g, x, channels)
     columns, rows = _channels_first(moved, kh, kw)[None], fixed.reshape(1, -1, fixed.shape[-1])
-    products = _shifted_products(columns, rows, (kh, width), CACHE_BLOCK).reshape(kh, kw, -1, width)
+    products = _shifted_products(columns, rows, (kh, width), CACHE_BLOCK_PIXELS)
+    products = products.reshape(kh, kw, -1, width)
     return products if wider else _transposed(products)
 
 
@@ -190,36 +194,41 @@ conv2d.defvjp(_with_residuals, _backward)
 
 
 def _split_rows(x):
-    """What gradients of kernels that read `x` need of it: [6, B·H·⌈W/4⌉, C]."""
-    parts = jax.eval_shape(winograd.split, x)
-    (parts,) = jax.linear_transpose(lambda parts: winograd.join(parts, x.shape[2]), parts)(x)
+    """The transpose of Winograd's output transform, of x: [B, H, W, C] -> [6, B·H·⌈W/4⌉, C]."""
+
+    def join(parts):
+        return winograd.transform_output(parts, x.shape[2])
+
+    (parts,) = jax.linear_transpose(join, jax.eval_shape(winograd.transform_input, x))(x)
     return jnp.stack(parts).reshape(len(parts), -1, x.shape[-1])
 
 
 def _kernel_gradient_winograd(rows, g, kernel_shape):
-    """Of a kernel that read the first channels of the image which `rows` are."""
+    """`_kernel_gradient_matmul` in Winograd's form; `rows` = _split_rows(x)."""
     kh, kw, channels, outputs = kernel_shape
-    columns = jnp.concatenate([_channels_first(part, kh, 1)[None] for part in winograd.split(g)])
-    products = _shifted_products(columns, rows, (kh, channels), CACHE_BLOCK // winograd.STEP)
+    parts = [_channels_first(part, kh, 1)[None] for part in winograd.transform_input(g)]
+    block_pixels = CACHE_BLOCK_PIXELS // winograd.TILE_COLUMNS
+    products = _shifted_products(jnp.concatenate(parts), rows, (kh, channels), block_pixels)
     swapped = jax.ShapeDtypeStruct((kh, kw, outputs, channels), products.dtype)
-    (found,) = jax.linear_transpose(winograd.weights, swapped)(tuple(products[:, :, None]))
-    return _transposed(found)
+    transpose = jax.linear_transpose(winograd.transform_kernel, swapped)
+    (gradient,) = transpose(tuple(products[:, :, None]))
+    return _transposed(gradient)
 
 
-def readers(x):
-    """(kernel, g) -> gradients of conv2d(x', kernel) with respect to x' and kernel.
+def shared_input_vjp(x):
+    """(kernel, g) -> gradients of y = conv2d(x[..., :C], kernel) by x[..., :C] and kernel.
 
-    g is that of the result, x' are as many channels of x, from the first, as the kernel reads.
-    What several kernels need of x is computed once.
+    g, [B, H, W, O], is the gradient by y; C is the number of channels that the kernel reads. What
+    all kernels need of x is computed once.
     """
-    pays = x.size and _winograd_pays(x, x.shape[-1], WINOGRAD_CHANNELS)
+    pays = x.size and _winograd_pays(x, x.shape[-1], WINOGRAD_MIN_GRADIENT_CHANNELS)
     fits = pays and _winograd_fits(x, (3, 3))
-    sums = _split_rows(x) if fits else None
+    rows = _split_rows(x) if fits else None
 
     def gradients(kernel, g):
         g_x = _forward(g, _transposed(kernel))
         if fits and kernel.shape[:2] == (3, 3):
-            return g_x, _kernel_gradient_winograd(sums, g, kernel.shape)
+            return g_x, _kernel_gradient_winograd(rows, g, kernel.shape)
         return g_x, _kernel_gradient_matmul(x, g, kernel.shape)
 
     return gradients

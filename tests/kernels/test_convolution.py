@@ -45,7 +45,7 @@ def test_values_and_gradients_are_xlas(size, channels, outputs):
 @pytest.mark.parametrize("band", [1, 20, 60, 10**6])  # rows, half an image, two images, all
 @pytest.mark.parametrize("outputs", [2, 7])
 def test_kernel_gradients_of_bands_add_up(monkeypatch, band, outputs):
-    monkeypatch.setattr(convolution, "CACHE_BLOCK", band)
+    monkeypatch.setattr(convolution, "CACHE_BLOCK_PIXELS", band)
     rng = np.random.default_rng(0)
     x, g = (jnp.asarray(rng.standard_normal((4, 6, 5, n))) for n in (4, outputs))
     shape = (3, 3, 4, outputs)
@@ -103,7 +103,7 @@ def test_products_are_halved_where_it_pays():
 def halved(request, monkeypatch):
     """Whether products are halved of however few channels."""
     if request.param:
-        for name in ("NARROW", "WINOGRAD_OUTPUTS", "WINOGRAD_CHANNELS"):
+        for name in ("VECTOR_CHANNELS", "WINOGRAD_MIN_OUTPUTS", "WINOGRAD_MIN_GRADIENT_CHANNELS"):
             monkeypatch.setattr(convolution, name, 0)
     jax.clear_caches()  # of programs traced the other way
     yield request.param
@@ -118,7 +118,7 @@ def test_gradients_of_several_readers_are_their_own(width, outputs, halved):
     x, g = (jnp.asarray(rng.standard_normal((2, 7, width, n))) for n in (6, outputs))
     kernel = jnp.asarray(rng.standard_normal((3, 3, 4, outputs)))
     expected = jax.vjp(native, x[..., :4], kernel)[1](g)
-    for a, b in zip(convolution.readers(x)(kernel, g), expected, strict=True):
+    for a, b in zip(convolution.shared_input_vjp(x)(kernel, g), expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
 
 
