@@ -1,4 +1,4 @@
-"""Pictures as arrays: files, resizing, quality."""
+"""Images as arrays: files, resizing, quality metrics."""
 
 from hcflow_jax.images.files import (
     FORMATS,

@@ -1,4 +1,4 @@
-"""Image files: reading whatever people have, writing without ever leaving half a file."""
+"""Image files: reading the common formats, writing atomically."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,7 @@ FORMATS = {
 """Suffixes that are written, and (with .gif) looked for in folders."""
 
 _NO_ALPHA = ("JPEG", "BMP")
-_OPTIONS = {
+_SAVE_OPTIONS = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
     "TIFF": {"compression": "tiff_deflate"},
@@ -62,7 +62,7 @@ def read(path: str | Path) -> Picture:
 
     Grey, palette, CMYK, alpha and 16-bit grey files are all converted; 16-bit colour is read with
     the 8 bits per channel that Pillow gives. ImageError, one line naming the file and the remedy,
-    when it is missing, empty, truncated, too large, or no image.
+    when it is missing, empty, truncated, too large, or not an image.
     """
     path = located(path)
     if not is_remote(path):
@@ -75,9 +75,9 @@ def read(path: str | Path) -> Picture:
             text = getattr(image, "text", {})
             info = {k: str(v) for k, v in text.items() if k != "XML:com.adobe.xmp"}
             image = ImageOps.exif_transpose(image)
-            return _picture(image, info)
+            return _as_picture(image, info)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is no image in a known format; convert it to PNG") from error
+        raise ImageError(f"{path} is not an image of a known format; convert it to PNG") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path} has too many pixels; crop it or make it smaller") from error
     except FileNotFoundError as error:
@@ -91,6 +91,7 @@ def read(path: str | Path) -> Picture:
 
 
 def _check_file(path):
+    """ImageError unless `path` is a file with contents."""
     if not os.path.exists(path):
         raise ImageError(f"{path} does not exist; check the name")
     if path.is_dir():
@@ -100,16 +101,17 @@ def _check_file(path):
 
 
 def _opened(path):
-    """Pillow's image of a file; one in a bucket is fetched whole."""
+    """Pillow's image of a file, downloaded first where that is in a bucket."""
     return Image.open(io.BytesIO(path.read_bytes()) if is_remote(path) else path)
 
 
-def _picture(image, info):
+def _as_picture(image, info):
+    """The Picture of a Pillow image, with values from 0…255, 0…65535 or 0…1 brought to [0, 1]."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
         top = 1.0 if image.mode == "F" else 65535.0
         if not np.all(np.isfinite(values)):
-            raise ValueError("pixels that are no numbers")
+            raise ValueError("pixels that are not finite")
         if values.min() < 0 or values.max() > top:
             raise ValueError(f"pixels outside 0…{top:g}")
         grey = (values / top).astype(np.float32)
@@ -125,7 +127,7 @@ def _picture(image, info):
 
 
 def read_uint8(path: str | Path) -> np.ndarray:
-    """`read(path).rgb` as uint8 [H, W, 3]; without the way through floats where it can."""
+    """`read(path).rgb` as uint8 [H, W, 3], without the detour through floats where possible."""
     with contextlib.suppress(Exception), _opened(located(path)) as image:
         if image.mode in ("RGB", "L") and image.width * image.height <= Image.MAX_IMAGE_PIXELS:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
@@ -133,7 +135,7 @@ def read_uint8(path: str | Path) -> np.ndarray:
 
 
 def header_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of an image file, upright, without decoding it; ImageError as `read`."""
+    """(height, width) of an image file, upright, without decoding it; ImageError as in `read`."""
     path = located(path)
     try:
         with _opened(path) as image:
@@ -145,7 +147,7 @@ def header_size(path: str | Path) -> tuple[int, int]:
             return (image.width, image.height) if turned else (image.height, image.width)
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{path} is empty or no image in a known format; convert it to PNG"
+            f"{path} is empty or not an image of a known format; convert it to PNG"
         ) from error
     except PermissionError as error:
         raise ImageError(f"{path} may not be read; change its permissions") from error
@@ -156,7 +158,7 @@ def header_size(path: str | Path) -> tuple[int, int]:
 
 
 def header_sizes(paths: Sequence[Path]) -> list[tuple[int, int] | ImageError]:
-    """`header_size` of each file, or why there is none."""
+    """`header_size` of each file, or the ImageError that it raised."""
 
     def attempt(path):
         try:
@@ -169,9 +171,9 @@ def header_sizes(paths: Sequence[Path]) -> list[tuple[int, int] | ImageError]:
 
 
 def list_images(path: str | Path) -> list[Path]:
-    """A file itself, or the images directly in a folder, `2.png` before `10.png`.
+    """The file `path`, or the images directly in that folder, `2.png` before `10.png`.
 
-    ImageError when there is no such file or folder, or the folder holds no image.
+    ImageError when it does not exist, or is a folder without images.
     """
     path = reached(path)
     if is_file(path):
@@ -187,22 +189,22 @@ def list_images(path: str | Path) -> list[Path]:
     ]
     if not found:
         raise ImageError(f"{path} holds no images; name another folder")
-    return sorted(found, key=_natural)
+    return sorted(found, key=_natural_order)
 
 
-def _natural(path):
+def _natural_order(path):
     parts = re.split(r"(\d+)", path.name.lower())
     return [int(part) if part.isdecimal() else part for part in parts], path.name
 
 
 def extend(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
-    """[H, W, C] -> [height, width, C]: mirrored, edge included, below and right."""
+    """[H, W, C] -> [height, width, C], padded by reflection (edge included) below and right."""
     pad = [(0, new - old) for new, old in zip((height, width), rgb.shape, strict=False)]
     return np.pad(rgb, [*pad, (0, 0)], mode="symmetric") if any(map(any, pad)) else rgb
 
 
 def pad_reflect(rgb: np.ndarray, multiple: int) -> np.ndarray:
-    """[H, W, C] with H and W extended to multiples."""
+    """[H, W, C] with H and W extended to the next multiples of `multiple`."""
     return extend(rgb, *(side + -side % multiple for side in rgb.shape[:2]))
 
 
@@ -217,9 +219,9 @@ def _format(path):
 
 
 def check_writable(path: str | Path, alpha: bool = False) -> None:
-    """ImageError, naming the trouble and the remedy, if `write` would fail before any pixel.
+    """ImageError, with cause and remedy, where `write` would fail whatever the pixels.
 
-    `alpha`: the image to write has transparency.
+    `alpha`: whether the image to write has transparency.
     """
     path = located(path)
     if is_remote(path):
@@ -236,7 +238,7 @@ def check_writable(path: str | Path, alpha: bool = False) -> None:
 
 def _check_folder(path):
     if not path.absolute().parent.is_dir():
-        raise ImageError(f"{path.parent} is no folder; create it, it is where {path.name} goes")
+        raise ImageError(f"{path.parent} is not a folder; create it to write {path.name}")
     try:
         with tempfile.TemporaryFile(dir=path.absolute().parent):
             pass
@@ -247,20 +249,23 @@ def _check_folder(path):
 
 
 def write_beside(path: str | Path, save: Callable) -> None:
-    """save(file) into a temporary file beside `path`, which then takes its name, or nothing."""
+    """Writes `path` atomically: save(file) to a temporary file beside it, which is then renamed.
+
+    ImageError when that fails; `path` is then as it was.
+    """
     path = Path(path)
     _check_folder(path)
-    name = path.absolute().with_name(f".hcflow-{secrets.token_hex(8)}")
+    temporary = path.absolute().with_name(f".hcflow-{secrets.token_hex(8)}")
     try:
-        with open(name, "xb") as file:
+        with open(temporary, "xb") as file:
             save(file)
-        os.replace(name, path)
+        os.replace(temporary, path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"cannot write {path} ({reason}); free space or name another") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+            os.unlink(temporary)
 
 
 def _check_arrays(path, rgb, alpha):
@@ -279,7 +284,7 @@ def write(
     grey: bool = False,
     info: dict[str, str] | None = None,
 ) -> None:
-    """Writes ⌊255·clamp(rgb, 0, 1) + ½⌋ in the format of the suffix, whole or not at all.
+    """Writes ⌊255·clamp(rgb, 0, 1) + ½⌋ in the format of the suffix, atomically.
 
     Args:
       rgb: [H, W, 3]; alpha [H, W]; both in [0, 1].
@@ -287,8 +292,8 @@ def write(
       info: text chunks, for PNG.
 
     Raises:
-      ImageError: unknown suffix, NaN, alpha in a format without it, a folder that cannot be
-        written to.
+      ImageError: unknown suffix, pixels that are not finite, alpha in a format without it, a
+        folder that cannot be written to.
     """
     path = Path(path)
     check_writable(path, alpha is not None)
@@ -298,10 +303,10 @@ def write(
     if alpha is not None:
         planes = np.concatenate([planes, alpha[..., None]], -1)
     if not np.all(np.isfinite(planes)):
-        raise ImageError(f"{path}: the result has pixels that are no numbers; nothing is written")
+        raise ImageError(f"{path}: the result has pixels that are not finite; nothing is written")
     values = np.floor(255 * np.clip(planes, 0, 1) + 0.5).astype(np.uint8)
     image = Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values)
-    options = dict(_OPTIONS.get(kind, {}))
+    options = dict(_SAVE_OPTIONS.get(kind, {}))
     if kind == "PNG" and info:
         chunks = PngImagePlugin.PngInfo()
         for key, value in info.items():

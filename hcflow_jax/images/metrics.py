@@ -16,7 +16,8 @@ def luma(image: np.ndarray) -> np.ndarray:
     return 16 + image.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255
 
 
-def _inner(a, b, border):
+def _without_border(a, b, border):
+    """Both images without `border` pixels on every side; ValueError when that is impossible."""
     if a.shape != b.shape:
         raise ValueError(f"images of {a.shape} and {b.shape} cannot be compared")
     height, width = a.shape[:2]
@@ -31,9 +32,9 @@ def psnr(a: np.ndarray, b: np.ndarray, border: int = 0) -> float:
 
     Args:
       a, b: uint8 images, or float planes on the same 0–255 scale, [H, W] or [H, W, C].
-      border: pixels left out on every side; the scale, by the papers' protocol.
+      border: pixels cropped from every side; the scale, by the papers' protocol.
     """
-    a, b = _inner(a, b, border)
+    a, b = _without_border(a, b, border)
     error = np.mean(np.square(a.astype(np.float64) - b.astype(np.float64)))
     return float("inf") if error == 0 else float(20 * np.log10(255) - 10 * np.log10(error))
 
@@ -52,7 +53,7 @@ def ssim(a: np.ndarray, b: np.ndarray, border: int = 0) -> float:
 
     Args: as for `psnr`; what the border leaves must be at least 11×11.
     """
-    a, b = (np.atleast_3d(x.astype(np.float64)) for x in _inner(a, b, border))
+    a, b = (np.atleast_3d(x.astype(np.float64)) for x in _without_border(a, b, border))
     if min(a.shape[:2]) < 11:
         raise ValueError(
             f"SSIM needs 11×11 pixels inside the border, got {a.shape[1]}×{a.shape[0]}"

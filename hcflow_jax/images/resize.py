@@ -16,7 +16,10 @@ def _cubic(x):
 
 @functools.lru_cache(maxsize=64)
 def _taps(length, target, scale):
-    """(indices, weights), both [target, taps]: out[i] = Σ_k weights[i, k]·in[indices[i, k]]."""
+    """(indices, weights), both [target, taps]: out[i] = Σ_k weights[i, k]·in[indices[i, k]].
+
+    From `length` to `target` pixels; symmetric borders are in the indices.
+    """
     shrink = min(scale, 1.0)
     centre = (np.arange(target) + 0.5) / scale - 0.5
     first = np.floor(centre - 2 / shrink).astype(int)
@@ -28,7 +31,7 @@ def _taps(length, target, scale):
     return np.minimum(mirrored, 2 * length - 1 - mirrored), weights[:, used]
 
 
-def _along(image, axis, target, scale):
+def _resize_axis(image, axis, target, scale):
     indices, weights = _taps(image.shape[axis], target, scale)
     shape = [1] * image.ndim
     shape[axis] = target
@@ -44,8 +47,8 @@ def imresize(
 ) -> np.ndarray:
     """MATLAB's imresize(image, scale or size, 'bicubic').
 
-    Cubic kernel with a = −½, widened by 1/scale when shrinking (antialiasing), symmetric borders,
-    rows and columns apart, the stronger shrinking first. float64 inside.
+    Separable cubic kernel with a = −½, widened by 1/scale when shrinking (antialiasing), symmetric
+    borders; the axis of smaller scale first. Computed in float64.
 
     Args:
       image: [H, W] or [H, W, C], float of any range or uint8.
@@ -53,16 +56,17 @@ def imresize(
       size: (height, width), instead of `scale`.
 
     Returns:
-      The same dtype; uint8 rounded half up and clamped after each axis, as MATLAB does, float
-      neither.
+      An image of the same dtype; uint8 is rounded half up and clamped after each axis, as in
+      MATLAB, floats are neither.
 
     Raises:
-      ValueError: scale or size is missing, doubled or not positive; the image has another rank.
+      ValueError: neither or both of scale and size are given, or one is not positive; the image
+        has another rank or no pixels.
     """
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(f"an image must be [H, W] or [H, W, C], got shape {image.shape}")
     if (scale is None) == (size is None):
-        raise ValueError("imresize takes a scale or a size")
+        raise ValueError("imresize takes either a scale or a size")
     if scale is not None:
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"scale must be positive, got {scale}")
@@ -74,7 +78,7 @@ def imresize(
         scales = tuple(new / old for new, old in zip(size, image.shape[:2], strict=True))
     out = image
     for axis in sorted((0, 1), key=lambda axis: scales[axis]):
-        out = _along(out, axis, size[axis], scales[axis])
+        out = _resize_axis(out, axis, size[axis], scales[axis])
         if image.dtype == np.uint8:
             out = np.clip(np.floor(out + 0.5), 0, 255)
     return out.astype(image.dtype)

@@ -100,7 +100,7 @@ BAD_FILES = {
     "missing": (lambda path: None, "does not exist"),
     "folder": (lambda path: path.mkdir(), "is a folder"),
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
-    "text": (lambda path: path.write_text("not an image at all"), "is no image"),
+    "text": (lambda path: path.write_text("not an image at all"), "is not an image"),
     "truncated": (_truncated, "truncated"),
     "header": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 40), "{path}"),
 }
@@ -139,7 +139,7 @@ def test_a_broken_exif_is_named(tmp_path):
 def test_nan_pixels_are_refused(tmp_path):
     values = np.full((4, 4), np.nan, np.float32)
     Image.fromarray(values).save(tmp_path / "a.tif")
-    with pytest.raises(images.ImageError, match="no numbers"):
+    with pytest.raises(images.ImageError, match="not finite"):
         images.read(tmp_path / "a.tif")
 
 
@@ -153,13 +153,13 @@ def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "target, options, words",
     [
-        ("absent/a.png", {}, "is no folder"),
-        ("file/a.png", {}, "is no folder"),
+        ("absent/a.png", {}, "is not a folder"),
+        ("file/a.png", {}, "is not a folder"),
         (".", {}, "is a folder"),
         ("a.xyz", {}, "cannot write .xyz"),
         ("a", {}, "without a suffix"),
         ("a.jpg", {"alpha": np.ones((2, 2))}, "write a .png"),
-        ("a.png", {"rgb": np.full((2, 2, 3), np.nan)}, "no numbers"),
+        ("a.png", {"rgb": np.full((2, 2, 3), np.nan)}, "not finite"),
     ],
 )
 def test_bad_outputs_are_refused_and_leave_nothing(tmp_path, target, options, words):
