@@ -388,7 +388,7 @@ def _folder_work():
                 if turn:
                     times[function.__name__].append(time.perf_counter() - begin)
         medians = {name: statistics.median(values) for name, values in times.items()}
-        print(json.dumps(medians | {"programs": pictures._sample._cache_size()}))
+        print(json.dumps(medians | {"programs": pictures._decode_windows._cache_size()}))
 
 
 def large(args):

@@ -1,4 +1,4 @@
-"""Pictures of any size through a model."""
+"""Sampling and downscaling of pictures of any size."""
 
 from hcflow_jax.sampling.pictures import (
     SHIPPED,

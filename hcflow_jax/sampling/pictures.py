@@ -1,7 +1,7 @@
 """Single pictures of any size through a model: what the command line does, as functions.
 
-Pictures are numpy [H, W, 3] in [0, 1]; the arithmetic runs jitted on all local devices, one
-compilation per shape of window.
+Pictures are numpy [H, W, 3] in [0, 1]; the model runs jitted on all local devices, compiled once
+per window shape.
 """
 
 from collections import deque
@@ -21,7 +21,7 @@ from hcflow_jax.model import HCFlow
 from hcflow_jax.sampling import tiling
 
 SHIPPED = {("sr", 4): "sr_x4.npz", ("rescaling", 4): "rescaling_x4.npz"}
-"""Weights in the package, by task and scale."""
+"""Files of the weights that ship with the package, by (task, scale)."""
 
 
 def load(
@@ -31,15 +31,15 @@ def load(
 
     Args:
       path: as `checkpoints.load_model` takes it.
-      task, scale: what is needed; None takes what the checkpoint holds, or ships "sr" and 4.
+      task, scale: those needed; None accepts the checkpoint's, or stands for "sr" and 4.
 
-    CheckpointError when it holds another task or scale, or when nothing fitting ships.
+    CheckpointError when it holds another task or scale, or when no such weights ship.
     """
     if path is None:
         task, scale = task or "sr", scale or 4
         if (task, scale) not in SHIPPED:
             raise checkpoints.CheckpointError(
-                f"no {task} ×{scale} weights ship with hcflow; give some by --checkpoint"
+                f"no {task} ×{scale} weights ship with hcflow; name others by --checkpoint"
             )
         with resources.as_file(resources.files("hcflow_jax") / "assets") as assets:
             model, params = checkpoints.load_model(assets / SHIPPED[task, scale])
@@ -50,7 +50,7 @@ def load(
         found = f"{model.task} ×{model.scale}"
         raise checkpoints.CheckpointError(f"{path} holds a {found} model, not {task} ×{scale}")
     if model.image_channels != 3:
-        raise checkpoints.CheckpointError(f"{path} holds a model of grey images; colour is needed")
+        raise checkpoints.CheckpointError(f"{path} holds a model of grey images, not of RGB ones")
     return model, model.prepare(params)
 
 
@@ -60,7 +60,7 @@ def _encode_lr(model, params, hr):
 
 
 @partial(jax.jit, static_argnums=0)
-def _sample(model, params, lr, origins, seeds, indices, temperature):
+def _decode_windows(model, params, lr, origins, seeds, indices, temperature):
     def draw(origin, seed, index):
         key = jax.random.fold_in(jax.random.key(seed), index)
         return tiling.latents(model, key, origin, *lr.shape[1:3])
@@ -69,19 +69,19 @@ def _sample(model, params, lr, origins, seeds, indices, temperature):
     return jnp.clip(model.decode(params, lr, [temperature * e for e in latents]), 0, 1)
 
 
-def _spread(params):
-    """(params on every local device, how batches are spread over them)."""
+def _replicated(params):
+    """(params on every local device, a function that shards a batch over them)."""
     mesh = jax.make_mesh((jax.local_device_count(),), ("data",), (AxisType.Auto,))
-    everywhere, rows = (NamedSharding(mesh, P(*axes)) for axes in ((), ("data",)))
-    return jax.device_put(params, everywhere), partial(jax.device_put, device=rows)
+    replicated, sharded = (NamedSharding(mesh, P(*axes)) for axes in ((), ("data",)))
+    return jax.device_put(params, replicated), partial(jax.device_put, device=sharded)
 
 
-def _extended(pixels, enlarged):
-    """`pixels` mirrored, below and right, to sides for which there are few programs.
+def _padded(pixels, factor):
+    """`pixels` padded by reflection to sides of `tiling.bucket`.
 
-    `enlarged`: how much larger the large picture is, scale or 1.
+    `factor`: side of the large picture / side of this one, scale or 1.
     """
-    height, width = (tiling.bucket(enlarged * side) // enlarged for side in pixels.shape[:2])
+    height, width = (tiling.bucket(factor * side) // factor for side in pixels.shape[:2])
     return images.extend(pixels, height, width)
 
 
@@ -95,24 +95,24 @@ def downscale_all(
 ) -> Iterator[np.ndarray]:
     """The model's LR image, clamped, of each picture: [H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, 3].
 
-    Sides that do not divide are first extended by reflection. Memory is that of windows of `tile`
-    pixels; they overlap by `halo` on each side.
+    Sides that do not divide are first padded by reflection. Windows have `tile` pixels a side,
+    which bounds the memory, and overlap by `halo` on each.
     """
     tiling.check_tile(tile, model.scale)
-    params, place = _spread(params)
+    params, shard = _replicated(params)
     sizes = deque()
 
-    def prepared():
+    def padded():
         for hr in pictures:
             sizes.append([-(-side // model.scale) for side in hr.shape[:2]])
-            yield tiling.Picture(_extended(hr, 1))
+            yield tiling.TiledPicture(_padded(hr, 1))
 
     def apply(pixels, *_):
-        return _encode_lr(model, params, place(pixels))
+        return _encode_lr(model, params, shard(pixels))
 
     grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
     for done in tiling.run(
-        apply, prepared(), inputs=model.scale, outputs=1, progress=progress, **grid
+        apply, padded(), inputs=model.scale, outputs=1, progress=progress, **grid
     ):
         height, width = sizes.popleft()
         yield done.result[:height, :width]
@@ -128,26 +128,26 @@ def sample_all(
     halo: int = tiling.HALO,
     progress=lambda count: None,
 ) -> Iterator[np.ndarray]:
-    """A sample of each (LR picture, number of the sample): [h, w, 3] -> [scale·h, scale·w, 3].
+    """A sample, clamped, of each (LR picture, index): [h, w, 3] -> [scale·h, scale·w, 3].
 
-    Clamped. The noise is a function of seed, number and place in the picture, so that windows
-    agree. `tile` and `halo` as in `downscale_all`, in pixels of the result.
+    The noise is a function of seed, index and position in the picture, so that windows agree
+    where they overlap. `tile` and `halo` as in `downscale_all`, in pixels of the result.
     """
     tiling.check_tile(tile, model.scale)
-    params, place = _spread(params)
+    params, shard = _replicated(params)
     sizes = deque()
 
-    def prepared():
+    def padded():
         for lr, index in pictures:
             sizes.append([model.scale * side for side in lr.shape[:2]])
-            yield tiling.Picture(_extended(lr, model.scale), seed, index)
+            yield tiling.TiledPicture(_padded(lr, model.scale), seed, index)
 
     def apply(*batch):
-        return _sample(model, params, *map(place, batch), temperature)
+        return _decode_windows(model, params, *map(shard, batch), temperature)
 
     grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
     for done in tiling.run(
-        apply, prepared(), inputs=1, outputs=model.scale, progress=progress, **grid
+        apply, padded(), inputs=1, outputs=model.scale, progress=progress, **grid
     ):
         height, width = sizes.popleft()
         yield done.result[:height, :width]

@@ -1,4 +1,4 @@
-"""Pictures of any size through a model, in windows that take little memory and agree."""
+"""Pictures of any size through a model, in overlapping windows: bounded memory, no seams."""
 
 import dataclasses
 from collections import deque
@@ -12,35 +12,36 @@ from hcflow_jax.errors import UserError
 from hcflow_jax.model import HCFlow
 
 TILE, HALO = 1024, 64
-"""Side of a window and overlap on each of its sides, in pixels of the large picture."""
+"""Side of a window and its overlap on every side, in pixels of the large picture."""
 
-SIDES, STEP = tuple(128 * n for n in (1, 2, 3, 4, 6, 8)), 512
-"""Sides, in pixels of the large picture, that pictures are extended to; beyond the last, multiples
-of STEP."""
+BUCKETS, BUCKET_STEP = tuple(128 * n for n in (1, 2, 3, 4, 6, 8)), 512
+"""Sides, in pixels of the large picture, that pictures are padded to, so that few programs are
+compiled; beyond the last, multiples of BUCKET_STEP."""
 
-_BLOCK = 16
+NOISE_BLOCK = 16
+"""Side of the squares, in LR pixels, whose noise comes from one key."""
 
 
 @dataclasses.dataclass
-class Picture:
-    """One picture on its way through a model.
+class TiledPicture:
+    """A picture that `run` takes through a model window by window.
 
     Attributes:
       pixels: [H, W, C], what the model reads.
       seed, index: of its noise; sample number `index` of `seed`.
       result: [H', W', C], filled in window by window.
-      left: windows still to come.
+      windows_left: windows whose results are missing.
     """
 
     pixels: np.ndarray
     seed: int = 0
     index: int = 0
     result: np.ndarray | None = None
-    left: int = 0
+    windows_left: int = 0
 
 
 def check_tile(tile: int, scale: int) -> None:
-    """UserError when windows of `tile` pixels would be mostly overlap, or do not divide."""
+    """UserError when `tile` pixels would be mostly overlap, or are not a multiple of `scale`."""
     if tile < 4 * HALO or tile % scale:
         raise UserError(
             f"a tile of {tile} pixels does not work; give {4 * HALO} or more, a multiple of {scale}"
@@ -48,21 +49,22 @@ def check_tile(tile: int, scale: int) -> None:
 
 
 def bucket(side: int) -> int:
-    """The side a picture is extended to: few, for few programs, and the same for every tile."""
-    return next((s for s in SIDES if side <= s), side + -side % STEP)
+    """The side that a picture's side is padded to, of BUCKETS or a multiple of BUCKET_STEP."""
+    return next((s for s in BUCKETS if side <= s), side + -side % BUCKET_STEP)
 
 
 def starts(side: int, window: int, halo: int) -> list[int]:
-    """Where windows begin: each overlaps the next by 2·halo or more, the last ends at `side`."""
+    """First pixels of windows, each overlapping the next by 2·halo or more, up to `side`."""
     if side <= window:
         return [0]
     return [*range(0, side - window, window - 2 * halo), side - window]
 
 
 def latents(model: HCFlow, key: jax.Array, origin: jax.Array, height: int, width: int):
-    """N(0, 1) of the window at `origin` (row, column) of an endless LR plane, finest level first.
+    """N(0, 1) latents of the window at `origin` (row, column) of LR pixels, finest level first.
 
-    Values belong to places of the plane: windows that overlap see the same noise there.
+    Each value is a function of `key` and its position in the picture, so that overlapping windows
+    have the same noise where they overlap.
     """
     shapes = model.latent_shapes((1, height, width, model.image_channels))
     return [
@@ -72,37 +74,37 @@ def latents(model: HCFlow, key: jax.Array, origin: jax.Array, height: int, width
 
 
 def _window_of_noise(key, origin, factor, shape):
-    """Noise is drawn in blocks of _BLOCK LR pixels, each from its own key."""
+    """Noise of `shape`, at `factor` times the LR resolution, drawn by blocks of NOISE_BLOCK."""
     height, width, channels = shape
-    block = _BLOCK * factor
-    first = origin // _BLOCK
+    block = NOISE_BLOCK * factor
+    first = origin // NOISE_BLOCK
 
     def draw(row, column):
-        own = jax.random.fold_in(jax.random.fold_in(key, row), column)
-        return jax.random.normal(own, (block, block, channels), jnp.float32)
+        block_key = jax.random.fold_in(jax.random.fold_in(key, row), column)
+        return jax.random.normal(block_key, (block, block, channels), jnp.float32)
 
     rows, columns = (jnp.arange(-(-side // block) + 1) for side in (height, width))
     blocks = jax.vmap(jax.vmap(draw, (None, 0)), (0, None))(first[0] + rows, first[1] + columns)
     plane = blocks.swapaxes(1, 2).reshape(rows.size * block, columns.size * block, channels)
-    row, column = (origin - first * _BLOCK) * factor
+    row, column = (origin - first * NOISE_BLOCK) * factor
     return jax.lax.dynamic_slice(plane, (row, column, jnp.zeros_like(row)), shape)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Window:
-    picture: Picture
+    picture: TiledPicture
     origin: tuple[int, int]
     shape: tuple[int, int]
     core: tuple[slice, slice]
 
 
 def _span(start, begin, end, window, halo):
-    """The part of a window that is kept: all but the halo, which only borders keep."""
+    """The part of a window that is kept: without its halo, except at the picture's borders."""
     return slice(0 if start == begin else halo, window if start == end else window - halo)
 
 
 def _windows(picture, inputs, tile, halo):
-    """Windows of a picture in units of the LR grid; `inputs` pixels are read per unit."""
+    """The windows of a picture, in LR pixels, for each of which `inputs` pixels are read."""
     height, width = (side // inputs for side in picture.pixels.shape[:2])
     shape = min(height, tile), min(width, tile)
     rows, columns = starts(height, shape[0], halo), starts(width, shape[1], halo)
@@ -122,11 +124,11 @@ def _windows(picture, inputs, tile, halo):
 
 
 def _begin(picture, inputs, outputs, tile, halo):
-    """The windows of a picture, whose result is made ready for them."""
+    """The windows of a picture, after allocating its result."""
     windows = _windows(picture, inputs, tile, halo)
     height, width, channels = picture.pixels.shape
     size = (height // inputs * outputs, width // inputs * outputs, channels)
-    picture.result, picture.left = np.empty(size, np.float32), len(windows)
+    picture.result, picture.windows_left = np.empty(size, np.float32), len(windows)
     return windows
 
 
@@ -139,13 +141,13 @@ def _crop(window, factor):
 
 def _paste(window, values, factor):
     picture = window.picture
-    kept = tuple(slice(factor * s.start, factor * s.stop) for s in window.core)
-    place = tuple(
+    source = tuple(slice(factor * s.start, factor * s.stop) for s in window.core)
+    target = tuple(
         slice(factor * (o + s.start), factor * (o + s.stop))
         for o, s in zip(window.origin, window.core, strict=True)
     )
-    picture.result[place] = values[kept]
-    picture.left -= 1
+    picture.result[target] = values[source]
+    picture.windows_left -= 1
 
 
 def _batch(group, rows, inputs):
@@ -161,61 +163,61 @@ def _batch(group, rows, inputs):
 
 def run(
     apply: Callable,
-    pictures: Iterable[Picture],
+    pictures: Iterable[TiledPicture],
     *,
     inputs: int,
     outputs: int,
     tile: int,
     halo: int,
     progress: Callable[[int], None] = lambda count: None,
-) -> Iterator[Picture]:
-    """Pictures with their results, in order; windows of one shape share batches, one a device.
+) -> Iterator[TiledPicture]:
+    """Yields the pictures with their results, in order; a batch is a window per device.
 
-    The next batch is prepared and under way while results of the last are fetched, and pictures
-    are asked for while others are worked on.
+    Windows of one shape share batches, also those of several pictures. Reading a picture,
+    dispatching a batch and fetching the results of the last overlap.
 
     Args:
       apply: (pixels [n, h, w, C], origins [n, 2], seeds [n], indices [n]) -> [n, h', w', C],
-        split over n local devices.
-      inputs, outputs: pixels read and written per unit of the LR grid.
-      tile, halo: in units of the LR grid.
-      progress: called with the number of windows that became known (positive) or done (negative).
+        sharded over n local devices.
+      inputs, outputs: pixels read and written per LR pixel, along a side.
+      tile, halo: in LR pixels.
+      progress: called with the number of windows added (positive) or done (negative).
     """
     devices = jax.local_device_count()
-    waiting: dict[tuple, list[_Window]] = {}
-    order: deque[Picture] = deque()
-    flying: deque = deque()
+    queued: dict[tuple, list[_Window]] = {}
+    unfinished: deque[TiledPicture] = deque()
+    in_flight: deque = deque()
 
-    def launch(shape):
-        group = waiting.pop(shape)
-        flying.append((group, apply(*_batch(group, devices, inputs))))
+    def dispatch(shape):
+        group = queued.pop(shape)
+        in_flight.append((group, apply(*_batch(group, devices, inputs))))
 
-    def land():
-        group, values = flying.popleft()
-        for window, one in zip(group, np.asarray(values), strict=False):
-            _paste(window, one, outputs)
+    def collect():
+        group, values = in_flight.popleft()
+        for window, result in zip(group, np.asarray(values), strict=False):
+            _paste(window, result, outputs)
         progress(-len(group))
 
     def finished():
-        while order and order[0].left == 0:
-            yield order.popleft()
+        while unfinished and unfinished[0].windows_left == 0:
+            yield unfinished.popleft()
 
     for picture in pictures:
         windows = _begin(picture, inputs, outputs, tile, halo)
-        order.append(picture)
+        unfinished.append(picture)
         progress(len(windows))
         for window in windows:
-            waiting.setdefault(window.shape, []).append(window)
-            if len(waiting[window.shape]) == devices:
-                launch(window.shape)
-            if len(flying) > 1:
-                land()
-        if len(order) > 2 * devices:
-            for shape in list(waiting):
-                launch(shape)
+            queued.setdefault(window.shape, []).append(window)
+            if len(queued[window.shape]) == devices:
+                dispatch(window.shape)
+            if len(in_flight) > 1:
+                collect()
+        if len(unfinished) > 2 * devices:
+            for shape in list(queued):
+                dispatch(shape)
         yield from finished()
-    for shape in list(waiting):
-        launch(shape)
-    while flying:
-        land()
+    for shape in list(queued):
+        dispatch(shape)
+    while in_flight:
+        collect()
         yield from finished()

@@ -45,7 +45,7 @@ def test_every_pixel_is_kept_with_its_halo_around_it(side, window, halo, data):
 def test_pictures_up_to_a_tile_have_few_sizes(side):
     found = tiling.bucket(side)
     assert side <= found < max(2 * side, 129) and found % 128 == 0
-    assert found in tiling.SIDES if side <= tiling.TILE else found % 512 == 0
+    assert found in tiling.BUCKETS if side <= tiling.TILE else found % 512 == 0
 
 
 def test_noise_belongs_to_places():
@@ -92,14 +92,14 @@ def test_pictures_of_many_sizes_come_in_order_and_share_programs(params):
     model = ONE_LEVEL["sr"]
     sides = RNG.integers(3, 64, (9, 2))
     inputs = [(RNG.random((*side, 3), dtype=np.float32), i) for i, side in enumerate(sides)]
-    before = pictures._sample._cache_size()
+    before = pictures._decode_windows._cache_size()
     known = []
     together = sampling.sample_all(model, params["sr"], inputs, 0.5, progress=known.append)
     for (lr, index), found in zip(inputs, together, strict=True):
         assert found.shape == (2 * lr.shape[0], 2 * lr.shape[1], 3)
         alone = sampling.sample(model, params["sr"], lr, 0.5, index=index)
         np.testing.assert_allclose(found, alone, rtol=0, atol=1e-6)
-    assert pictures._sample._cache_size() - before <= 1
+    assert pictures._decode_windows._cache_size() - before <= 1
     assert sum(known) == 0 and max(known) == 1
 
 
@@ -114,8 +114,8 @@ def test_windows_lower_for_gpus_and_tpus():
     places = jax.ShapeDtypeStruct((2, 2), jnp.int32)
     numbers = jax.ShapeDtypeStruct((2,), jnp.uint32)
     noise = (places, numbers, numbers, 0.8)
-    assert lowered(pictures._sample, "sr", windows, *noise) == (2, 64, 96, 3)
-    assert lowered(pictures._sample, "rescaling", windows, *noise) == (2, 64, 96, 3)
+    assert lowered(pictures._decode_windows, "sr", windows, *noise) == (2, 64, 96, 3)
+    assert lowered(pictures._decode_windows, "rescaling", windows, *noise) == (2, 64, 96, 3)
     assert lowered(pictures._encode_lr, "rescaling", windows) == (2, 16, 24, 3)
 
 
