@@ -1,4 +1,4 @@
-"""Arguments of the commands: the parser, and the kinds of value that several of them take."""
+"""Arguments of the commands: the parser, and the types and options that several of them share."""
 
 import argparse
 import math
@@ -14,18 +14,18 @@ class Parser(argparse.ArgumentParser):
 
 
 def temperature(text: str) -> float:
-    """A temperature: a number from 0 up."""
+    """The temperature that `text` is; ArgumentTypeError unless it is a finite number ≥ 0."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no temperature; give a number from 0 up")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a temperature; give a number from 0 up")
     return value
 
 
-def whole(least: int):
-    """The parser of whole numbers from `least` to 2^31 − 1."""
+def whole_number(least: int):
+    """The type of an argument that is a whole number from `least` to 2^31 − 1."""
 
     def parse(text):
         try:
@@ -34,7 +34,7 @@ def whole(least: int):
             value = least - 1
         if not least <= value < 2**31:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is no whole number from {least} to 2^31 − 1"
+                f"{text!r} is not a whole number from {least} to 2^31 − 1"
             )
         return value
 
@@ -42,7 +42,7 @@ def whole(least: int):
 
 
 def add_picture_command(commands, name: str, run, summary: str, output: str):
-    """The parser of a command that reads pictures and writes one for each."""
+    """Adds, and returns, the parser of a command that reads pictures and writes one for each."""
     command = commands.add_parser(name, help=summary, description=summary)
     command.set_defaults(run=run)
     command.add_argument("inputs", nargs="+", metavar="IN", help="pictures, or folders of them")
@@ -60,25 +60,25 @@ def add_picture_command(commands, name: str, run, summary: str, output: str):
     )
     command.add_argument(
         "--tile",
-        type=whole(1),
+        type=whole_number(1),
         default=1024,
         metavar="PIXELS",
-        help="side of the squares of the large picture that are worked on at once, 256 or more and "
-        "a multiple of the scale; less takes less memory, the result is the same "
+        help="side of the squares of the large picture that are computed at a time, 256 or more "
+        "and a multiple of the scale; a smaller one takes less memory, the result is the same "
         "(default: %(default)s)",
     )
     return command
 
 
 def add_sampling(command, default: float, why: str) -> None:
-    """--temperature, `default` because of `why`, and --seed."""
+    """Adds --temperature, whose `default` the text `why` explains, and --seed."""
     command.add_argument(
         "--temperature",
         type=temperature,
         default=default,
         metavar="T",
-        help=f"spread of the latents, from 0 up (default: {default:g}, {why})",
+        help=f"standard deviation of the latents, from 0 up (default: {default:g}, {why})",
     )
     command.add_argument(
-        "--seed", type=whole(0), default=0, metavar="S", help="same seed, same picture"
+        "--seed", type=whole_number(0), default=0, metavar="S", help="same seed, same picture"
     )

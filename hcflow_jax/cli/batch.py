@@ -1,4 +1,4 @@
-"""Several pictures through a command: where results go, reading ahead, writing, progress."""
+"""Several pictures through a command: output paths, prefetch, background writing, progress."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from hcflow_jax.errors import UserError
 
 
 def _outputs(args, inputs, label):
-    """Where the result of each input goes, before samples are numbered."""
+    """The output path of each input, before samples are numbered."""
     beside = [path.with_name(f"{path.stem}_{label}.png") for path in inputs]
     if args.output is None:
         return beside
@@ -22,7 +22,7 @@ def _outputs(args, inputs, label):
     if not (several or output.is_dir() or args.output.endswith(os.sep)):
         return [output]
     if not output.is_dir():
-        raise UserError(f"{output} is no folder; several results need one, create or name it")
+        raise UserError(f"{output} is not a folder; several results need one, create or name it")
     return [output / path.name for path in beside]
 
 
@@ -32,37 +32,41 @@ def _numbered(target, samples):
     return [target.with_name(f"{target.stem}_{i + 1}{target.suffix}") for i in range(samples)]
 
 
-def _real(path):
-    """The file itself, links followed; `Path.resolve` raises RuntimeError where links circle."""
+def _resolved(path):
+    """`path` with links followed; `Path.resolve` raises RuntimeError where they form a cycle."""
     return os.path.realpath(path)
 
 
 def plan(args, label, samples=1):
-    """[(input, its outputs)]: inputs readable; outputs writable, distinct and no inputs."""
+    """[(input, its outputs)] of a command line.
+
+    UserError unless inputs can be read, and outputs written without overwriting one another or
+    an input.
+    """
     from hcflow_jax import images
 
     if not all(args.inputs):
         raise UserError("an input is empty; name a picture or a folder")
     inputs = [path for name in args.inputs for path in images.list_images(name)]
-    taken = {_real(path): f"{path}" for path in inputs}
+    taken = {_resolved(path): f"{path}" for path in inputs}
     planned = []
     for source, output in zip(inputs, _outputs(args, inputs, label), strict=True):
         alpha = images.read(source).alpha is not None
         targets = _numbered(output, samples)
         for target in targets:
-            if _real(target) in taken:
+            if _resolved(target) in taken:
                 raise UserError(
                     f"{source}: its result {target.name} would overwrite "
-                    f"{taken[_real(target)]}; name another -o"
+                    f"{taken[_resolved(target)]}; name another -o"
                 )
-            taken[_real(target)] = f"that of {source}"
+            taken[_resolved(target)] = f"that of {source}"
             images.check_writable(target, alpha)
         planned.append((source, targets))
     return planned
 
 
 def write(target, rgb, alpha, grey=False, info=None):
-    """Writes a result and says so on the console."""
+    """Writes a result and prints its path and size."""
     from hcflow_jax import images
 
     images.write(target, rgb, alpha=alpha, grey=grey, info=info)
@@ -71,7 +75,10 @@ def write(target, rgb, alpha, grey=False, info=None):
 
 @contextlib.contextmanager
 def _progress():
-    """A bar of windows on a terminal, once there is more than one."""
+    """Yields report(count) for a progress bar, shown on terminals once there are two windows.
+
+    `count` as `progress` of `tiling.run`.
+    """
     bar, known, done = None, 0, 0
 
     def report(count):
@@ -94,8 +101,8 @@ def _progress():
 def run(plan, convert, write):
     """write(source, picture, target, result) for every target of `plan`, in order.
 
-    convert: (pictures, progress) -> results, one per target. Reading ahead and writing have
-    threads of their own, so that neither keeps the devices waiting.
+    convert: (pictures, progress) -> results, one per target. Prefetch and writing have threads of
+    their own, so that devices wait for neither.
     """
     from hcflow_jax import images
 
@@ -103,15 +110,15 @@ def run(plan, convert, write):
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, _progress() as report:
 
         def pictures():
-            ahead = deque()
+            prefetched = deque()
             for source, targets in plan:
-                ahead.append((source, targets, reader.submit(images.read, source)))
-                if len(ahead) > 1:
-                    yield from each(*ahead.popleft())
-            for item in ahead:
-                yield from each(*item)
+                prefetched.append((source, targets, reader.submit(images.read, source)))
+                if len(prefetched) > 1:
+                    yield from for_each_target(*prefetched.popleft())
+            for item in prefetched:
+                yield from for_each_target(*item)
 
-        def each(source, targets, reading):
+        def for_each_target(source, targets, reading):
             picture = reading.result()
             pending.append((source, picture, targets))
             for index, _ in enumerate(targets):

@@ -4,7 +4,7 @@ from hcflow_jax.errors import UserError
 
 
 def add_command(commands) -> None:
-    """The parser of the command."""
+    """Adds the parser of the command to `commands`."""
     command = commands.add_parser(
         "convert",
         help="turn published weights into a checkpoint, or back",
@@ -29,7 +29,7 @@ def _convert(args):
     if target.suffix.lower() == ".npz":
         paths.local(target, "name a local .npz and copy it there")
     if not (paths.is_remote(target) or target.absolute().parent.is_dir()):
-        raise UserError(f"{target.parent} is no folder; create it, it is where {target} goes")
+        raise UserError(f"{target.parent} is not a folder; create it to write {target}")
     model, params = checkpoints.load_model(source)
     print(f"{source}: {model.task} ×{model.scale}, {published.parameter_count(model):,} parameters")
     if target.suffix.lower() == ".npz":

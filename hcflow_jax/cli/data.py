@@ -7,11 +7,11 @@ from hcflow_jax.errors import UserError, needing
 
 
 def add_command(commands) -> None:
-    """The parser of the command."""
+    """Adds the parser of the command to `commands`."""
     data = commands.add_parser("data", help="make data sets for training")
     build = data.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser).add_parser(
         "build",
-        help="a sharded data set of HR and LR pictures from folders of them",
+        help="make a sharded data set of HR and LR pictures from folders of them",
         description="Writes the pictures of HR_DIR, and their smaller versions, as a sharded "
         "TensorFlow Datasets data set (array_record) to train on.",
     )
@@ -21,7 +21,7 @@ def add_command(commands) -> None:
     build.add_argument(
         "--lr",
         metavar="LR_DIR",
-        help="a folder of the smaller versions, by the same names or with x4 at the end "
+        help="a folder of the smaller versions, of the same names or with x4 (the scale) appended "
         "(default: made by MATLAB's bicubic imresize)",
     )
     build.add_argument("--scale", type=int, default=4, choices=(2, 4, 8, 16), help="default: 4")

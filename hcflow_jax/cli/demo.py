@@ -11,9 +11,17 @@ from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
 
 TEMPERATURES = (0.0, 0.5, 0.8)
-SPREAD_SAMPLES = 8
+"""Of the samples shown."""
+
+DEVIATION_SAMPLES = 8
+"""Samples, at the last temperature, whose standard deviation is shown."""
+
 SCALE = 4
 LABEL_HEIGHT, GAP = 22, 6
+"""Pixels of the label above a tile, and between tiles."""
+
+DEVIATION_WHITE = 99
+"""Percentile of the standard deviations that is shown as white."""
 
 
 def _models(paths):
@@ -40,20 +48,21 @@ def _grid(tiles, columns):
     return np.asarray(grid, np.float32) / 255
 
 
-def _spread(samples):
-    """Per-pixel standard deviation over samples, averaged over RGB; and it as a picture.
+def _deviation(samples):
+    """(mean over pixels, picture) of the standard deviation over samples, averaged over RGB.
 
-    The picture's white is the 99th percentile.
+    The mean is on the 0–255 scale.
     """
-    spread = np.stack(samples).std(axis=0, ddof=1).mean(axis=-1)
-    shown = np.clip(spread / max(float(np.percentile(spread, 99)), 1e-6), 0, 1)
-    return float(255 * spread.mean()), np.repeat(shown[..., None], 3, axis=-1)
+    deviation = np.stack(samples).std(axis=0, ddof=1).mean(axis=-1)
+    white = max(float(np.percentile(deviation, DEVIATION_WHITE)), 1e-6)
+    shown = np.clip(deviation / white, 0, 1)
+    return float(255 * deviation.mean()), np.repeat(shown[..., None], 3, axis=-1)
 
 
 def run(output: Path, checkpoints: list[str]) -> None:
     """Writes the comparison and its parts to the folder `output`, and prints PSNR-Y of each.
 
-    PSNR-Y: 8 bits, a border of 4 pixels left out. The photograph was in no training set.
+    PSNR-Y of 8-bit images without a border of 4 pixels. No training set held the photograph.
     """
     models = _models(checkpoints)
     try:
@@ -101,10 +110,11 @@ def run(output: Path, checkpoints: list[str]) -> None:
         tiles.append(_tile(sample, f"SR sample, T = {temperature:.1f}, {score(sample):.2f} dB"))
     samples = [
         sampling.sample(model, params, bicubic_lr, TEMPERATURES[-1], index=i)
-        for i in range(SPREAD_SAMPLES)
+        for i in range(DEVIATION_SAMPLES)
     ]
-    mean, shown = _spread(samples)
-    print(f"spread of {SPREAD_SAMPLES} samples at {TEMPERATURES[-1]:.1f}, mean {mean:5.2f} of 255")
-    tiles.append(_tile(shown, f"spread of {SPREAD_SAMPLES} samples, T = {TEMPERATURES[-1]}"))
+    mean, shown = _deviation(samples)
+    count, temperature = DEVIATION_SAMPLES, TEMPERATURES[-1]
+    print(f"spread of {count} samples at {temperature:.1f}, mean {mean:5.2f} of 255")
+    tiles.append(_tile(shown, f"spread of {count} samples, T = {temperature}"))
     save("demo", _grid(tiles, 4))
     print(f"{output / 'demo.png'} shows them side by side")

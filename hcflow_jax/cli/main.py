@@ -57,8 +57,8 @@ def _demo(args):
     demo.run(paths.local(args.output, "name a local folder"), args.checkpoint)
 
 
-def _keep_programs():
-    """Compiled programs stay in the user's cache folder; without one that can be written, not."""
+def _enable_compilation_cache():
+    """Makes JAX cache compiled programs in the user's cache folder, if that can be written."""
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hcflow"
@@ -74,8 +74,8 @@ def _keep_programs():
 
 
 def _run(argv):
-    _keep_programs()
-    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a file, `images` says
+    _enable_compilation_cache()
+    warnings.filterwarnings("ignore", module="PIL")  # `images` reports what is wrong with a file
     if argv[:1] == ["train"]:
         with needing("train"):
             from hcflow_jax.cli import train
@@ -86,9 +86,10 @@ def _run(argv):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; 0, or 2 after one line on stderr that names the trouble and the remedy.
+    """Runs one command and returns its exit code.
 
-    What is a bug keeps its traceback.
+    0; 2 after one line on stderr with the cause and the remedy; 130 when interrupted. An exception
+    that is a bug is raised, with its traceback.
     """
     if argv is None:
         argv = sys.argv[1:]
@@ -110,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _one_line(error):
-    """What the user reads of trouble that can be mended; None of a bug."""
+    """The one line that the user reads, or None where `error` is a bug."""
     out_of_memory = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
     if out_of_memory and not isinstance(error, UserError):
         return "out of memory; use a smaller picture or batch"

@@ -1,7 +1,7 @@
 """`hcflow upscale`, `downscale` and `restore`."""
 
 from hcflow_jax.cli import batch
-from hcflow_jax.cli.arguments import add_picture_command, add_sampling, whole
+from hcflow_jax.cli.arguments import add_picture_command, add_sampling, whole_number
 from hcflow_jax.errors import UserError
 
 SIZE_KEY, GREY_KEY = "hcflow:size", "hcflow:grey"
@@ -9,7 +9,7 @@ SIZE_KEY, GREY_KEY = "hcflow:size", "hcflow:grey"
 
 
 def add_commands(commands) -> None:
-    """The parsers of the three commands."""
+    """Adds the parsers of the three commands to `commands`."""
     upscale = add_picture_command(
         commands, "upscale", _upscale, "enlarge pictures, inventing plausible detail", "IN_x4.png"
     )
@@ -22,7 +22,7 @@ def add_commands(commands) -> None:
     )
     upscale.add_argument(
         "--samples",
-        type=whole(1),
+        type=whole_number(1),
         default=1,
         metavar="N",
         help="how many different versions to write, numbered OUT_1, OUT_2, … (default: 1)",
@@ -54,13 +54,13 @@ def _resized_alpha(picture, shape, multiple=1):
     return imresize(alpha, size=tuple(shape[:2]))
 
 
-def _check_numbers(args, source, hr):
-    """UserError where a sample overflowed, as of pictures that are no photographs."""
+def _check_finite(args, source, hr):
+    """UserError where a sample overflowed, as happens with pictures unlike photographs."""
     import numpy as np
 
     if not np.all(np.isfinite(hr)):
         raise UserError(
-            f"{source}: these weights give no numbers for it at temperature {args.temperature:g}; "
+            f"{source}: its sample at temperature {args.temperature:g} is not finite; "
             "give a lower --temperature, 0 is the safest"
         )
 
@@ -88,7 +88,7 @@ def _upscale(args):
     model, params = sampling.load(args.checkpoint, "sr", args.scale)
 
     def write(source, picture, target, hr):
-        _check_numbers(args, source, hr)
+        _check_finite(args, source, hr)
         batch.write(target, hr, _resized_alpha(picture, hr.shape), picture.grey)
 
     batch.run(plan, _sampler(args, model, params), write)
@@ -116,7 +116,7 @@ def _downscale(args):
 
 
 def _original_size(source, picture, scale):
-    """(height, width) to crop to: that of the metadata, else the whole."""
+    """(height, width) of the original by the text chunk, else those of the whole result."""
     height, width, _ = picture.rgb.shape
     text = picture.info.get(SIZE_KEY)
     if text is None:
@@ -124,7 +124,9 @@ def _original_size(source, picture, scale):
     try:
         full_width, full_height = (int(part) for part in text.split("x"))
     except ValueError as error:
-        raise UserError(f"{source}: its {SIZE_KEY} {text!r} is no size; downscale again") from error
+        raise UserError(
+            f"{source}: its {SIZE_KEY} {text!r} is not a size; downscale again"
+        ) from error
     if (-(-full_height // scale), -(-full_width // scale)) != (height, width):
         raise UserError(
             f"{source} is {width}×{height} but was made from {full_width}×{full_height}; "
@@ -142,7 +144,7 @@ def _restore(args):
         _original_size(source, images.read(source), model.scale)
 
     def write(source, picture, target, hr):
-        _check_numbers(args, source, hr)
+        _check_finite(args, source, hr)
         height, width = _original_size(source, picture, model.scale)
         alpha = _resized_alpha(picture, hr.shape)
         alpha = None if alpha is None else alpha[:height, :width]

@@ -7,16 +7,15 @@ from hcflow_jax.training.loop import train
 
 USAGE = """usage: hcflow train --config=RECIPE[:VARIANT] --workdir=DIR [--config.FIELD=VALUE …]
 
-Trains on images and continues where DIR left off, however that came about.
+Trains on images, and continues from the last checkpoint in DIR.
 
-  --config   a recipe ({recipes}), or FILE.py, a Python program
-             of one's own that is run: configs/ shows how to write one. VARIANT: hcflow, plus,
-             plusplus; tiny for the small network that ships with hcflow, smoke to see that all
-             runs; plus-tiny, …
-  --workdir  folder of checkpoints and log; give it to --checkpoint later
+  --config   a recipe ({recipes}), or FILE.py, a Python file that
+             is executed: configs/ shows how to write one. VARIANT: hcflow, plus, plusplus; tiny,
+             the small network that ships with hcflow; smoke, a run of seconds; plus-tiny, …
+  --workdir  folder of checkpoints and log, for --checkpoint later
 
-Several hosts run the same command each, with --distributed where the cluster tells who is who
-(TPU pods, SLURM), or else with --coordinator=HOST:PORT --processes=N --process=I.
+Each of several hosts runs the same command, with --distributed where JAX can detect the cluster
+(TPU pods, SLURM), otherwise with --coordinator=HOST:PORT --processes=N --process=I.
 
 example:
   hcflow train --config=sr_x4:tiny --workdir=runs/sr --config.data.path=photos/
@@ -26,23 +25,23 @@ Fields, with the defaults that recipes share:
 """
 
 
-def _with_pages(argv):
-    """`argv` with names of recipes replaced by their pages, which is what the flag takes."""
-    found = list(argv)
+def _with_files(argv):
+    """`argv` with names of recipes replaced by their files, as the flag needs them."""
+    replaced = list(argv)
     for i, word in enumerate(argv):
         if word.startswith("--config="):
-            found[i] = f"--config={recipes.find(word.removeprefix('--config='))}"
+            replaced[i] = f"--config={recipes.find(word.removeprefix('--config='))}"
         elif word == "--config" and i + 1 < len(argv):
-            found[i + 1] = recipes.find(argv[i + 1])
-    return found
+            replaced[i + 1] = recipes.find(argv[i + 1])
+    return replaced
 
 
 def run(argv: list[str]) -> None:
-    """`hcflow train`'s command line; UserError, one line, when it makes no sense."""
+    """Runs `hcflow train` with these arguments; UserError when they are wrong."""
     from absl import flags
     from ml_collections import config_flags
 
-    values, argv = flags.FlagValues(), _with_pages(argv)
+    values, argv = flags.FlagValues(), _with_files(argv)
     config_flags.DEFINE_config_file(
         "config",
         None,
@@ -57,7 +56,7 @@ def run(argv: list[str]) -> None:
     flags.DEFINE_integer("processes", 0, "how many", flag_values=values)
     flags.DEFINE_integer("process", 0, "which one this is", flag_values=values)
     try:
-        rest = values(["hcflow", *argv])[2:]
+        positional = values(["hcflow", *argv])[2:]
         config = values.config
     except KeyError as error:
         raise UserError(f"the config has no such field: {error.args[0]}") from error
@@ -67,8 +66,8 @@ def run(argv: list[str]) -> None:
     if values.help:
         print(USAGE.format(recipes=", ".join(recipes.names())) + help_text())
         return
-    if rest:
-        raise UserError(f"{rest[0]!r} is no flag; see `hcflow train --help`")
+    if positional:
+        raise UserError(f"{positional[0]!r} is not a flag; see `hcflow train --help`")
     for name in ("config", "workdir"):
         if values[name].value is None:
             raise UserError(f"--{name}=… is missing; see `hcflow train --help`")
