@@ -80,7 +80,7 @@ def our_call(name, action, batch, side=SIDE, **changes):
         recipe = parse(config)
         state = jax.jit(lambda p: steps.create_state(recipe, p, key, side))(params)
         del params
-        memory.give_back()
+        memory.release()
 
         def trace(recipe):
             step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)
@@ -91,7 +91,7 @@ def our_call(name, action, batch, side=SIDE, **changes):
         lowered = trace(recipe).lower()
         compiled = memory.compiled(lowered)
         del lowered
-        memory.give_back()
+        memory.release()
 
         def run():
             nonlocal state

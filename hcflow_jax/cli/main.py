@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:
         argv = sys.argv[1:]
         if argv[:1] == ["train"]:
-            memory.start_again(argv)
+            memory.restart_with_settings(argv)
     try:
         _run(argv)
     except KeyboardInterrupt:

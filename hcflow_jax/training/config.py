@@ -1,7 +1,7 @@
-"""The configuration of a training, told once: a frozen dataclass for every section.
+"""The configuration of a training: a frozen dataclass for every section.
 
-A field's line holds its default, its check, its help, and whether it may change when a training
-continues. The ml_collections config that a page of `configs/` fills in is made from these classes
+A field has a default, a check, a help text, and a flag whether it may change when a training is
+resumed. The ml_collections config that a file of `configs/` fills in is made from these classes
 and parsed back into them; `hcflow train --help` prints them.
 """
 
@@ -29,8 +29,8 @@ class Data:
     tfds: str = field("", "or the name of an installed TFDS data set", free=True)
     split: str = field("train", "of a TFDS or built set, slices such as train[:90%] too", free=True)
     patch_size: int = field(160, "side of the patches, in HR pixels", least=1)
-    rotate: bool = field(True, "turn patches by multiples of 90°, besides flipping them")
-    workers: int = field(0, "processes that read ahead; 0 reads in threads", least=0, free=True)
+    rotate: bool = field(True, "augment by rotations of 90°, besides flips")
+    workers: int = field(0, "processes that prefetch; 0: threads do", least=0, free=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Valid:
 
     path: str = field("", "images, as data.path", free=True)
     tfds: str = field("", "as data.tfds", free=True)
-    split: str = field("", "empty: train for a path, validation for TFDS", free=True)
-    count: int = field(16, "the first so many images", least=1, free=True)
+    split: str = field("", "default: train for a path, validation for TFDS", free=True)
+    count: int = field(16, "number of images, from the first", least=1, free=True)
     size: int = field(160, "side of their centre crops; 0 for whole images", least=0, free=True)
     every: int = field(5000, "steps from one validation to the next", least=1, free=True)
     temperatures: tuple[float, ...] = field(
         (0.0, 0.9),
-        "temperatures to sample at; PSNR-Y at the first picks the best",
+        "temperatures to sample at; PSNR-Y at the first selects the best checkpoint",
         least=0,
         free=True,
     )
@@ -54,7 +54,7 @@ class Valid:
 
 @dataclasses.dataclass(frozen=True)
 class SRLoss:
-    """Weights of the super-resolution objectives; 0 leaves one out."""
+    """Weights of the super-resolution losses; 0 omits one."""
 
     quant: int = field(64, "q of the dequantisation noise U(0, 1)/q", least=1)
     nll_weight: float = field(1.0, "of the negative log-likelihood", least=0)
@@ -63,15 +63,15 @@ class SRLoss:
     perceptual_weight: float = field(0.0, "of the distance between VGG19 features", least=0)
     perceptual_norm: str = field("l1", "as pixel_norm", choices=NORMS)
     vgg: str = field("", "file of VGG19's weights, torchvision's .pth or a .npz", free=True)
-    vgg_sha256: str = field("dcbb9e9d", "how its SHA-256 begins; empty accepts any", free=True)
+    vgg_sha256: str = field("dcbb9e9d", "first digits of its SHA-256; empty accepts any", free=True)
     gan_weight: float = field(0.0, "of the adversarial loss", least=0)
-    gan_type: str = field("gan", "the adversarial loss", choices=losses.GAN_TYPES)
+    gan_type: str = field("gan", "kind of adversarial loss", choices=losses.GAN_TYPES)
     temperature: float = field(0.9, "of samples for perceptual and adversarial losses", least=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class RescalingLoss:
-    """Weights of the terms of the rescaling objective."""
+    """Weights of the terms of the rescaling loss."""
 
     lr_weight: float = field(0.05, "of mean (LR − bicubic LR)²", least=0)
     latents_weight: float = field(1e-5, "of mean latents²", least=0)
@@ -83,12 +83,12 @@ class Discriminator:
     """The discriminator of the adversarial loss."""
 
     kind: str = field(
-        "vgg", "dense layers on a patch, or convolutions alone", choices=("vgg", "patchgan")
+        "vgg", "with dense layers, or fully convolutional", choices=("vgg", "patchgan")
     )
     features: int = field(64, "channels of its first convolution", least=1)
-    layers: int = field(3, "strided layers of a patchgan", least=0)
-    learning_rate: float = field(5e-5, "as train.learning_rate", above=0)
-    first_steps: int = field(1500, "steps in which it learns alone", least=0)
+    layers: int = field(3, "inner layers of a patchgan", least=0)
+    learning_rate: float = field(5e-5, "initial learning rate", above=0)
+    first_steps: int = field(1500, "first steps, in which it alone is trained", least=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,37 +96,45 @@ class Train:
     """The course of a training."""
 
     batch_size: int = field(16, "patches per step, over all devices of all hosts", least=1)
-    accumulate: int = field(1, "gradient accumulation: parts of a device's batch", least=1)
-    steps: int = field(300_000, "how many", least=1, free=True)
-    learning_rate: float = field(2.5e-4, "of the first step", above=0)
+    accumulate: int = field(1, "gradient accumulation: micro-batches per device", least=1)
+    steps: int = field(300_000, "number of steps", least=1, free=True)
+    learning_rate: float = field(2.5e-4, "initial learning rate", above=0)
     schedule: str = field(
-        "multistep", "what follows are fractions of train.steps", choices=("multistep", "cosine")
+        "multistep",
+        "of the learning rate; its times are fractions of train.steps",
+        choices=("multistep", "cosine"),
     )
-    milestones: tuple[float, ...] = field((), "multistep: the rate is multiplied by gamma", least=0)
-    gamma: float = field(0.5, "multistep: by what", above=0)
-    restarts: tuple[float, ...] = field((), "where a cycle ends and the next begins", least=0)
-    restart_weights: tuple[float, ...] = field((), "its rate, in learning rates", least=0)
+    milestones: tuple[float, ...] = field((), "multistep: when gamma multiplies the rate", least=0)
+    gamma: float = field(0.5, "multistep: factor at a milestone", above=0)
+    restarts: tuple[float, ...] = field((), "when the next cycle begins", least=0)
+    restart_weights: tuple[float, ...] = field((), "its rate / learning_rate", least=0)
     periods: tuple[float, ...] = field((1.0,), "cosine: length of every cycle", above=0)
     least_rate: float = field(0.0, "cosine: the rate at the end of a cycle", least=0)
     ema: float = field(
-        0.0, "decay of averaged weights, which --checkpoint then loads; 0: none", least=0, below=1
+        0.0,
+        "decay of the moving average of weights, which --checkpoint then loads; 0: none",
+        least=0,
+        below=1,
     )
-    seed: int = field(0, "of everything random", least=0, below=2**31 - 3)
-    log_every: int = field(100, "steps from one line to the next", least=1, free=True)
+    seed: int = field(0, "of all random numbers", least=0, below=2**31 - 3)
+    log_every: int = field(100, "steps from one log line to the next", least=1, free=True)
     save_every: int = field(5000, "steps from one checkpoint to the next", least=1, free=True)
-    keep: int = field(2, "the last so many checkpoints, besides the best one", least=1, free=True)
-    keep_every: int = field(50_000, "and those of every so many steps", least=1, free=True)
-    max_skipped: int = field(20, "steps in a row that may be not finite", least=1, free=True)
+    keep: int = field(
+        2, "number of latest checkpoints kept, besides the best one", least=1, free=True
+    )
+    keep_every: int = field(
+        50_000, "steps from one checkpoint kept for good to the next", least=1, free=True
+    )
+    max_skipped: int = field(
+        20, "non-finite steps in a row before training stops", least=1, free=True
+    )
     tensorboard: bool = field(True, "write for TensorBoard, where it is installed", free=True)
     profile: int = field(0, "steps to profile, from the tenth on", least=0, free=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What an iteration minimises, and how fast.
-
-    `discriminator` is needed where loss.gan_weight > 0.
-    """
+    """The sections that an iteration depends on; a discriminator where loss.gan_weight > 0."""
 
     model: HCFlow
     loss: SRLoss | RescalingLoss
@@ -134,13 +142,13 @@ class Recipe:
     discriminator: Discriminator | None = None
 
     @property
-    def rate(self) -> schedules.Schedule:
-        """The learning rate of iteration 1, 2, …"""
+    def schedule(self) -> schedules.Schedule:
+        """The learning rate by iteration, from 1."""
         return make_schedule(self.train, self.train.learning_rate)
 
     @property
-    def discriminator_rate(self) -> schedules.Schedule:
-        """That of the discriminator."""
+    def discriminator_schedule(self) -> schedules.Schedule:
+        """The discriminator's learning rate by iteration, from 1."""
         return make_schedule(self.train, self.discriminator.learning_rate)
 
     @property
@@ -156,7 +164,7 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Config(Recipe):
-    """A whole training."""
+    """All sections of a training."""
 
     data: Data = Data()
     valid: Valid = Valid()
@@ -167,24 +175,24 @@ INIT_FROM = fields.Rule("checkpoint or workdir to start from", free=True)
 
 
 def make_schedule(train: Train, base: float) -> schedules.Schedule:
-    """The rate of iteration i: train.schedule from `base`, its fractions counted in steps."""
+    """train.schedule with initial learning rate `base`, its fractions converted to steps."""
 
-    def at(fractions):
+    def steps(fractions):
         return [round(f * train.steps) for f in fractions]
 
-    restarts, weights = at(train.restarts), train.restart_weights
+    restarts, weights = steps(train.restarts), train.restart_weights
     if train.schedule == "cosine":
-        return schedules.cosine(base, at(train.periods), restarts, weights, train.least_rate)
-    return schedules.multistep(base, at(train.milestones), train.gamma, restarts, weights)
+        return schedules.cosine(base, steps(train.periods), restarts, weights, train.least_rate)
+    return schedules.multistep(base, steps(train.milestones), train.gamma, restarts, weights)
 
 
 def sections(task: str) -> dict[str, type]:
-    """{name: class} of what a config of `task` has, besides `init_from`."""
+    """{name: class} of the sections of a config of `task`; `init_from` is beside them."""
     if task == "rescaling":
-        own = {"loss": RescalingLoss}
+        by_task = {"loss": RescalingLoss}
     else:
-        own = {"loss": SRLoss, "discriminator": Discriminator}
-    return {"model": HCFlow, "data": Data, "valid": Valid, **own, "train": Train}
+        by_task = {"loss": SRLoss, "discriminator": Discriminator}
+    return {"model": HCFlow, "data": Data, "valid": Valid, **by_task, "train": Train}
 
 
 def defaults(task: str) -> ml_collections.ConfigDict:
@@ -197,7 +205,7 @@ def defaults(task: str) -> ml_collections.ConfigDict:
 
 
 def parse(config: ml_collections.ConfigDict) -> Config:
-    """The config that a page gave, checked; UserError naming the first field that is wrong."""
+    """`config` as dataclasses, checked; UserError naming the first field that is wrong."""
     found = config.to_dict()
     model = build_model(_section(found, "model", {"task"}))
     parts: dict[str, Any] = {}
@@ -225,7 +233,7 @@ def _section(config, name, needed):
 
 
 def _check_together(config: Config) -> None:
-    """UserError where fields that are fine alone do not go together."""
+    """UserError where fields that are valid by themselves contradict one another."""
     train, loss, patch = config.train, config.loss, config.data.patch_size
     if any(round(period * train.steps) < 1 for period in train.periods):
         raise UserError(f"train.periods must be a step or longer each, got {train.periods}")
@@ -250,9 +258,9 @@ def _check_together(config: Config) -> None:
 
 
 def check_start(config: Config) -> None:
-    """UserError where a training that starts anew needs a checkpoint to start from."""
-    later = ("pixel_weight", "perceptual_weight", "gan_weight")
-    if not config.init_from and any(getattr(config.loss, name, 0) for name in later):
+    """UserError where a new training needs a checkpoint to start from and has none."""
+    fine_tuning = ("pixel_weight", "perceptual_weight", "gan_weight")
+    if not config.init_from and any(getattr(config.loss, name, 0) for name in fine_tuning):
         raise UserError(
             "this recipe starts from a trained model; give its checkpoint or workdir by "
             "--config.init_from=PATH"
@@ -286,11 +294,11 @@ _EARLIER_NAMES = {
     f"loss.{name}": f"loss.{name}_weight"
     for name in ("nll", "pixel", "perceptual", "gan", "lr", "latents", "hr")
 }
-"""Fields of earlier versions, by the names of today."""
+"""{name of a field in earlier versions: its name today}."""
 
 
 def check_resumable(saved: dict, config: Config, workdir) -> None:
-    """UserError naming the first field that may not change when a training continues."""
+    """UserError naming the first field that was changed and may not be when resuming."""
     task = config.model.task
     rules = {
         f"{section}.{name}": rule
@@ -309,7 +317,7 @@ def check_resumable(saved: dict, config: Config, workdir) -> None:
 
 
 def check_same_model(found: HCFlow, model: HCFlow, path) -> None:
-    """UserError naming a field in which a checkpoint's model is another than the config's."""
+    """UserError naming the first field in which a checkpoint's model differs from the config's."""
     for name, rule in fields.rules(HCFlow).items():
         old, new = getattr(found, name), getattr(model, name)
         if old != new and not rule.free:
@@ -320,7 +328,7 @@ def check_same_model(found: HCFlow, model: HCFlow, path) -> None:
 
 
 def help_text() -> str:
-    """Every field of a config: its flag, default and meaning."""
+    """The flag, default and meaning of every field, for `hcflow train --help`."""
     lines = []
     for task in ("sr", "rescaling"):
         for name, section in sections(task).items():

@@ -19,7 +19,7 @@ def _uniform_bias(inputs):
 
 
 class _Layers(nn.Module):
-    """What both discriminators are made of, with PyTorch's default initialisation."""
+    """The layers of both discriminators, with PyTorch's default initialisation."""
 
     axis_name: str | None = None
 
@@ -52,9 +52,10 @@ class _Layers(nn.Module):
 class VGGDiscriminator(_Layers):
     """Five stages conv3×3, conv4×4 of stride 2, then two dense layers: [B, H, W, C] -> [B, 1].
 
-    VGG-128 on 128-pixel patches, VGG-160 on 160-pixel ones. Stage i is min(2^i, 8)·features wide;
-    batch norm follows every convolution but the first, LeakyReLU(0.2) all; batch statistics are
-    those of all devices of `axis_name`. H and W must divide by 32. (SRGAN, figure 4; ESRGAN.)
+    VGG-128 on 128-pixel patches, VGG-160 on 160-pixel ones. Stage i has min(2^i, 8)·features
+    channels; batch norm follows every convolution but the first, LeakyReLU(0.2) all; batch
+    statistics are those of all devices of `axis_name`. H and W must be multiples of 32. (SRGAN,
+    figure 4; ESRGAN.)
     """
 
     features: int = 64
@@ -73,7 +74,7 @@ class VGGDiscriminator(_Layers):
 
 
 class PatchGAN(_Layers):
-    """layers + 2 valid conv3×3: [B, H, W, C] -> [B, H', W', 1], one judgement per patch.
+    """layers + 2 conv3×3 without padding: [B, H, W, C] -> [B, H', W', 1], one logit per patch.
 
     Batch norm on all but the first and the last, LeakyReLU(0.2) on all but the last. (pix2pix,
     section 3.2.2.)
@@ -92,9 +93,9 @@ class PatchGAN(_Layers):
 
 
 def build(section: Discriminator, axis_name: str | None = None) -> nn.Module:
-    """The network that a config names, called as (images, train).
+    """The network of a config's section, which maps (images, train) to logits.
 
-    `axis_name`: mapped axis over which its batch statistics are taken.
+    `axis_name`: mapped axis over which batch statistics are averaged.
     """
     if section.kind == "vgg":
         return VGGDiscriminator(axis_name=axis_name, features=section.features)

@@ -232,7 +232,7 @@ class Training:
                 mapped = parallel.pmap_step(step)
                 if jax.process_count() == 1:  # compiled ahead, pmap mistakes a process's share
                     if self.alone:
-                        memory.give_back()
+                        memory.release()
                     mapped = memory.compiled(mapped.lower(*arguments), self.alone)
                 compiled[only] = mapped
             return compiled[only](*arguments)

@@ -1,4 +1,4 @@
-"""Objectives: the likelihood's terms, where they are summed, and the rescaling loss.
+"""Losses: the likelihood's terms and their sums, rescaling and adversarial losses.
 
 Images are [B, H, W, C] in [0, 1]; scalars are means over the batch.
 """
@@ -13,18 +13,18 @@ from hcflow_jax.model import HCFlow
 from hcflow_jax.model.prior import gaussian_logp
 
 LR_LOG_STD = -6.0
-"""log σ of the Gaussian that ties the LR image to the given one."""
+"""log σ of the Gaussian of the encoded LR image about the given one."""
 
 
 @flax.struct.dataclass
 class LikelihoodTerms:
-    """Everything that log p(hr, lr) is made of, in nats, apart; B images, L levels.
+    """The terms of log p(hr, lr), in nats; B images, L levels.
 
     Attributes:
       log_det: [B] log-determinant of the flow.
       log_prior: [L, B] log density of each level's latents.
       log_lr: [B] log N(Q(LR_raw); lr, e^−6).
-      log_quant: log q, q the quantisation levels of the dequantisation noise U(0, 1)/q.
+      log_quant: log q, q that of the dequantisation noise U(0, 1)/q.
       pixels: H·W of the HR image.
       channels: C of the HR image.
     """
@@ -63,8 +63,8 @@ def likelihood(model: HCFlow, params, hr: jax.Array, lr: jax.Array, quant: int) 
 def nll(terms: LikelihoodTerms) -> jax.Array:
     """−(−log q·HW + log_det + Σ_l log_prior_l + log_lr) / (ln 2·HW), mean over B.
 
-    The published training loss. It counts pixels, not dimensions, and adds the LR term: compare
-    models by `bits_per_dim`.
+    The published training loss. It is per pixel, not per dimension, and includes the LR term:
+    compare models by `bits_per_dim`.
     """
     objective = terms.log_det + jnp.sum(terms.log_prior, 0) + terms.log_lr
     objective = objective - terms.log_quant * terms.pixels
@@ -74,7 +74,7 @@ def nll(terms: LikelihoodTerms) -> jax.Array:
 def bits_per_dim(terms: LikelihoodTerms) -> jax.Array:
     """−(−log q·CHW + log_det + Σ_l log_prior_l) / (ln 2·CHW), mean over B.
 
-    Bits per dimension of the latents' share of p(hr); `lr_bits_per_dim` is the LR image's.
+    Without the LR term, which would add `lr_bits_per_dim`.
     """
     dimensions = terms.pixels * terms.channels
     objective = terms.log_det + jnp.sum(terms.log_prior, 0) - terms.log_quant * dimensions
@@ -82,7 +82,7 @@ def bits_per_dim(terms: LikelihoodTerms) -> jax.Array:
 
 
 def lr_bits_per_dim(terms: LikelihoodTerms) -> jax.Array:
-    """−log_lr / (ln 2·CHW), mean over B; what the LR term would add to `bits_per_dim`."""
+    """−log_lr / (ln 2·CHW), mean over B: the LR term in bits per dimension."""
     return -jnp.mean(terms.log_lr) / (math.log(2) * terms.pixels * terms.channels)
 
 
@@ -94,11 +94,11 @@ def rescaling_losses(model: HCFlow, params, latents, hr: jax.Array, lr: jax.Arra
     (HCFlow, equation 11.)
     """
     encoding = model.encode(params, hr)
-    small = jnp.clip(encoding.lr, 0, 1)
-    restored = jnp.clip(model.decode(params, quantize(small), latents), 0, 1)
+    encoded_lr = jnp.clip(encoding.lr, 0, 1)
+    restored = jnp.clip(model.decode(params, quantize(encoded_lr), latents), 0, 1)
     count = sum(latent.size for latent in encoding.latents)
     return {
-        "lr": jnp.mean(jnp.square(small - lr)),
+        "lr": jnp.mean(jnp.square(encoded_lr - lr)),
         "latents": sum(jnp.sum(jnp.square(latent)) for latent in encoding.latents) / count,
         "hr": jnp.mean(jnp.abs(restored - hr)),
     }
@@ -112,8 +112,8 @@ def distance(a: jax.Array, b: jax.Array, norm: str) -> jax.Array:
 GAN_TYPES = ("gan", "lsgan", "wgan", "ragan")
 
 
-def _judge(kind, logits, real):
-    """How far the judgement of images from "they are real", or "they are not", is."""
+def _classification_loss(kind, logits, real):
+    """Loss of `logits` against the label `real`: BCE, MSE for lsgan, ∓mean for wgan."""
     if kind == "lsgan":
         return jnp.mean(jnp.square(logits - float(real)))
     if kind == "wgan":
@@ -121,8 +121,8 @@ def _judge(kind, logits, real):
     return jnp.mean(jax.nn.softplus(-logits if real else logits))
 
 
-def _against(logits, others, axis_name):
-    """Logits relative to the mean of the others over all devices."""
+def _relative(logits, others, axis_name):
+    """logits − mean(others) over all devices."""
     mean = jnp.mean(others)
     return logits - (mean if axis_name is None else jax.lax.pmean(mean, axis_name))
 
@@ -130,7 +130,7 @@ def _against(logits, others, axis_name):
 def discriminator_losses(
     kind: str, real: jax.Array, fake: jax.Array, axis_name: str | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(what the discriminator minimises, its share on real images, on fake ones).
+    """(loss of the discriminator, its term on real images, its term on fake ones).
 
     gan: BCE with logits; lsgan: MSE against 1 and 0; wgan: −mean real + mean fake; their sum.
     ragan: BCE of each side's logits minus the mean of the other's, halved. (ESRGAN, equation 1.)
@@ -141,19 +141,21 @@ def discriminator_losses(
       axis_name: mapped axis over which ragan takes its means.
     """
     if kind == "ragan":
-        real, fake = _against(real, fake, axis_name), _against(fake, real, axis_name)
-    on_real, on_fake = _judge(kind, real, True), _judge(kind, fake, False)
+        real, fake = _relative(real, fake, axis_name), _relative(fake, real, axis_name)
+    on_real = _classification_loss(kind, real, True)
+    on_fake = _classification_loss(kind, fake, False)
     return (on_real + on_fake) / (2 if kind == "ragan" else 1), on_real, on_fake
 
 
 def generator_loss(
     kind: str, real: jax.Array, fake: jax.Array, axis_name: str | None = None
 ) -> jax.Array:
-    """What the generator minimises to make `fake` pass for real; arguments as above.
+    """Loss of the generator; kinds and arguments as in `discriminator_losses`, labels swapped.
 
-    Only ragan looks at `real`. (ESRGAN, equation 2.)
+    Only ragan uses `real`. (ESRGAN, equation 2.)
     """
     if kind == "ragan":
-        relative = _against(real, fake, axis_name), _against(fake, real, axis_name)
-        return (_judge(kind, relative[0], False) + _judge(kind, relative[1], True)) / 2
-    return _judge(kind, fake, True)
+        on_real = _classification_loss(kind, _relative(real, fake, axis_name), False)
+        on_fake = _classification_loss(kind, _relative(fake, real, axis_name), True)
+        return (on_real + on_fake) / 2
+    return _classification_loss(kind, fake, True)

@@ -1,6 +1,6 @@
-"""Memory of the process itself: the C library's, Python's and the compiler's.
+"""Memory of the process: settings of allocators and of XLA's compiler.
 
-What concerns the C library is for Linux with glibc; elsewhere nothing happens.
+Those of the C library are for Linux with glibc; elsewhere they have no effect.
 """
 
 import contextlib
@@ -12,53 +12,60 @@ import sys
 import sysconfig
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
-"""An iteration on CPUs allocates gigabytes anew. In pages of 4 KB, each of which the kernel zeroes
-when it is first touched, that takes a tenth of the iteration: hence pages of 2 MB, where the kernel
-leaves that to programs."""
+"""Pages of 2 MB, where the kernel leaves the choice to programs. An iteration on CPUs allocates
+gigabytes anew; zeroing them in pages of 4 KB takes a tenth of its time."""
 
-_HEAPS = f"glibc.malloc.arena_max={1 + (os.cpu_count() or 1) // 8}"
+_ARENAS = f"glibc.malloc.arena_max={1 + (os.cpu_count() or 1) // 8}"
 
-_BLOCKS = ":".join(f"glibc.malloc.{which}_threshold={32 << 20}" for which in ("mmap", "trim"))
+THRESHOLD_BYTES = 32 << 20
+"""Allocations from this size on are mapped by themselves, and as much free memory stays at the top
+of a heap. Thresholds that glibc adapts keep 80 MB more after twenty iterations."""
 
-ENVIRONMENT = {"GLIBC_TUNABLES": f"{HUGE_PAGES}:{_HEAPS}:{_BLOCKS}", "PYTHONMALLOC": "malloc"}
-"""Of a training. Tracing and compiling leave holes among what stays: few heaps, which Python
-shares, waste less memory. Blocks of 32 MiB and more lie apart from them, and as much as that is
-kept for later at the end of a heap; glibc would set either as it goes, and after twenty iterations
-keep 80 MB more. (Measured on two cores.)"""
+_THRESHOLDS = ":".join(
+    f"glibc.malloc.{which}_threshold={THRESHOLD_BYTES}" for which in ("mmap", "trim")
+)
+
+ENVIRONMENT = {
+    "GLIBC_TUNABLES": f"{HUGE_PAGES}:{_ARENAS}:{_THRESHOLDS}",
+    "PYTHONMALLOC": "malloc",
+}
+"""Environment variables of a training. Tracing and compiling fragment the heaps: few of them, used
+by Python too, waste less. (Measured on two cores.)"""
 
 if sysconfig.get_config_var("Py_GIL_DISABLED"):
-    del ENVIRONMENT["PYTHONMALLOC"]  # such a Python has an allocator of its own, and insists
+    del ENVIRONMENT["PYTHONMALLOC"]  # free-threaded Python accepts its own allocator only
 
 
 SWITCH = "HCFLOW_ALLOCATOR"
 """Environment variable; "system" leaves the allocators as they are."""
 
 
-def start_again(argv: list[str]) -> None:
-    """Starts this very command, whose arguments are `argv`, again in `ENVIRONMENT`.
+def restart_with_settings(argv: list[str]) -> None:
+    """Replaces this process by the same command, of arguments `argv`, with `ENVIRONMENT` set.
 
-    Only on Linux, where JAX would compute on the CPU, and where nobody else has a say: neither the
-    user by `SWITCH` or by a variable of `ENVIRONMENT`, nor a debugger, nor what launches several
-    processes. The command that was started leaves it to itself: its own children get nothing of it.
+    Only on Linux, where JAX would compute on the CPU, and not where the user has set `SWITCH` or a
+    variable of `ENVIRONMENT`, under a debugger, or among several launched processes. The restarted
+    command removes the variables, so that its children do not inherit them.
     """
     if all(os.environ.get(name) == value for name, value in ENVIRONMENT.items()):
         for name in ENVIRONMENT:
             del os.environ[name]
         return
-    asked = os.environ.get(SWITCH) == "system" or any(name in os.environ for name in ENVIRONMENT)
-    if asked or sys.platform != "linux" or _is_watched(argv) or not _on_cpu():
+    chosen = os.environ.get(SWITCH) == "system" or any(name in os.environ for name in ENVIRONMENT)
+    if chosen or sys.platform != "linux" or _is_supervised(argv) or not _on_cpu():
         return
-    print(f"starting again with settings of memory allocators ({SWITCH}=system leaves them out)")
+    print(f"restarting with settings of memory allocators ({SWITCH}=system leaves them out)")
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | ENVIRONMENT)
 
 
 _LAUNCHERS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "TPU_WORKER_ID")
+"""Environment variables that launchers of several processes set."""
 
 
-def _is_watched(argv):
-    """Whether a debugger looks on, or this is one of several processes."""
+def _is_supervised(argv):
+    """Whether a debugger is attached, or this is one of several processes."""
     debuggers = "pydevd", "debugpy"
     several = any(flag in word for word in argv for flag in ("--distributed", "--coordinator"))
     traced = sys.gettrace() is not None or any(name in sys.modules for name in debuggers)
@@ -73,10 +80,10 @@ def _on_cpu():
 
 
 def compiler_options(backend: str) -> dict[str, bool]:
-    """XLA's options for large programs on `backend`; none where it does not know them.
+    """XLA's options for large programs on `backend`, as far as this XLA knows them.
 
-    On CPUs its older code generator needs 0.3 GB instead of 1.5 for a full-size iteration; the
-    result is as fast, compiling takes about a fifth longer.
+    On CPUs its older code generator compiles a full-size iteration in 0.3 GB instead of 1.5; the
+    program is as fast, compiling takes about a fifth longer.
     """
     import jax
 
@@ -93,25 +100,25 @@ def compiler_options(backend: str) -> dict[str, bool]:
 def compiled(lowered, alone: bool = True):
     """`lowered` compiled with `compiler_options`.
 
-    `alone`: JAX keeps no other program of this process that is called again. Then what it keeps of
-    tracing goes before XLA begins, as `give_back` does, and what compiling leaves goes as well.
+    `alone`: no other jitted function of this process is called again. Memory is then released, by
+    `release`, before compiling and after it.
     """
     import jax
 
     if alone:
-        give_back()
+        release()
     program = lowered.compile(compiler_options=compiler_options(jax.default_backend()))
     del lowered
     if alone:
-        give_back()
+        release()
     return program
 
 
-def give_back() -> None:
-    """Lets go of what JAX keeps of programs it has traced, and returns freed memory to the system.
+def release() -> None:
+    """Clears JAX's caches and returns free memory to the system.
 
-    Compiled programs that are held stay; others, the caller's too, are traced and compiled again
-    when they are called again.
+    Compiled programs that are referenced stay; every jitted function of the process is traced and
+    compiled again at its next call.
     """
     import jax
 

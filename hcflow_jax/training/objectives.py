@@ -1,4 +1,4 @@
-"""What an iteration minimises: the losses of a recipe as functions of parameters and batch."""
+"""The losses that an iteration minimises, as functions of parameters and batch."""
 
 import functools
 from collections.abc import Callable
@@ -14,10 +14,10 @@ Batch = dict[str, jax.Array]
 
 
 def draw_noise(recipe: Recipe, rng: jax.Array, batch: Batch, first_row=0) -> Batch:
-    """The batch with the noise of an iteration: "dequantization" U(0, 1)/q, "latents" N(0, 1).
+    """The batch and the noise of an iteration: "dequantization" U(0, 1)/q, "latents" N(0, 1).
 
-    Row i of a batch draws from the key folded with first_row + i: however a global batch is
-    spread over devices, each of its images meets the same noise.
+    Row i draws from the key folded with first_row + i, so that the noise of an image does not
+    depend on how a global batch is sharded over devices.
     """
     model = recipe.model
 
@@ -59,7 +59,7 @@ def _rescaling(recipe, params, batch):
 
 
 def sample(recipe: Recipe, params, batch: Batch, temperature: float) -> jax.Array:
-    """decode(lr, τ·e), clamped; e the batch's latents, or none of them at τ = 0."""
+    """decode(lr, τ·e), clamped to [0, 1]; e are the batch's "latents", not needed at τ = 0."""
     model, lr = recipe.model, batch["lr"]
     if temperature:
         latents = [temperature * e for e in batch["latents"]]
@@ -74,20 +74,20 @@ def _pixel(recipe, params, batch):
     return recipe.loss.pixel_weight * value, ({"pixel": value}, None)
 
 
-def _discriminator(recipe, adversary, axis_name):
-    """images -> (logits, batch statistics after them) in training mode."""
+def _discriminator(recipe, discriminator, axis_name):
+    """images -> (logits, updated batch statistics), in training mode."""
     network = discriminators.build(recipe.discriminator, axis_name)
 
-    def judge(images):
-        variables = {"params": adversary.params, "batch_stats": adversary.batch_stats}
-        logits, new = network.apply(variables, images, mutable=["batch_stats"])
-        return logits, new["batch_stats"]
+    def apply(images):
+        variables = {"params": discriminator.params, "batch_stats": discriminator.batch_stats}
+        logits, updated = network.apply(variables, images, mutable=["batch_stats"])
+        return logits, updated["batch_stats"]
 
-    return judge
+    return apply
 
 
-def _looks(recipe, adversary, vgg, axis_name, params, batch):
-    """Perceptual and adversarial loss of a sample, which is handed on."""
+def _perceptual_and_adversarial(recipe, discriminator, vgg, axis_name, params, batch):
+    """Perceptual and adversarial loss of a sample; the sample is returned too."""
     loss, image = recipe.loss, sample(recipe, params, batch, recipe.loss.temperature)
     value, metrics = 0.0, {}
     if recipe.perceptual:
@@ -95,20 +95,22 @@ def _looks(recipe, adversary, vgg, axis_name, params, batch):
         metrics["perceptual"] = losses.distance(*features, loss.perceptual_norm)
         value += loss.perceptual_weight * metrics["perceptual"]
     if recipe.adversarial:
-        judge = _discriminator(recipe, adversary, axis_name)
-        fake, _ = judge(image)
-        real = judge(batch["hr"])[0] if loss.gan_type == "ragan" else None
+        discriminate = _discriminator(recipe, discriminator, axis_name)
+        fake, _ = discriminate(image)
+        real = discriminate(batch["hr"])[0] if loss.gan_type == "ragan" else None
         metrics["gan"] = losses.generator_loss(loss.gan_type, real, fake, axis_name)
         value += loss.gan_weight * metrics["gan"]
     return value, (metrics, image)
 
 
-def discrimination(recipe: Recipe, adversary: Learner, axis_name, params, batch: Batch):
-    """Loss of the discriminator on the images of the batch, "hr" and "fake"."""
-    adversary = adversary.replace(params=params)
-    real, stats = _discriminator(recipe, adversary, axis_name)(batch["hr"])
-    adversary = adversary.replace(batch_stats=stats)
-    fake, stats = _discriminator(recipe, adversary, axis_name)(batch["fake"])
+def discriminator_objective(
+    recipe: Recipe, discriminator: Learner, axis_name, params, batch: Batch
+):
+    """(loss, (metrics, batch statistics)) of the discriminator on the batch's "hr" and "fake"."""
+    discriminator = discriminator.replace(params=params)
+    real, stats = _discriminator(recipe, discriminator, axis_name)(batch["hr"])
+    discriminator = discriminator.replace(batch_stats=stats)
+    fake, stats = _discriminator(recipe, discriminator, axis_name)(batch["fake"])
     kind = recipe.loss.gan_type
     value, on_real, on_fake = losses.discriminator_losses(kind, real, fake, axis_name)
     metrics = {
@@ -120,15 +122,22 @@ def discrimination(recipe: Recipe, adversary: Learner, axis_name, params, batch:
     return value, (metrics, stats)
 
 
-def objectives(recipe: Recipe, adversary: Learner | None, vgg, axis_name) -> dict[str, Callable]:
-    """{name: loss} of the updates that the flow makes, in order."""
+def objectives(
+    recipe: Recipe, discriminator: Learner | None, vgg, axis_name
+) -> dict[str, Callable]:
+    """{name: objective} of the flow's updates, in order.
+
+    An objective maps (params, batch) to (loss, (metrics, aux)); aux is the sample or None.
+    """
     if recipe.model.task == "rescaling":
         return {"rescaling": functools.partial(_rescaling, recipe)}
-    found = {}
+    chosen = {}
     if recipe.loss.nll_weight:
-        found["likelihood"] = functools.partial(_nll, recipe)
+        chosen["likelihood"] = functools.partial(_nll, recipe)
     if recipe.loss.pixel_weight:
-        found["pixel"] = functools.partial(_pixel, recipe)
+        chosen["pixel"] = functools.partial(_pixel, recipe)
     if recipe.perceptual or recipe.adversarial:
-        found["looks"] = functools.partial(_looks, recipe, adversary, vgg, axis_name)
-    return found
+        chosen["looks"] = functools.partial(
+            _perceptual_and_adversarial, recipe, discriminator, vgg, axis_name
+        )
+    return chosen

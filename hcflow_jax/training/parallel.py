@@ -1,4 +1,4 @@
-"""Devices and hosts: the only module that knows there are several. The mapped axis is "data"."""
+"""Devices and hosts, which no other module knows of; the mapped axis is "data"."""
 
 import functools
 import zlib
@@ -14,12 +14,13 @@ AXIS = "data"
 
 
 def connect(coordinator: str = "", processes: int = 0, process: int = 0) -> None:
-    """Joins the processes of a training; before anything else touches a device.
+    """Initialises JAX's distributed runtime; to be called before any device is used.
 
     Args:
-      coordinator: "host:port" of process 0, which all of them reach; "" where the cluster says
-        (TPU pods, SLURM, Open MPI).
-      processes: how many there are; process: this one's number, from 0.
+      coordinator: "host:port" of process 0, which all of them reach; "" where JAX can detect the
+        cluster (TPU pods, SLURM, Open MPI).
+      processes: how many there are.
+      process: the number of this one, from 0.
     """
     if coordinator:
         jax.distributed.initialize(coordinator, processes, process)
@@ -28,7 +29,7 @@ def connect(coordinator: str = "", processes: int = 0, process: int = 0) -> None
 
 
 def check_agreement(facts: dict[str, str]) -> None:
-    """UserError naming the first fact that is not the same on every process."""
+    """UserError naming the first of {name: value} whose value differs between processes."""
     if jax.process_count() == 1:
         return
     digests = np.array([zlib.crc32(value.encode()) for value in facts.values()], np.int64)
@@ -39,10 +40,10 @@ def check_agreement(facts: dict[str, str]) -> None:
 
 
 def pmap_step(step, devices=None):
-    """step(state, batch, rng, vgg, axis_name) on every device, each with its share of the batch.
+    """(state, batch, rng, vgg) -> (state, metrics): step(…, axis_name) on every device.
 
-    Takes and returns a replicated state (its buffers are reused), a batch made by `shard` and
-    replicated weights of VGG19.
+    State (whose buffers are donated), weights of VGG19 and results are replicated; the batch is
+    that of `shard`.
     """
     mapped = functools.partial(step, axis_name=AXIS)
     axes = (0, 0, None, 0)
@@ -50,9 +51,9 @@ def pmap_step(step, devices=None):
 
 
 def shard_map_step(step, devices=None):
-    """The same as one global program: a plain state, the whole batch [B, …], plain weights.
+    """`pmap_step` as one global program, of a plain state, the whole batch [B, …], plain weights.
 
-    The compiler puts them where the step expects them: hence an `Auto` axis.
+    The mesh axis is `Auto`, so that the compiler shards the arguments.
     """
     devices = np.array(jax.devices() if devices is None else devices)
     mesh = Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,))
@@ -68,29 +69,29 @@ def shard_map_step(step, devices=None):
 
 
 def pmap_data_init(model):
-    """model.data_init(params, hr) over the batch of all devices; `params` and result replicated."""
+    """(params, hr) -> params: `model.data_init` on the batch of all devices; params replicated."""
     init = functools.partial(model.data_init, axis_name=AXIS)
     return jax.pmap(init, axis_name=AXIS)
 
 
-def check_batch(size: int, parts: int = 1) -> None:
-    """UserError where a global batch of `size` does not divide over the devices and `parts`."""
+def check_batch(size: int, micro_batches: int = 1) -> None:
+    """UserError unless a global batch of `size` divides over all devices' micro-batches."""
     devices = jax.device_count()
-    if size % (devices * parts):
-        shares = f"{devices} devices" + (f" × {parts} parts" if parts > 1 else "")
+    if size % (devices * micro_batches):
+        parts = f"{devices} devices" + (f" × {micro_batches} parts" if micro_batches > 1 else "")
         raise UserError(
-            f"a batch of {size} does not divide over {shares}; set train.batch_size to a multiple"
+            f"a batch of {size} does not divide over {parts}; set train.batch_size to a multiple"
         )
 
 
 def shard(batch):
-    """This process's part of a batch, [b, …] -> [local devices, b / devices, …]."""
+    """This process's part of a batch, sharded: [b, …] -> [local devices, b / devices, …]."""
     devices = jax.local_device_count()
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
 def replicate(tree):
-    """`tree` on every device, laid out as the steps return it, so that they compile once."""
+    """`tree` on every device, with the sharding that steps return, so that they compile once."""
     if not jax.tree.leaves(tree):
         return tree
     copy = jax.pmap(lambda tree, _: tree, axis_name=AXIS, in_axes=(None, 0))
@@ -98,12 +99,12 @@ def replicate(tree):
 
 
 def fetch(tree):
-    """A replicated tree as numpy arrays of their own, safe from the next step."""
+    """A replicated tree as numpy arrays, copied: the next step donates its buffers."""
     return jax.tree.map(lambda x: np.array(x.addressable_data(0)).reshape(x.shape[1:]), tree)
 
 
-def shares(x) -> np.ndarray:
-    """What this process's devices hold of a mapped array: [local devices, …]."""
+def local_shards(x) -> np.ndarray:
+    """The shards of a mapped array on this process's devices: [local devices, …]."""
     if not isinstance(x, jax.Array):
         return x
     parts = sorted(x.addressable_shards, key=lambda part: part.index[0].start or 0)

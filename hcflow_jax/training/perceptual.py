@@ -1,4 +1,4 @@
-"""VGG19 features for the perceptual loss, and where their weights come from."""
+"""VGG19 features for the perceptual loss, and reading their weights."""
 
 import hashlib
 from pathlib import Path
@@ -13,15 +13,16 @@ from hcflow_jax.checkpoints import CheckpointError, read_weights
 from hcflow_jax.errors import UserError
 
 CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
-"""Places of the convolutions in torchvision's `features`; 34 is conv5_4."""
+"""Indices of the convolutions in torchvision's `features`; 34 is conv5_4."""
+
 _WIDTHS = (64, 64, 128, 128, *(256,) * 4, *(512,) * 8)
-_POOLED = (5, 10, 19, 28)
+_AFTER_POOLING = (5, 10, 19, 28)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 SHA256 = "dcbb9e9d"
-"""How the SHA-256 of torchvision's file vgg19-dcbb9e9d.pth begins."""
+"""First digits of the SHA-256 of torchvision's vgg19-dcbb9e9d.pth."""
 
-HELP = (
+REMEDY = (
     "download torchvision's vgg19-dcbb9e9d.pth (`torchvision.models.vgg19(weights='IMAGENET1K_V1')`"
     " stores it in the torch cache) and name it by --config.loss.vgg=FILE, or switch the loss off "
     "by --config.loss.perceptual=0"
@@ -32,19 +33,19 @@ def vgg19(params, x: jax.Array) -> jax.Array:
     """conv5_4 before its ReLU, of the ImageNet-normalised image; [B, H, W, 3] -> [B, h, w, 512].
 
     Args:
-      params: {"0": {"kernel" [3, 3, C, O], "bias"}, …}, keyed by torchvision's places.
+      params: {"0": {"kernel" [3, 3, C, O], "bias" [O]}, …}, by torchvision's indices.
       x: RGB in [0, 1]; h = H/16, w = W/16, rounded down.
     """
     x = (x - jnp.asarray(_MEAN, x.dtype)) / jnp.asarray(_STD, x.dtype)
-    for place in CONVOLUTIONS:
-        if place in _POOLED:
+    for index in CONVOLUTIONS:
+        if index in _AFTER_POOLING:
             x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-        layer = params[str(place)]
+        layer = params[str(index)]
         x = lax.conv_general_dilated(
             x, layer["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
         x = x + layer["bias"]
-        if place != CONVOLUTIONS[-1]:
+        if index != CONVOLUTIONS[-1]:
             x = jax.nn.relu(x)
     return x
 
@@ -52,9 +53,9 @@ def vgg19(params, x: jax.Array) -> jax.Array:
 def _shapes():
     """{torchvision's name: shape}."""
     shapes, channels = {}, 3
-    for place, width in zip(CONVOLUTIONS, _WIDTHS, strict=True):
-        shapes[f"features.{place}.weight"] = (width, channels, 3, 3)
-        shapes[f"features.{place}.bias"] = (width,)
+    for index, width in zip(CONVOLUTIONS, _WIDTHS, strict=True):
+        shapes[f"features.{index}.weight"] = (width, channels, 3, 3)
+        shapes[f"features.{index}.bias"] = (width,)
         channels = width
     return shapes
 
@@ -66,13 +67,13 @@ def from_torch(weights) -> dict:
     """
     params = {}
     for name, shape in _shapes().items():
-        found = np.shape(weights[name]) if name in weights else "nothing"
+        found = np.shape(weights[name]) if name in weights else "none"
         if found != shape:
             raise UserError(f"VGG19 needs {name} of shape {shape}, found {found}")
-        _, place, kind = name.split(".")
+        _, index, kind = name.split(".")
         array = np.asarray(weights[name], np.float32)
         array = array.transpose(2, 3, 1, 0) if kind == "weight" else array
-        params.setdefault(place, {})["kernel" if kind == "weight" else "bias"] = array
+        params.setdefault(index, {})["kernel" if kind == "weight" else "bias"] = array
     return params
 
 
@@ -86,24 +87,24 @@ def load(path: str | Path, sha256: str = SHA256) -> dict:
     """VGG19's parameters from torchvision's .pth, or from a .npz that holds the same names.
 
     Args:
-      sha256: how the hash of the file must begin; "" accepts any file.
+      sha256: first digits of the file's hash; "" accepts any file.
 
-    Raises CheckpointError, with where to get the file, when it is missing, another or damaged.
+    CheckpointError, which says where to get it, when the file is missing, damaged or another.
     """
     path = paths.located(path)
     if str(path) in ("", ".") or not path.is_file():
-        what = f"{path} is no file" if str(path) not in ("", ".") else "no file is named"
-        raise CheckpointError(f"the perceptual loss needs the weights of VGG19, {what}; {HELP}")
+        what = f"{path} is not a file" if str(path) not in ("", ".") else "no file is named"
+        raise CheckpointError(f"the perceptual loss needs the weights of VGG19, {what}; {REMEDY}")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(sha256):
         raise CheckpointError(
             f"{path} has SHA-256 {found[:12]}…, not {sha256}…: it is damaged or another network; "
-            f"{HELP}, or accept it by --config.loss.vgg_sha256={found[:12]}"
+            f"{REMEDY}, or accept it by --config.loss.vgg_sha256={found[:12]}"
         )
     try:
         return from_torch(read_weights(path))
     except CheckpointError:
         raise
     except UserError as error:
-        raise CheckpointError(f"{path}: {error}; {HELP}") from error
+        raise CheckpointError(f"{path}: {error}; {REMEDY}") from error

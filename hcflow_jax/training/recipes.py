@@ -1,4 +1,4 @@
-"""What the pages of `configs/` start from, their variants, and where a recipe's page is."""
+"""Recipes: what the files of `configs/` start from, their variants, and where the files are."""
 
 import re
 from importlib.util import module_from_spec, spec_from_file_location
@@ -18,49 +18,50 @@ PUBLISHED = (
     ("sr_x8", "plusplus"),
     ("rescaling_x4", "hcflow"),
 )
-"""(page, variant) of the seven recipes of the paper."""
+"""(recipe, variant) of the seven trainings of the paper."""
 
 SIZES = ("tiny", "smoke")
+"""Small networks: one to train on a CPU, one to see that everything runs."""
 
 _PACKAGE = Path(__file__).parents[1]
 FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
-"""Where the pages are: in an installed package, in a clone."""
+"""Where their files are: in an installed package, in a clone."""
 
 
 def names() -> list[str]:
-    """The recipes there are pages of."""
-    return sorted({page.stem for folder in FOLDERS for page in folder.glob("[a-z]*.py")})
+    """The recipes of the package."""
+    return sorted({file.stem for folder in FOLDERS for file in folder.glob("[a-z]*.py")})
 
 
 def find(config: str) -> str:
-    """`config`, with the name of a recipe replaced by its page: "sr_x4:tiny", "FILE.py:tiny".
+    """ "FILE.py:tiny" of "sr_x4:tiny": the name of a recipe replaced by its file.
 
-    UserError when there is neither such a recipe nor such a file.
+    UserError when there is no such recipe; a file's name is returned as it is.
     """
     name, colon, variant = config.partition(":")
     if name.endswith(".py"):
         return config
     for folder in FOLDERS:
-        if (page := folder / f"{name}.py").is_file():
-            return f"{page}{colon}{variant}"
+        if (file := folder / f"{name}.py").is_file():
+            return f"{file}{colon}{variant}"
     raise UserError(
-        f"there is no recipe {name!r} but {', '.join(names())}; or name a file, --config=FILE.py"
+        f"there is no recipe {name!r}, only {', '.join(names())}; or name a file, --config=FILE.py"
     )
 
 
 def load(config: str) -> ml_collections.ConfigDict:
-    """What `--config=CONFIG` is: "sr_x4", "sr_x4:tiny", "FILE.py:tiny"."""
-    page, variant = re.fullmatch(r"(.*\.py)(?::(.*))?", find(config)).groups()
-    spec = spec_from_file_location(Path(page).stem, page)
+    """The config that `--config=` would give for "sr_x4", "sr_x4:tiny" or "FILE.py:tiny"."""
+    file, variant = re.fullmatch(r"(.*\.py)(?::(.*))?", find(config)).groups()
+    spec = spec_from_file_location(Path(file).stem, file)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(*[variant] if variant else [])
 
 
 def parse(variant: str, variants: tuple[str, ...]) -> tuple[str, str]:
-    """("plus", "tiny") of "plus-tiny"; a size alone is that of variants[0].
+    """("plus", "tiny") of "plus-tiny"; a size without variant is of variants[0].
 
-    UserError listing what there is when either part is unknown.
+    UserError listing the known ones when either part is unknown.
     """
     name, _, size = variant.partition("-")
     if name in SIZES and not size:
@@ -72,12 +73,12 @@ def parse(variant: str, variants: tuple[str, ...]) -> tuple[str, str]:
 
 
 def sr() -> ml_collections.ConfigDict:
-    """Super-resolution by likelihood alone."""
+    """The defaults of super-resolution: maximum likelihood."""
     return defaults("sr")
 
 
 def plus(config: ml_collections.ConfigDict, name: str) -> None:
-    """Turns a recipe by likelihood into HCFlow+ ("plus") or HCFlow++ ("plusplus")."""
+    """Changes maximum likelihood to the losses of HCFlow+ ("plus") or HCFlow++ ("plusplus")."""
     config.loss.nll_weight = 2e-3
     config.loss.pixel_weight = 1.0
     config.train.steps = 50_000
@@ -90,7 +91,7 @@ def plus(config: ml_collections.ConfigDict, name: str) -> None:
 
 
 def rescaling() -> ml_collections.ConfigDict:
-    """Rescaling."""
+    """The defaults of rescaling."""
     config = defaults("rescaling")
     config.model.squeeze = "haar"
     config.model.coupling = "shift"
@@ -101,7 +102,7 @@ def rescaling() -> ml_collections.ConfigDict:
 
 
 def shrink(config: ml_collections.ConfigDict, size: str) -> None:
-    """Makes the recipe "tiny" (a network for a CPU) or "smoke" (seconds, to see that it runs)."""
+    """Changes a recipe to a small network and a short training; `size` is one of SIZES."""
     sr_task = config.model.task == "sr"
     levels = len(config.model.steps)
     model, train = config.model, config.train

@@ -1,4 +1,4 @@
-"""What a training tells: lines on the console, log.jsonl, and TensorBoard where it is installed."""
+"""Reports of a training: console, log.jsonl, and TensorBoard where it is installed."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from hcflow_jax.training.workdir import Record
 
 
 def say(line: str) -> None:
-    """A line on the console, from the first process only."""
+    """Prints a line, from the first process only."""
     if jax.process_index() == 0:
         print(line, flush=True)
 
@@ -33,14 +33,14 @@ def _plain(value):
 
 
 class Report:
-    """Where the figures of a training go; silent on all processes but the first.
+    """Writes the figures of a training, on the first process only.
 
     Args:
-      workdir: gets log.jsonl and tensorboard/.
+      workdir: where log.jsonl and tensorboard/ are.
       first: the step that the training continues from.
       steps: its last step.
-      pixels: HR pixels per step.
-      config: the training's, for TensorBoard's table of hyperparameters.
+      pixels: HR pixels per step, of all devices.
+      config: of the training, for TensorBoard's table of hyperparameters.
       board: whether to write for TensorBoard.
     """
 
@@ -48,7 +48,7 @@ class Report:
         self, workdir: Path, first: int, steps: int, pixels: int, config: dict, board: bool = True
     ):
         self._first, self._steps, self._pixels = first, steps, pixels
-        self._at, self._since, self._waited = first, time.monotonic(), 0.0
+        self._last_step, self._since, self._waited = first, time.monotonic(), 0.0
         self._record = self._board = None
         if jax.process_index() == 0:
             self._record = Record(workdir / "log.jsonl", first)
@@ -60,31 +60,32 @@ class Report:
 
     @contextlib.contextmanager
     def waiting(self):
-        """Counts the time inside as waited for data."""
+        """A context whose time counts as waiting for data."""
         start = time.monotonic()
         yield
         self._waited += time.monotonic() - start
 
     def pause(self, step: int) -> None:
-        """What was done between the last line and the end of `step` does not count as training."""
-        self._at, self._since, self._waited = step, time.monotonic(), 0.0
+        """Restarts the clock at the end of `step`: the time since the last line is not training."""
+        self._last_step, self._since, self._waited = step, time.monotonic(), 0.0
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """Writes the losses of a step, with speed, data wait and time left."""
+        """Writes the losses of a step, with speed, share of data wait and time left."""
         elapsed = max(time.monotonic() - self._since, 1e-9)
         shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items() if v or "skipped" not in k)
-        if self._at == self._first:
+        if self._last_step == self._first:
             self._write(step, values)
             say(f"step {step}  {shown}  ({elapsed:.0f} s with compilation)")
         else:
-            rate, waited = (step - self._at) / elapsed, self._waited / elapsed
-            speed = {"steps_per_second": rate, "pixels_per_second": rate * self._pixels}
+            per_second, waited = (step - self._last_step) / elapsed, self._waited / elapsed
+            pixels = per_second * self._pixels
+            speed = {"steps_per_second": per_second, "pixels_per_second": pixels}
             self._write(step, values | speed | {"data_wait": waited})
-            minutes, seconds = divmod(int((self._steps - step) / rate), 60)
+            minutes, seconds = divmod(int((self._steps - step) / per_second), 60)
             left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
-            speed = f"{rate:.2f} steps/s  {rate * self._pixels / 1e6:.3g} Mpixel/s"
+            speed = f"{per_second:.2f} steps/s  {pixels / 1e6:.3g} Mpixel/s"
             say(f"step {step}  {shown}  {speed}  data wait {waited:.0%}  {left}")
-        self._at, self._since, self._waited = step, time.monotonic(), 0.0
+        self._last_step, self._since, self._waited = step, time.monotonic(), 0.0
 
     def validation(self, step: int, figures: dict[str, float], pictures: dict) -> None:
         """Writes the figures and pictures of a validation."""
@@ -103,7 +104,7 @@ class Report:
             self._board.write_scalars(step, values)
 
     def close(self) -> None:
-        """Writes out what waits."""
+        """Flushes and closes the files."""
         if self._record is not None:
             self._record.close()
         if self._board is not None:

@@ -1,4 +1,4 @@
-"""Learning rates as functions of the iteration number, which counts from 1."""
+"""Learning rates as functions of the iteration, which counts from 1."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,16 +12,16 @@ Schedule = Callable[[jax.Array | int], jax.Array]
 
 
 def _cycles(base, restarts, weights):
-    """[(first iteration, rate)] of every cycle: the start, then after each restart."""
+    """[(first iteration, learning rate at its start)] of every cycle: 0, then each restart + 1."""
     if len(restarts) != len(weights):
         raise UserError(f"{len(restarts)} restarts need as many weights, got {len(weights)}")
     if list(restarts) != sorted(set(restarts)):
-        raise UserError(f"restarts must grow, got {tuple(restarts)}")
+        raise UserError(f"restarts must increase, got {tuple(restarts)}")
     return [(0, base)] + [(r + 1, base * w) for r, w in zip(restarts, weights, strict=True)]
 
 
 def _joined(schedules, cycles) -> Schedule:
-    """Each schedule counts from the first iteration of its cycle."""
+    """One schedule from those of the cycles, which count from a cycle's first iteration."""
     joined = optax.join_schedules(schedules, [first for first, _ in cycles[1:]])
     return lambda iteration: jnp.asarray(joined(jnp.asarray(iteration)), jnp.float32)
 
@@ -33,10 +33,10 @@ def multistep(
     restarts: Sequence[int] = (),
     weights: Sequence[float] = (),
 ) -> Schedule:
-    """base·γ^(milestones passed); iteration r + 1 after a restart r sets base·weight anew.
+    """base·γ^(milestones passed); a restart r resets it to base·weight at iteration r + 1.
 
-    A milestone acts from that iteration on; one listed twice acts twice; one at the first iteration
-    of a cycle does nothing. UserError when restarts do not grow or have not as many weights.
+    A milestone counts from that iteration on, twice if listed twice; one at the first iteration of
+    a cycle is ignored. UserError when restarts do not increase or have not as many weights.
     (BasicSR's MultiStepLR_Restart.)
     """
     cycles = _cycles(base, restarts, weights)
@@ -58,8 +58,8 @@ def cosine(
 ) -> Schedule:
     """least + (rate − least)·(1 + cos(π·t / T))/2, t iterations into a cycle of period T.
 
-    A restart r begins, at iteration r + 1, the next period with rate base·weight; after its period
-    a cycle stays at `least`. UserError unless there is one period more than restarts. (SGDR,
+    A restart r begins the next cycle, of rate base·weight, at iteration r + 1; after its period a
+    cycle stays at `least`. UserError unless there is one period more than restarts. (SGDR,
     equation 5, with weighted restarts.)
     """
     cycles = _cycles(base, restarts, weights)

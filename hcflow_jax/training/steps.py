@@ -1,9 +1,9 @@
-"""One training iteration as a pure function of state, batch and key; it sees only an axis name.
+"""One training iteration as a pure function of state, batch and key.
 
-An iteration makes one update of the model per objective of its recipe, in this order, each with
-its own clipping and all with one Adam: the likelihood (or the rescaling objective), the pixel
-loss of the image at temperature 0, the perceptual and adversarial loss of a sample. Then the
-discriminator makes one. (HCFlow, section 4.)
+An iteration updates the flow once per objective of its recipe, each clipped by itself, all with
+one Adam state, in this order: the likelihood (or the rescaling objective), the pixel loss of the
+image at temperature 0, the perceptual and adversarial loss of a sample. Then the discriminator is
+updated once. (HCFlow, section 4.)
 """
 
 import functools
@@ -16,7 +16,7 @@ import optax
 from hcflow_jax.training import discriminators, objectives, perceptual
 from hcflow_jax.training.config import Recipe
 from hcflow_jax.training.objectives import Batch, draw_noise
-from hcflow_jax.training.optimizer import Learner, learner, update
+from hcflow_jax.training.optimizer import Learner, new_learner, update
 
 
 @flax.struct.dataclass
@@ -24,12 +24,12 @@ class TrainState:
     """Everything that an iteration reads and writes.
 
     Attributes:
-      step: iterations done, skipped ones included.
+      step: iterations done, including skipped ones.
       model: the flow.
       discriminator: None in recipes without one.
       ema: averaged parameters of the flow, or None.
-      skipped: iterations that met a value that is not finite, and changed nothing.
-      skipped_in_a_row: how many of them were the latest.
+      skipped: iterations that changed nothing because a value was not finite.
+      skipped_in_a_row: how many of the latest iterations were skipped.
     """
 
     step: jax.Array
@@ -41,30 +41,30 @@ class TrainState:
 
 
 def create_state(recipe: Recipe, params, rng: jax.Array, patch: int) -> TrainState:
-    """A training that has done nothing yet, of a flow's `params` and a fresh discriminator.
+    """The state before the first iteration, of a flow's `params` and a new discriminator.
 
     Args:
-      patch: side of the HR patches, which the discriminator's dense layers depend on.
+      patch: side of the HR patches, on which the discriminator's dense layers depend.
     """
-    adversary = None
+    discriminator = None
     if recipe.adversarial:
         images = jnp.zeros((1, patch, patch, recipe.model.image_channels))
         network = discriminators.build(recipe.discriminator)
-        adversary = learner(**network.init(rng, images, train=False))
+        discriminator = new_learner(**network.init(rng, images, train=False))
     zero = jnp.zeros((), jnp.int32)
     ema = jax.tree.map(jnp.copy, params) if recipe.train.ema else None
-    return TrainState(zero, learner(params), adversary, ema, zero, zero)
+    return TrainState(zero, new_learner(params), discriminator, ema, zero, zero)
 
 
 def abstract_arguments(recipe: Recipe, rows: int, patch: int) -> tuple[TrainState, Batch, dict]:
     """Shapes and types of an iteration's state, batch and VGG19 weights."""
     model = recipe.model
-    small = patch // model.scale
+    lr_side = patch // model.scale
 
     def arguments(key):
         state = create_state(recipe, model.init_params(key), key, patch)
         hr = jnp.zeros((rows, patch, patch, model.image_channels), jnp.float32)
-        return state, {"hr": hr, "lr": hr[:, :small, :small]}
+        return state, {"hr": hr, "lr": hr[:, :lr_side, :lr_side]}
 
     vgg = perceptual.abstract_params() if recipe.perceptual else {}
     return *jax.eval_shape(arguments, jax.random.key(0)), vgg
@@ -87,36 +87,41 @@ def iteration(
     axis_name: str | None = None,
     only_discriminator: bool = False,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """`train_step` with the noise already in the batch: nothing here is random."""
-    rate, parts = recipe.rate(state.step + 1), recipe.train.accumulate
-    flow, adversary, metrics, goods, fake = state.model, state.discriminator, {}, [], None
+    """`train_step` given a batch with its noise; deterministic."""
+    rate, micro_batches = recipe.schedule(state.step + 1), recipe.train.accumulate
+    flow, discriminator, metrics, finites, fake = state.model, state.discriminator, {}, [], None
     if only_discriminator:
         fake = objectives.sample(recipe, flow.params, batch, recipe.loss.temperature)
     else:
-        for name, loss in objectives.objectives(recipe, adversary, vgg, axis_name).items():
-            flow, own, fake, good = update(loss, rate, flow, batch, parts, axis_name)
-            metrics |= _prefixed(own, name) | {"learning_rate": rate}
-            goods.append(good)
-    if adversary is not None:
-        loss = functools.partial(objectives.discrimination, recipe, adversary, axis_name)
+        flow_losses = objectives.objectives(recipe, discriminator, vgg, axis_name)
+        for name, loss in flow_losses.items():
+            flow, found, fake, finite = update(loss, rate, flow, batch, micro_batches, axis_name)
+            metrics |= _prefixed(found, name) | {"learning_rate": rate}
+            finites.append(finite)
+    if discriminator is not None:
+        loss = functools.partial(
+            objectives.discriminator_objective, recipe, discriminator, axis_name
+        )
         batch = batch | {"fake": jax.lax.stop_gradient(fake)}
-        rate = recipe.discriminator_rate(state.step + 1)
-        stats = adversary.batch_stats
-        adversary, own, rest, good = update(loss, rate, adversary, batch, parts, axis_name)
-        adversary = adversary.replace(batch_stats=_where(good, rest, stats))
-        metrics |= _prefixed(own, "discriminator")
-        goods.append(good)
-    finite = functools.reduce(jnp.logical_and, goods)
-    if len(goods) > 1:  # a single update has seen to it itself
+        rate = recipe.discriminator_schedule(state.step + 1)
+        old_stats = discriminator.batch_stats
+        discriminator, found, stats, finite = update(
+            loss, rate, discriminator, batch, micro_batches, axis_name
+        )
+        discriminator = discriminator.replace(batch_stats=_where(finite, stats, old_stats))
+        metrics |= _prefixed(found, "discriminator")
+        finites.append(finite)
+    finite = functools.reduce(jnp.logical_and, finites)
+    if len(finites) > 1:  # a single update has already reverted itself
         flow = _where(finite, flow, state.model)
-        adversary = _where(finite, adversary, state.discriminator)
+        discriminator = _where(finite, discriminator, state.discriminator)
     ema = state.ema
     if ema is not None:
         averaged = optax.incremental_update(flow.params, ema, 1 - recipe.train.ema)
         ema = _where(finite, averaged, ema)
     skip = jnp.where(finite, 0, 1)
     in_a_row = skip * (state.skipped_in_a_row + 1)
-    state = TrainState(state.step + 1, flow, adversary, ema, state.skipped + skip, in_a_row)
+    state = TrainState(state.step + 1, flow, discriminator, ema, state.skipped + skip, in_a_row)
     return state, metrics | {"skipped": state.skipped, "skipped_in_a_row": in_a_row}
 
 
@@ -129,17 +134,17 @@ def train_step(
     axis_name: str | None = None,
     only_discriminator: bool = False,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One iteration; gradients, batch statistics and metrics are those of all devices.
+    """One iteration; gradients, batch statistics and metrics are averaged over all devices.
 
-    Where a loss or the norm of a gradient is not finite, the networks, their optimisers and
-    averages stay as they are and `skipped` grows by one.
+    Where a loss or a gradient norm is not finite, networks, optimiser states and averages stay as
+    they are, and `skipped` grows by one.
 
     Args:
-      batch: this device's share, {"hr": [B, H, W, C], "lr": [B, h, w, C]}, float in [0, 1].
-      rng: the training's key; iteration and image are folded in here.
+      batch: this device's shard, {"hr": [B, H, W, C], "lr": [B, h, w, C]}, float in [0, 1].
+      rng: the training's key; step and image number are folded in here.
       vgg: weights for `perceptual.vgg19`, where the recipe has a perceptual loss.
       axis_name: mapped axis of the devices.
-      only_discriminator: leave the flow as it is, as the first iterations of a GAN recipe do.
+      only_discriminator: do not update the flow; true of the first iterations of a GAN recipe.
 
     Returns:
       (state, metrics): means over the global batch; "loss/NAME" and "gradient_norm/NAME" per

@@ -15,9 +15,15 @@ from hcflow_jax.training import losses, parallel
 
 Images = dict[str, np.ndarray]
 
+PSNR_CEILING = 100.0
+"""dB that a PSNR counts at most, so that an exact image leaves means finite."""
+
+DEVIATION_GAIN = 8
+"""What the standard deviation of samples is multiplied by to be seen."""
+
 
 def centre_crops(source, count: int, size: int) -> list[dict[str, np.ndarray]]:
-    """The first `count` pairs of a source as uint8, cropped about their centres.
+    """The centre crops, uint8, of the first `count` pairs of a source.
 
     Args:
       size: side in HR pixels, a multiple of the scale; smaller images, or 0, stay whole.
@@ -35,44 +41,47 @@ def centre_crops(source, count: int, size: int) -> list[dict[str, np.ndarray]]:
     return pairs
 
 
-def _score(model, quant, params, rng, hr, lr):
-    """{"nll", "bits_per_dim"} of one image."""
+def _likelihood(model, quant, params, rng, hr, lr):
+    """{"nll", "bits_per_dim"} of one image [H, W, C] and its LR image."""
     noise = jax.random.uniform(rng, hr.shape, hr.dtype) / quant
     terms = losses.likelihood(model, params, hr[None] + noise[None], lr[None], quant)
     return {"nll": losses.nll(terms), "bits_per_dim": losses.bits_per_dim(terms)}
 
 
 def _downscale(model, params, hr):
+    """The rescaling model's LR image [h, w, C], rounded to 8 bits, of one HR image."""
     return losses.quantize(jnp.clip(model.encode(params, hr[None]).lr, 0, 1))[0]
 
 
-def _sample(model, params, rng, lr, temperature):
+def _sample_one(model, params, rng, lr, temperature):
+    """A sample [H, W, C] of one LR image [h, w, C]."""
     return model.sample(params, rng, lr[None], temperature)[0]
 
 
 def _fidelity(samples: np.ndarray, pair: Images, scale: int) -> dict[str, float]:
-    """Means over samples [N, H, W, 3] of the protocol's figures against a pair; all uint8."""
+    """{figure: mean over samples [N, H, W, 3]} by the protocol against a pair; all uint8."""
     hr, lr = pair["hr"], pair["lr"]
-    found = {
+    figures = {
         "psnr": [metrics.psnr(x, hr, scale) for x in samples],
         "ssim": [metrics.ssim(x, hr, scale) for x in samples],
         "psnr_y": [metrics.psnr_y(x, hr, scale) for x in samples],
         "ssim_y": [metrics.ssim_y(x, hr, scale) for x in samples],
         "lr_psnr": [metrics.psnr(imresize(x, 1 / scale), lr) for x in samples],
     }
-    return {name: float(np.mean(np.minimum(values, 100.0))) for name, values in found.items()}
+    return {k: float(np.mean(np.minimum(v, PSNR_CEILING))) for k, v in figures.items()}
 
 
 class Validation:
-    """The figures of a model on some images, by the protocol of evaluation.
+    """The figures of a model on some images, by the protocol of super-resolution papers.
 
-    Every device takes one image at a time, every process its share of them; all must call it.
+    Every device takes one image at a time, every process a part of them; all must call it.
 
     Args:
       model: of either task; a rescaling model's samples start from its own LR image, rounded.
-      pairs: uint8 {"hr", "lr"}, the same on every process; images of a size compile once.
-      temperatures: to sample at; `samples`: how many times, where the temperature is not 0.
-      quant: of the likelihood (SR).
+      pairs: uint8 {"hr", "lr"}, the same on every process; one compilation per size.
+      temperatures: to sample at.
+      samples: per image and temperature, where that is not 0.
+      quant: q of the likelihood's dequantisation noise (SR).
     """
 
     def __init__(
@@ -85,21 +94,21 @@ class Validation:
     ):
         self._model, self._pairs = model, list(pairs)
         self._temperatures, self._samples = tuple(temperatures), samples
-        self._map_score = _mapped(functools.partial(_score, model, quant))
+        self._map_likelihood = _mapped(functools.partial(_likelihood, model, quant))
         self._map_downscale = _mapped(functools.partial(_downscale, model))
-        self._map_sample = _mapped(functools.partial(_sample, model))
+        self._map_sample = _mapped(functools.partial(_sample_one, model))
 
     def __call__(self, params, seed: int) -> tuple[dict[str, float], Images]:
         """(figures, pictures) for replicated parameters.
 
         Figures: "nll" and "bits_per_dim" (SR), "lr_psnr_own" (rescaling: the model's LR against
         the bicubic), and per temperature "psnr@τ", "ssim@τ", "psnr_y@τ", "ssim_y@τ", "lr_psnr@τ"
-        and "diversity@τ"; dB above 100 count as 100. Pictures of the first image: "lr", "hr",
+        and "diversity@τ"; dB above 100 count as 100. Pictures, of the first image: "lr", "hr",
         "sample@τ" and, with several samples, "spread@τ", their standard deviation times 8.
         """
         total, pictures = {}, {}
-        for indices in self._turns():
-            for figures, shown, (index, counts) in self._turn(params, seed, indices):
+        for group in self._groups():
+            for figures, shown, (index, counts) in self._evaluate(params, seed, group):
                 if index == 0:
                     pictures = shown
                 for name, value in figures.items():
@@ -110,11 +119,11 @@ class Validation:
             values = np.sum(multihost_utils.process_allgather(values), 0)
         return dict(zip(names, map(float, values), strict=True)), pictures
 
-    def _turns(self):
-        """Groups of (image number, whether it counts), one per local device.
+    def _groups(self):
+        """Yields groups of (image number, whether it counts), one per local device.
 
-        A group's images have one size, every process has as many groups, and an image is repeated
-        where there are more devices.
+        The images of a group have one size. All processes have equally many groups: the first
+        image fills them up, without counting.
         """
         sizes = {}
         for index, pair in enumerate(self._pairs):
@@ -127,45 +136,47 @@ class Validation:
                 padded = [(i, True) for i in group] + [(group[0], False)] * (devices - len(group))
                 yield padded[first : first + local]
 
-    def _turn(self, params, seed, turn):
+    def _evaluate(self, params, seed, group):
         """Yields (figures, pictures, (image number, whether it counts)) of a group's images."""
-        pairs = [self._pairs[index] for index, _ in turn]
+        pairs = [self._pairs[index] for index, _ in group]
         hr, lr = (np.stack([p[k] for p in pairs]).astype(np.float32) / 255 for k in ("hr", "lr"))
-        indices = [index for index, _ in turn]
-        common: dict[str, np.ndarray] = {}
+        indices = [index for index, _ in group]
+        scores: dict[str, np.ndarray] = {}
         if self._model.task == "sr":
-            common = self._map_score(params, _keys(seed, indices), hr, lr)
+            scores = self._map_likelihood(params, _keys(seed, indices), hr, lr)
         else:
             lr = self._map_downscale(params, hr)
         sampled = {}
         for tau in self._temperatures:
-            times = self._samples if tau else 1
+            count = self._samples if tau else 1
             drawn = [
-                self._map_sample(params, _keys(seed + 1 + k, indices), lr, _on_all(tau))
-                for k in range(times)
+                self._map_sample(params, _keys(seed + 1 + k, indices), lr, _on_all_devices(tau))
+                for k in range(count)
             ]
-            sampled[tau] = metrics.to_uint8(np.stack([parallel.shares(x) for x in drawn], 1))
-        common, lr = (
-            {k: parallel.shares(v) for k, v in common.items()},
-            metrics.to_uint8(parallel.shares(lr)),
+            sampled[tau] = metrics.to_uint8(np.stack([parallel.local_shards(x) for x in drawn], 1))
+        scores, lr = (
+            {k: parallel.local_shards(v) for k, v in scores.items()},
+            metrics.to_uint8(parallel.local_shards(lr)),
         )
-        for d, place in enumerate(turn):
-            own = {name: float(values[d]) for name, values in common.items()}
+        for d, member in enumerate(group):
+            figures = {name: float(values[d]) for name, values in scores.items()}
             samples = {tau: images[d] for tau, images in sampled.items()}
-            yield *self._image(own, pairs[d], lr[d], samples), place
+            yield *self._complete(figures, pairs[d], lr[d], samples), member
 
-    def _image(self, figures, pair, lr, sampled):
+    def _complete(self, figures, pair, lr, sampled):
+        """(figures and those of the samples, pictures) of one image; sampled {τ: [N, H, W, 3]}."""
         pictures = {"lr": lr, "hr": pair["hr"]}
         if self._model.task == "rescaling":
-            figures["lr_psnr_own"] = min(metrics.psnr(lr, pair["lr"]), 100.0)
+            figures["lr_psnr_own"] = min(metrics.psnr(lr, pair["lr"]), PSNR_CEILING)
         for tau, samples in sampled.items():
-            own = _fidelity(samples, pair, self._model.scale)
-            figures |= {f"{name}@{tau:g}": value for name, value in own.items()}
+            fidelity = _fidelity(samples, pair, self._model.scale)
+            figures |= {f"{name}@{tau:g}": value for name, value in fidelity.items()}
             pictures[f"sample@{tau:g}"] = samples[0]
             if len(samples) > 1:
                 figures[f"diversity@{tau:g}"] = metrics.diversity(samples)
-                spread = np.std(samples.astype(np.float64), 0, ddof=1).mean(-1)
-                pictures[f"spread@{tau:g}"] = np.clip(8 * spread, 0, 255).astype(np.uint8)
+                deviation = np.std(samples.astype(np.float64), 0, ddof=1).mean(-1)
+                shown = np.clip(DEVIATION_GAIN * deviation, 0, 255)
+                pictures[f"spread@{tau:g}"] = shown.astype(np.uint8)
         return figures, pictures
 
 
@@ -178,5 +189,5 @@ def _keys(seed, indices):
     return jax.vmap(lambda i: jax.random.fold_in(base, i))(np.array(indices))
 
 
-def _on_all(value):
+def _on_all_devices(value):
     return np.full(jax.local_device_count(), value, np.float32)

@@ -236,12 +236,12 @@ def test_configs_are_the_published_recipes():
             16,
             160,
         )
-        schedule = recipe(found).rate
+        schedule = recipe(found).schedule
         for k, at in enumerate(halvings):
             np.testing.assert_allclose(schedule(at - 1), rate / 2**k, rtol=1e-6)
             np.testing.assert_allclose(schedule(at), rate / 2 ** (k + 1), rtol=1e-6)
     found.train.schedule = "cosine"
-    falling = recipe(found).rate
+    falling = recipe(found).schedule
     np.testing.assert_allclose(falling(250_000), 1.25e-4, rtol=1e-3)
     full = config("sr_x4", "plusplus")
     weights = [full.loss[f"{name}_weight"] for name in ("nll", "pixel", "perceptual", "gan")]

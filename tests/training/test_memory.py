@@ -25,7 +25,7 @@ def started(monkeypatch):
 @linux
 def test_the_same_command_starts_again_in_its_environment(started, monkeypatch, capsys):
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "hcflow_jax.cli", "train", "--help"])
-    memory.start_again(["train"])
+    memory.restart_with_settings(["train"])
     ((program, arguments, environment),) = started
     assert program == sys.executable
     assert "HCFLOW_ALLOCATOR=system" in capsys.readouterr().out
@@ -38,7 +38,7 @@ def test_the_same_command_starts_again_in_its_environment(started, monkeypatch, 
 @pytest.mark.parametrize("name", memory.ENVIRONMENT)
 def test_it_leaves_the_users_settings(started, monkeypatch, name):
     monkeypatch.setenv(name, "mine")
-    memory.start_again(["train"])
+    memory.restart_with_settings(["train"])
     assert not started and os.environ[name] == "mine"
 
 
@@ -49,15 +49,15 @@ def test_it_leaves_the_users_settings(started, monkeypatch, name):
 )
 def test_it_leaves_others_what_is_theirs(started, monkeypatch, capsys, name, value):
     monkeypatch.setenv(name, value)
-    memory.start_again(["train"])
+    memory.restart_with_settings(["train"])
     assert not started and not capsys.readouterr().out
 
 
 @linux
 def test_it_leaves_debuggers_and_several_processes(started, monkeypatch):
-    memory.start_again(["train", "--coordinator=host:1"])
+    memory.restart_with_settings(["train", "--coordinator=host:1"])
     monkeypatch.setattr(sys, "gettrace", lambda: print)
-    memory.start_again(["train"])
+    memory.restart_with_settings(["train"])
     assert not started
 
 
@@ -65,7 +65,7 @@ def test_it_leaves_debuggers_and_several_processes(started, monkeypatch):
 def test_plugins_of_other_platforms_keep_it_from_that(started, monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setattr(memory.importlib.util, "find_spec", lambda name: name == "libtpu")
-    memory.start_again(["train"])
+    memory.restart_with_settings(["train"])
     assert not started
 
 
@@ -73,7 +73,7 @@ def test_plugins_of_other_platforms_keep_it_from_that(started, monkeypatch):
 def test_it_does_so_once_and_children_get_nothing_of_it(started, monkeypatch):
     for name, value in memory.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    memory.start_again(["train"])
+    memory.restart_with_settings(["train"])
     assert not started and not set(memory.ENVIRONMENT) & set(os.environ)
 
 
@@ -81,7 +81,7 @@ def test_compiled_programs_outlast_giving_back():
     double = jax.jit(lambda x: 2 * x)
     compiled = double.lower(1.0).compile()
     assert double(3.0) == 6 and double._cache_size() == 1
-    memory.give_back()
+    memory.release()
     assert double._cache_size() == 0
     assert compiled(3.0) == double(3.0) == 6
 
@@ -108,8 +108,8 @@ def test_a_system_that_refuses_does_not_matter(monkeypatch):
     monkeypatch.setattr(os, "execve", refuse)
     for name in memory.ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    memory.start_again(["train"])
-    memory.give_back()
+    memory.restart_with_settings(["train"])
+    memory.release()
 
 
 def test_compilers_of_cpus_get_the_options_they_know():

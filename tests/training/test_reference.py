@@ -117,7 +117,7 @@ def test_sr_by_all_three_and_a_discriminator():
     loss = SRLoss(QUANT, nll_weight=2e-3, pixel_weight=1.0, gan_weight=0.5, temperature=0.8)
     plan = _recipe(model, loss, 1.25e-5, Discriminator("patchgan", 8, 2, 5e-5))
     records, params = _run(
-        plan, params, _batches(run, model, 5), optimizer.learner(adversary, stats), first=1
+        plan, params, _batches(run, model, 5), optimizer.new_learner(adversary, stats), first=1
     )
     assert "gan" not in records[0] and "gan" in records[1]
     names = {

@@ -79,7 +79,7 @@ def test_asked_to_stop_it_saves_and_says_so(tmp_path, monkeypatch, number):
 
 
 def _state(value=0.0):
-    own = optimizer.learner({"w": jnp.full(4, value)})
+    own = optimizer.new_learner({"w": jnp.full(4, value)})
     zero = np.int32(0)
     state = steps.TrainState(zero, own, None, None, zero, zero)
     return jax.tree.map(np.asarray, state)

@@ -33,7 +33,7 @@ def test_without_restarts_they_are_the_plain_ones():
     "make, words",
     [
         (lambda: schedules.multistep(1.0, (), restarts=(4,)), "1 restarts .* 0"),
-        (lambda: schedules.multistep(1.0, (), 0.5, (4, 2), (1, 1)), "grow"),
+        (lambda: schedules.multistep(1.0, (), 0.5, (4, 2), (1, 1)), "increase"),
         (lambda: schedules.cosine(1.0, (5,), (5,), (1.0,)), "2 periods, got 1"),
     ],
 )

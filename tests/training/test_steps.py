@@ -84,14 +84,14 @@ def test_the_first_steps_of_a_gan_train_the_discriminator_alone(everything):
 
 
 def test_updates_are_clipped_adam_steps():
-    state = optimizer.learner({"w": jnp.zeros(4), "b": jnp.zeros(())})
+    state = optimizer.new_learner({"w": jnp.zeros(4), "b": jnp.zeros(())})
     gradient = jnp.array([0.0, 30.0, -1e-3, 1.0, -5.0])
     updates, opt_state = optimizer.OPTIMIZER.update(gradient, state.opt_state)
     clipped = np.clip(gradient, -5, 5)
     np.testing.assert_allclose(updates, np.sign(clipped), atol=1e-4)
     np.testing.assert_allclose(opt_state[2].mu, 0.1 * clipped, rtol=1e-6)
     many = optimizer.OPTIMIZER.update(
-        jnp.full(10_000, 5.0), optimizer.learner(jnp.zeros(10_000)).opt_state
+        jnp.full(10_000, 5.0), optimizer.new_learner(jnp.zeros(10_000)).opt_state
     )
     np.testing.assert_allclose(many[1][2].mu, 0.1 * 100 / 10_000**0.5, rtol=1e-6)
 
@@ -100,7 +100,7 @@ def test_updates_are_clipped_adam_steps():
 def test_descending_is_the_optimizers_step(largest):
     rng = np.random.default_rng(0)
     params = {"w": rng.standard_normal((300, 70)), "b": rng.standard_normal(3)}
-    state = optimizer.learner(jax.tree.map(jnp.asarray, params)).opt_state
+    state = optimizer.new_learner(jax.tree.map(jnp.asarray, params)).opt_state
     ours, theirs = (params, state), (params, state)
     for _ in range(3):
         gradient = jnp.asarray(largest * rng.standard_normal(21_003))
@@ -115,9 +115,9 @@ def test_descending_is_the_optimizers_step(largest):
 
 def test_the_update_takes_no_memory_but_its_own():
     params = {str(i): jnp.ones((5, 2000), jnp.float32) for i in range(10)}
-    arguments = params, jnp.ones(100_000, jnp.float32), optimizer.learner(params).opt_state
-    update = jax.jit(partial(optimizer.descend, rate=0.01), donate_argnums=(0, 2))
-    planned = update.lower(*arguments, good=jnp.array(True)).compile().memory_analysis()
+    arguments = params, jnp.ones(100_000, jnp.float32), optimizer.new_learner(params).opt_state
+    update = jax.jit(partial(optimizer.descend, learning_rate=0.01), donate_argnums=(0, 2))
+    planned = update.lower(*arguments, finite=jnp.array(True)).compile().memory_analysis()
     assert planned.temp_size_in_bytes < 1.1 * 4 * 100_000
 
 
@@ -149,8 +149,8 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(params):
     loss = partial(_loss_given, MODEL)
     batch = objectives.draw_noise(Recipe(MODEL, SRLoss()), jax.random.key(0), _batch())
     both = [
-        jax.jit(partial(optimizer._value_and_grad, loss, parts=parts))(params, batch)
-        for parts in (1, 4)
+        jax.jit(partial(optimizer._value_and_grad, loss, micro_batches=count))(params, batch)
+        for count in (1, 4)
     ]
     close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
     jax.tree.map(close, *both)
