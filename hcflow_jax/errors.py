@@ -1,4 +1,4 @@
-"""What a user can mend."""
+"""Errors that a user can correct."""
 
 import contextlib
 import sys
@@ -7,16 +7,16 @@ import sys
 class UserError(ValueError):
     """Bad input, configuration, data or checkpoint; the message is one line that names the remedy.
 
-    The command line prints it and exits with 2. Any other exception is a fault of the program and
-    keeps its traceback.
+    The command line prints it and exits with 2. Any other exception is a bug and keeps its
+    traceback.
     """
 
 
 @contextlib.contextmanager
 def needing(extra: str):
-    """Imports inside need `extra` of this package; UserError names a module that is missing.
+    """A context for imports that need the extra `extra`; UserError names a missing module.
 
-    Modules of Python itself, absent on some systems, and of this package are no such thing.
+    Errors about modules of Python itself, absent on some systems, and of this package are kept.
     """
     try:
         yield

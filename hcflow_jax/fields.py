@@ -1,4 +1,4 @@
-"""Fields of dataclasses that say what they mean, what they may be, and what may change later."""
+"""Dataclass fields with a help text, a check, and whether they may change when resuming."""
 
 import dataclasses
 import math
@@ -9,13 +9,13 @@ from hcflow_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What a field means and may be; a tuple is checked value by value.
+    """What a field means and which values are valid; a tuple is checked value by value.
 
     Attributes:
       help: one line for `--help`.
-      choices: all that it may be, where it is one of a few.
+      choices: the valid values; empty for other checks.
       least, above, below: bounds of numbers: value ≥ least, > above, < below.
-      free: a training may change it when it continues.
+      free: whether it may change when a training is resumed.
     """
 
     help: str
@@ -26,7 +26,7 @@ class Rule:
     free: bool = False
 
     def trouble(self, value: Any) -> str | None:
-        """What is wrong with `value`, or None."""
+        """What is wrong with `value`, as "must be …", or None."""
         if self.choices:
             known = ", ".join(map(str, self.choices))
             return None if value in self.choices else f"must be one of {known}"
@@ -47,17 +47,17 @@ class Rule:
 
 
 def field(default: Any, help: str, **rule) -> Any:
-    """A dataclass field with a `Rule`."""
+    """A dataclass field with a `Rule` of the given attributes in its metadata."""
     return dataclasses.field(default=default, metadata={"rule": Rule(help, **rule)})
 
 
 def rules(section) -> dict[str, Rule]:
-    """{name: rule} of a dataclass or an instance of one."""
+    """{field: rule} of a dataclass or an instance of one."""
     return {f.name: f.metadata["rule"] for f in dataclasses.fields(section)}
 
 
 def check(section, prefix: str = "") -> None:
-    """UserError naming the first field whose value may not be; `prefix` is that of its flag."""
+    """UserError naming the first field with an invalid value; `prefix` is its section, "name."."""
     for name, rule in rules(section).items():
         value = getattr(section, name)
         if trouble := rule.trouble(value):

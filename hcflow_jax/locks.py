@@ -8,12 +8,12 @@ from pathlib import Path
 import filelock
 
 _WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
-"""What network file systems that have no locks answer."""
+"""Errors of network file systems without locks."""
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Holds the lock file `path`; the system lets go of it however the process ends.
+    """Holds the lock file `path`, which the system releases however the process ends.
 
     Yields whether it is held: False on a file system without locks.
 
