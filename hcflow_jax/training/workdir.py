@@ -124,7 +124,7 @@ class Checkpoints:
 
     def _is_earlier(self, step, name):
         with contextlib.suppress(Exception):  # what is damaged is named by what restores it
-            return earlier.bears_earlier_names(self.path.absolute() / str(step) / name)
+            return earlier.bears_earlier_names(paths.absolute(self.path) / str(step) / name)
         return False
 
     def _restore(self, step, items):
