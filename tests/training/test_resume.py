@@ -88,26 +88,26 @@ def _state(value=0.0):
 PLACE = {"data": "", "next_batch": 0, "rng": [0, 0]}
 
 
-def _save(checkpoints, step, value=0.0, psnr_y=None):
-    checkpoints.save(_state(value).replace(step=np.int32(step)), {}, PLACE, psnr_y)
+def _save(folder, step, value=0.0, psnr_y=None):
+    folder.save(_state(value).replace(step=np.int32(step)), {}, PLACE, psnr_y)
 
 
 def test_the_last_every_mth_and_the_best_stay(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "c", keep=2, keep_every=10)
+    written = Checkpoints(tmp_path / "c", keep=2, keep_every=10)
     scores = {3: 30.0, 4: 20.0, 10: 10.0, 12: None, 13: 25.0, 14: None}
     for step, score in scores.items():
-        _save(checkpoints, step, psnr_y=score)
-    checkpoints.close()
+        _save(written, step, psnr_y=score)
+    written.close()
     assert sorted(checkpoints.finished_steps(tmp_path / "c")) == [3, 10, 13, 14]
 
 
 def test_the_best_stays_the_best_when_scores_fall_and_the_folder_is_opened_again(tmp_path):
     folder = tmp_path / "checkpoints"
     for scores in ({1: 30.0, 2: 20.0}, {3: 10.0, 4: 5.0}):
-        checkpoints = Checkpoints(folder, keep=1, keep_every=100)
+        written = Checkpoints(folder, keep=1, keep_every=100)
         for step, score in scores.items():
-            _save(checkpoints, step, psnr_y=score)
-        checkpoints.close()
+            _save(written, step, psnr_y=score)
+        written.close()
     assert sorted(checkpoints.finished_steps(folder)) == [1, 4]
     assert checkpoints.best(tmp_path).name == "1"
 
@@ -161,15 +161,15 @@ def test_a_file_system_without_locks_is_put_up_with(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_reported_and_what_was_saved_stays(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "c", keep=2, keep_every=100)
-    _save(checkpoints, 1, 1.0)
-    checkpoints.wait()
+    written = Checkpoints(tmp_path / "c", keep=2, keep_every=100)
+    _save(written, 1, 1.0)
+    written.wait()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8, hard))
     try:
         with pytest.raises(checkpoints.CheckpointError, match="cannot write .*step 1 is kept"):
-            _save(checkpoints, 2, 2.0)
-            checkpoints.wait()
+            _save(written, 2, 2.0)
+            written.wait()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     again = Checkpoints(tmp_path / "c", keep=2, keep_every=100)
