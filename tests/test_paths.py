@@ -129,7 +129,11 @@ def _turned():
 
 def test_pictures_that_are_missing_or_damaged_in_a_bucket_are_named(bucket):
     (bucket / "a/0.png").write_bytes(b"no image")
-    for path, words in (("a/1.png", "does not exist"), ("a/0.png", "not an image"), ("b", "not exist")):
+    for path, words in (
+        ("a/1.png", "does not exist"),
+        ("a/0.png", "not an image"),
+        ("b", "not exist"),
+    ):
         with pytest.raises(images.ImageError, match=f"gs://bucket/{path} .*{words}"):
             images.read(f"{bucket}/{path}") if "." in path else images.list_images(
                 f"{bucket}/{path}"
