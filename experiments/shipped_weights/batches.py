@@ -1,0 +1,76 @@
+"""Training patches from one file of tiles, in memory as bytes; LR images made as MATLAB does."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from hcflow_jax.images import resize
+
+SYNTHETIC_SHARE = 0.05
+
+
+class Tiles:
+    """All tiles of a `pack.py` file and how often each is drawn: by the root of its detail."""
+
+    def __init__(self, path: Path, synthetic: float = SYNTHETIC_SHARE):
+        with zipfile.ZipFile(path) as archive:
+            index = json.loads(archive.read("index.json"))
+            self.images = np.stack(
+                [_decode(archive, f"tiles/{i:05}.webp") for i in range(len(index["tiles"]))]
+            )
+            self.held_out = {
+                name: _decode(archive, f"held_out/{name}.webp") for name in index["held_out"]
+            }
+        weights = np.sqrt([detail for _, detail in index["tiles"]])
+        drawn = np.array([name == "synthetic" for name, _ in index["tiles"]])
+        weights[drawn] *= synthetic / weights[drawn].sum()
+        weights[~drawn] *= (1 - synthetic) / weights[~drawn].sum()
+        self.cumulative = np.cumsum(weights / weights.sum())
+
+    def windows(self, seed: int, step: int, count: int, side: int) -> np.ndarray:
+        """uint8 [count, side, side, 3] of iteration `step`: cut, mirrored and turned at random."""
+        rng = np.random.default_rng([seed, step])
+        chosen = np.searchsorted(self.cumulative, rng.random(count), side="right")
+        corners = rng.integers(0, self.images.shape[1] - side + 1, (count, 2))
+        turns = rng.integers(0, 8, count)
+        windows = np.empty((count, side, side, 3), np.uint8)
+        for i, (tile, (y, x), turn) in enumerate(zip(chosen, corners, turns, strict=True)):
+            window = self.images[min(tile, len(self.images) - 1), y : y + side, x : x + side]
+            window = window[:, ::-1] if turn & 1 else window
+            windows[i] = np.rot90(window, turn >> 1)
+        return windows
+
+
+def _decode(archive, name):
+    return np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB"))
+
+
+def margin(scale: int) -> int:
+    """Pixels around a patch that its LR image depends on, divisible by the scale."""
+    return 2 * scale
+
+
+def pair(windows: jax.Array, scale: int) -> tuple[jax.Array, jax.Array]:
+    """(HR patches, their LR images) of uint8 windows with a margin; float32 in [0, 1].
+
+    The LR image is imresize(window, 1/scale), rounded after each axis, without its margin.
+    """
+    side, edge = windows.shape[1], margin(scale)
+    indices, weights = resize._taps(side, side // scale, 1 / scale)
+    matrix = np.zeros((side // scale, side))
+    np.add.at(matrix, (np.arange(side // scale)[:, None], indices), weights)
+    inner = jnp.asarray(matrix[edge // scale : -edge // scale], jnp.float32)
+    pixels = windows.astype(jnp.float32)
+
+    def rounded(x):
+        return jnp.clip(jnp.floor(x + 0.5), 0, 255)
+
+    lr = rounded(jnp.einsum("ih,bhwc->biwc", inner, pixels, precision="highest"))
+    lr = rounded(jnp.einsum("jw,biwc->bijc", inner, lr, precision="highest"))
+    return pixels[:, edge:-edge, edge:-edge] / 255, lr / 255

@@ -1,0 +1,47 @@
+"""Weights as they ship: guarded by what training pictures and their samples reach, half precision.
+
+python experiments/shipped_weights/finish.py WEIGHTS DATA.zip -o OUT.npz
+"""
+
+import argparse
+from pathlib import Path
+
+import batches
+import jax
+import jax.numpy as jnp
+import train
+
+from hcflow_jax import checkpoints, fit_guard
+
+TEMPERATURES = (0.0, 0.5, 1.0)
+SIDE, BATCH = 128, 8
+
+
+def seen(model, params, tiles, count):
+    """Batches of training pictures, and raw samples of theirs at each temperature."""
+    sample = jax.jit(lambda lr, key, t: model.decode(params, lr, model.draw_latents(key, lr, t)))
+    side = SIDE + 2 * batches.margin(model.scale)
+    for i in range(count):
+        hr, lr = batches.pair(jnp.asarray(tiles.windows(2, i, BATCH, side)), model.scale)
+        yield hr
+        for t in TEMPERATURES:
+            yield sample(lr, jax.random.key(i), t)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("weights")
+    parser.add_argument("data", type=Path, help="zip written by pack.py")
+    parser.add_argument("-o", "--output", required=True, type=Path)
+    parser.add_argument("--batches", type=int, default=24)
+    parser.add_argument("--synthetic", type=float, default=0.0, help="their share of the pictures")
+    parser.add_argument("--margin", type=float, default=0.1)
+    args = parser.parse_args()
+    model, params = checkpoints.load_model(args.weights)
+    tiles = batches.Tiles(args.data, args.synthetic)
+    model, params = fit_guard(model, params, seen(model, params, tiles, args.batches), args.margin)
+    train.export(args.output, model, params)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""What is trained: networks, patches, learning rates and objectives, by name."""
+
+import dataclasses
+
+from hcflow_jax import HCFlow, build_model
+
+RESCALING = {
+    "task": "rescaling",
+    "squeeze": "haar",
+    "coupling": "shift",
+    "permutation": "none",
+    "net": "dense_block",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A training.
+
+    Args:
+      model: of either task.
+      iterations: over which the learning rate falls to zero, as a cosine.
+      rate: the highest learning rate.
+      warmup: iterations over which it rises.
+      batch, patch: patches of an iteration, and their side.
+      pixel, nll: weights of the SR objectives, L1 at latents 0 and −log2 p per pixel.
+      restored, small, latents: weights of the rescaling objectives: L1 of what latents 0 restore,
+        squared error of the LR image, squared latents.
+      quant: q of the dequantisation noise U(−½, ½)/q.
+      ema: decay of the average of the parameters.
+    """
+
+    model: HCFlow
+    iterations: int = 20_000
+    rate: float = 5e-4
+    warmup: int = 200
+    batch: int = 8
+    patch: int = 64
+    pixel: float = 1.0
+    nll: float = 0.0
+    restored: float = 1.0
+    small: float = 0.05
+    latents: float = 1e-5
+    quant: int = 64
+    ema: float = 0.999
+
+
+def _sr(**fields):
+    return build_model({"task": "sr", **fields})
+
+
+def _rescaling(**fields):
+    return build_model({**RESCALING, **fields})
+
+
+RECIPES = {
+    # the networks that shipped first
+    "sr_x4_first": Recipe(
+        _sr(
+            steps=(8, 8),
+            conditional_steps=(4, 4),
+            hidden=24,
+            conditional_hidden=24,
+            blocks=(1, 1),
+            features=24,
+            growth=12,
+        )
+    ),
+    "rescaling_x4_first": Recipe(
+        _rescaling(
+            steps=(8, 8),
+            conditional_steps=(2, 2),
+            hidden=8,
+            conditional_hidden=16,
+            blocks=(1, 1),
+            features=16,
+            growth=8,
+        )
+    ),
+    # the same, deeper where the image is small: it starts from them (--init)
+    "sr_x4_deep": Recipe(
+        _sr(
+            steps=(8, 8),
+            conditional_steps=(4, 4),
+            hidden=24,
+            conditional_hidden=24,
+            blocks=((1, 1), (3, 3)),
+            features=24,
+            growth=12,
+        )
+    ),
+    # wide where the image is small, from scratch
+    "sr_x4_wide": Recipe(
+        _sr(
+            steps=(4, 6),
+            conditional_steps=(2, 2),
+            hidden=(24, 32),
+            conditional_hidden=(16, 32),
+            blocks=((1, 1), (2, 2)),
+            features=(16, 48),
+            growth=(8, 24),
+        )
+    ),
+    "sr_x4_wide8": Recipe(
+        _sr(
+            steps=(6, 8),
+            conditional_steps=(3, 4),
+            hidden=(24, 48),
+            conditional_hidden=(24, 48),
+            blocks=((1, 1), (4, 4)),
+            features=(24, 48),
+            growth=(12, 24),
+        )
+    ),
+    "rescaling_x4_wide": Recipe(
+        _rescaling(
+            steps=(10, 10),
+            conditional_steps=(2, 2),
+            hidden=(12, 24),
+            conditional_hidden=(16, 32),
+            blocks=((1, 1), (2, 2)),
+            features=(16, 48),
+            growth=(8, 24),
+        )
+    ),
+    "sr_x2": Recipe(
+        _sr(
+            steps=(6,),
+            conditional_steps=(3,),
+            hidden=24,
+            conditional_hidden=24,
+            blocks=(1, 2),
+            features=32,
+            growth=16,
+        )
+    ),
+    "rescaling_x2": Recipe(
+        _rescaling(
+            steps=(8,),
+            conditional_steps=(2,),
+            hidden=16,
+            conditional_hidden=24,
+            blocks=(1, 1),
+            features=24,
+            growth=12,
+        )
+    ),
+    "sr_x8": Recipe(
+        _sr(
+            steps=(4, 6, 8),
+            conditional_steps=(2, 3, 4),
+            hidden=(16, 24, 48),
+            conditional_hidden=(16, 24, 48),
+            blocks=((1, 1), (1, 1), (4, 4)),
+            features=(16, 24, 48),
+            growth=(8, 12, 24),
+        ),
+        patch=128,
+        batch=4,
+    ),
+}
