@@ -12,6 +12,7 @@ _HOMES = {
     "HCFlow": "model",
     "UserError": "errors",
     "build_model": "model",
+    "fit_guard": "model",
     "from_torch": "checkpoints",
     "load": "sampling",
     "to_published": "checkpoints",

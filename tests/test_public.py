@@ -9,7 +9,16 @@ import pytest
 import hcflow_jax
 
 NAMES = (
-    *("Encoding", "HCFlow", "UserError", "build_model", "from_torch", "load", "to_published"),
+    *(
+        "Encoding",
+        "HCFlow",
+        "UserError",
+        "build_model",
+        "fit_guard",
+        "from_torch",
+        "load",
+        "to_published",
+    ),
     *("bijectors", "losses", "__version__"),
 )
 METHODS = ("init", "encode", "decode", "sample", "prepare", "latent_shapes", "draw_latents")

@@ -40,6 +40,10 @@ class Bijector:
         del fit
         return params, self.forward(params, x, cond)[0]
 
+    def observe(self, params: Params, x: jax.Array, cond=None) -> tuple[Params, jax.Array]:
+        """(params, f(x; params)), every guard's ranges widened to what it meets."""
+        return params, self.forward(params, x, cond)[0]
+
     def prepare(self, params: Params) -> Params:
         """`params` and what sampling computes from them once, in float64; the map is the same."""
         return params
@@ -92,10 +96,16 @@ class Chain(Bijector):
         return fold_inverse(self._with(params), y, cond)
 
     def data_init(self, params, x, cond=None, *, fit):
-        fitted = {}
+        return self._visit(lambda part, *own: part.data_init(*own, fit=fit), params, x, cond)
+
+    def observe(self, params, x, cond=None):
+        return self._visit(lambda part, *own: part.observe(*own), params, x, cond)
+
+    def _visit(self, method, params, x, cond):
+        changed = {}
         for name, part in self.parts:
-            fitted[name], x = part.data_init(params[name], x, cond, fit=fit)
-        return fitted, x
+            changed[name], x = method(part, params[name], x, cond)
+        return changed, x
 
     def prepare(self, params):
         return {name: part.prepare(params[name]) for name, part in self.parts}

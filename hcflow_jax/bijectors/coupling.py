@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from hcflow_jax.bijectors.base import Bijector, sum_pixels
+from hcflow_jax.bijectors.guard import clamp, unbounded, widen
 
 LOG_SCALE_BOUND = 0.318
 """0.318·atan(·) stays within ±0.5: a bounded scale keeps the inverse well conditioned."""
@@ -30,12 +31,14 @@ class Coupling(Bijector):
       split: z1 = the first `split` channels, z2 = the others.
       net: Flax module from [B, H, W, inputs + cond_channels] to the parameters of the map.
       cond_channels: channels of cond, which follows the inputs; 0 when there is none.
+      guard: params hold ranges, {"guard": …}, to which the net's inputs are clamped.
     """
 
     channels: int
     split: int
     net: nn.Module
     cond_channels: int = 0
+    guard: bool = False
 
     @property
     def net_inputs(self) -> int:
@@ -44,18 +47,29 @@ class Coupling(Bijector):
 
     def init(self, rng):
         dummy = jnp.zeros((1, 2, 2, self.net_inputs + self.cond_channels), jnp.float32)
-        return {"f": self.net.init(rng, dummy)["params"]}
+        own = {"guard": unbounded(self.net_inputs)} if self.guard else {}
+        return {"f": self.net.init(rng, dummy)["params"], **own}
 
-    def _inputs(self, z, cond):
+    def _read(self, x):
+        """What the network reads of the image."""
+        raise NotImplementedError
+
+    def _inputs(self, params, z, cond):
+        z = clamp(z, params.get("guard"))
         return z if cond is None else jnp.concatenate([z, cond], -1)
 
     def _apply(self, params, z, cond):
-        return self.net.apply({"params": params["f"]}, self._inputs(z, cond))
+        return self.net.apply({"params": params["f"]}, self._inputs(params, z, cond))
 
-    def _fit_net(self, params, z, cond, fit):
-        inputs = self._inputs(z, cond)
+    def data_init(self, params, x, cond=None, *, fit):
+        inputs = self._inputs(params, self._read(x), cond)
         _, new = self.net.apply({"params": params["f"]}, inputs, fit=fit, mutable=["params"])
-        return {"f": new["params"]}
+        return super().data_init({**params, "f": new["params"]}, x, cond, fit=fit)
+
+    def observe(self, params, x, cond=None):
+        if self.guard:
+            params = {**params, "guard": widen(params["guard"], self._read(x))}
+        return super().observe(params, x, cond)
 
 
 class AffineCoupling(Coupling):
@@ -69,6 +83,9 @@ class AffineCoupling(Coupling):
     def net_inputs(self) -> int:
         """z1."""
         return self.split
+
+    def _read(self, x):
+        return x[..., : self.split]
 
     def _shift_and_log_scale(self, params, z1, cond):
         shift, raw = interleaved(self._apply(params, z1, cond))
@@ -86,10 +103,6 @@ class AffineCoupling(Coupling):
         z2 = z2 * jnp.exp(-log_scale) - shift
         return jnp.concatenate([z1, z2], -1), -sum_pixels(log_scale)
 
-    def data_init(self, params, x, cond=None, *, fit):
-        params = self._fit_net(params, x[..., : self.split], cond, fit)
-        return params, self.forward(params, x, cond)[0]
-
 
 class ShiftCoupling(Coupling):
     """z1' = z1 + net(z2, cond), z2' = z2; log_det = 0.
@@ -103,6 +116,9 @@ class ShiftCoupling(Coupling):
         """z2."""
         return self.channels - self.split
 
+    def _read(self, x):
+        return x[..., self.split :]
+
     def _shifted(self, params, x, cond, sign):
         z1, z2 = x[..., : self.split], x[..., self.split :]
         z1 = z1 + sign * self._apply(params, z2, cond)
@@ -113,7 +129,3 @@ class ShiftCoupling(Coupling):
 
     def inverse(self, params, y, cond=None):
         return self._shifted(params, y, cond, -1)
-
-    def data_init(self, params, x, cond=None, *, fit):
-        params = self._fit_net(params, x[..., self.split :], cond, fit)
-        return params, self.forward(params, x, cond)[0]

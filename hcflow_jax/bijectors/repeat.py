@@ -105,12 +105,18 @@ class Repeat(Bijector):
         return self._run("inverse", params, y, cond)
 
     def data_init(self, params, x, cond=None, *, fit):
+        return self._visit(lambda *args: self.bijector.data_init(*args, cond, fit=fit), params, x)
+
+    def observe(self, params, x, cond=None):
+        return self._visit(lambda *args: self.bijector.observe(*args, cond), params, x)
+
+    def _visit(self, method, params, x):
         def body(x, params):
-            params, x = self.bijector.data_init(params, x, cond, fit=fit)
+            params, x = method(params, x)
             return x, params
 
-        y, fitted = jax.lax.scan(body, x, params, length=self.times)
-        return fitted, y
+        y, changed = jax.lax.scan(body, x, params, length=self.times)
+        return changed, y
 
     def prepare(self, params):
         return self.bijector.prepare(params)

@@ -109,6 +109,7 @@ def published_entries(model: HCFlow) -> Iterator[Entry]:
                 model.conditional_steps[i],
             )
         yield from _entries(f"{cond}f.", (top, "prior"), own["prior"])
+        yield from _entries(f"{cond}guard.", (top, "guard"), own.get("guard", {}))
 
 
 def _haar_weights(channels):
@@ -240,6 +241,7 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
         features=_alike(features),
         growth=_alike(growth),
         image_channels=image_channels,
+        guard=f"{top}guard.input.low" in shapes,
         squeeze="haar" if "flow.layers.0.haar_weights" in shapes else "checkerboard",
         **_infer_steps(shapes, first_steps, image_channels),
         **_infer_conditional(shapes, conditional),

@@ -83,6 +83,11 @@ class Architecture:
     net: Literal["fcn", "dense_block"] = field(
         "fcn", "in the unconditional couplings", choices=("fcn", "dense_block")
     )
+    guard: bool = field(
+        False,
+        "what networks read, and what priors say, is clamped to ranges kept with the parameters",
+        choices=(False, True),
+    )
     dtype: Literal["float32", "bfloat16"] = field(
         "float32",
         "of the networks' convolutions; everything else is float32",
@@ -173,7 +178,8 @@ class Architecture:
         split_off = channels - keep
         widths = [width * (2 if both else 1) for width in self.per_level("features")]
         net = FCN(conditional_hidden, 2 * (split_off - split_off // 2), self._arithmetic)
-        coupling = bijectors.AffineCoupling(split_off, split_off // 2, net, widths[i])
+        half = split_off // 2
+        coupling = bijectors.AffineCoupling(split_off, half, net, widths[i], self.guard)
         return Level(
             squeeze=self._squeeze,
             flow=bijectors.alternate(
@@ -184,7 +190,7 @@ class Architecture:
             conditional=bijectors.alternate(
                 {"affine": bijectors.flow_step(coupling)}, self.conditional_steps[i], *memory
             ),
-            prior=ConditionalGaussian(split_off, widths[i], not both, self._arithmetic),
+            prior=ConditionalGaussian(split_off, widths[i], not both, self._arithmetic, self.guard),
             cond_channels=keep + sum(widths[i + 1 :]),
         )
 
@@ -198,7 +204,8 @@ class Architecture:
 
         def step(kind, split, outputs):
             network = FCN if self.net == "fcn" else DenseBlock
-            coupling = kind(channels, split, network(hidden, outputs, arithmetic=self._arithmetic))
+            net = network(hidden, outputs, arithmetic=self._arithmetic)
+            coupling = kind(channels, split, net, guard=self.guard)
             return bijectors.flow_step(coupling, permute=self.permutation == "conv1x1")
 
         split = channels // 2 if self.coupling == "affine" else self.image_channels

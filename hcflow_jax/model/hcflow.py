@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from hcflow_jax import bijectors
 from hcflow_jax.bijectors.base import Params
+from hcflow_jax.bijectors.guard import clamp, unbounded, widen
 from hcflow_jax.errors import UserError
 from hcflow_jax.model.architecture import Architecture
 from hcflow_jax.model.prior import gaussian_logp
@@ -60,6 +61,10 @@ class HCFlow(Architecture):
                 "conditional": level.conditional.init(keys[2]),
                 "prior": level.prior.init(keys[3]),
             }
+            if self.guard:
+                widths = {"input": level.cond_channels, "features": level.prior.cond_channels}
+                ranges = {name: unbounded(width) for name, width in widths.items()}
+                params[f"level{i}"]["guard"] = ranges
         return params
 
     def data_init(self, params: Params, hr: jax.Array, axis_name: str | None = None) -> Params:
@@ -69,22 +74,35 @@ class HCFlow(Architecture):
         mapped axis: every device returns the statistics of the whole batch.
         """
         fit = functools.partial(bijectors.fit_actnorm, axis_name=axis_name)
+        method = functools.partial(_data_init, fit=fit)
+        return self._visit(method, self._features, params, hr)
+
+    def observe(self, params: Params, hr: jax.Array) -> Params:
+        """`params` whose guard also holds all that it guards when `hr` [B, H, W, C] is encoded."""
+        return self._visit(_observe, self._observed_features, params, hr)
+
+    def _visit(self, method, features_of, params, hr):
+        """`params` with those of every part as `method(part, its params, x, cond)` changes them.
+
+        Parts are met as `encode` meets them; methods return (params, what the part makes of x).
+        """
         self._check_hr(hr)
         params = {name: dict(level) for name, level in params.items()}
         z, kept, split_off, coarser = hr, [], [], []
         for i, level in enumerate(self.levels):
             weights = params[f"level{i}"]
             z, _ = level.squeeze.forward({}, z)
-            weights["flow"], z = level.flow.data_init(weights["flow"], z, fit=fit)
+            weights["flow"], z = method(level.flow, weights["flow"], z, None)
             (z, a), _ = level.split.forward({}, z)
             kept.append(z)
             split_off.append(a)
         for i in self._deepest_first:
-            weights = params[f"level{i}"]
-            features = self._features(params, i, kept[i], coarser)
-            weights["conditional"], _ = self.levels[i].conditional.data_init(
-                weights["conditional"], split_off[i], features, fit=fit
+            level, weights = self.levels[i], params[f"level{i}"]
+            features = features_of(params, i, kept[i], coarser)
+            weights["conditional"], a = method(
+                level.conditional, weights["conditional"], split_off[i], features
             )
+            weights["prior"], _ = method(level.prior, weights["prior"], a, features)
             coarser = [features, *coarser]
         return params
 
@@ -107,10 +125,23 @@ class HCFlow(Architecture):
         return reversed(range(len(self.levels)))
 
     def _features(self, params, i, y, coarser):
-        """u_i = trunk_i(concat(y, up_2(u_{i+1}), up_4(u_{i+2}), …)), u_{i+1}, … = `coarser`."""
-        ups = [_for_each(y, _upsample(f, 2 ** (n + 1))) for n, f in enumerate(coarser)]
-        c = jnp.concatenate([y, *ups], -1)
-        return self.levels[i].trunk.apply({"params": params[f"level{i}"]["trunk"]}, c)
+        """u_i = trunk_i(concat(y, up_2(u_{i+1}), up_4(u_{i+2}), …)), u_{i+1}, … = `coarser`.
+
+        What goes in and what comes out is clamped to the guard's ranges, where there are some.
+        """
+        weights = params[f"level{i}"]
+        ranges = weights.get("guard", {})
+        c = clamp(_trunk_input(y, coarser), ranges.get("input"))
+        features = self.levels[i].trunk.apply({"params": weights["trunk"]}, c)
+        return clamp(features, ranges.get("features"))
+
+    def _observed_features(self, params, i, y, coarser):
+        """`_features` without clamps; the ranges in params[level i] are widened to hold them."""
+        weights, c = params[f"level{i}"], _trunk_input(y, coarser)
+        features = self.levels[i].trunk.apply({"params": weights["trunk"]}, c)
+        met = {"input": c, "features": features}
+        weights["guard"] = {name: widen(weights["guard"][name], x) for name, x in met.items()}
+        return features
 
     def encode(self, params: Params, hr: jax.Array) -> Encoding:
         """HR [B, H, W, C] in [0, 1] -> LR image and latents, with the likelihood's terms apart.
@@ -209,6 +240,20 @@ class HCFlow(Architecture):
             raise ValueError(
                 f"HR height and width must divide by {self.scale}, got {hr.shape[1]}×{hr.shape[2]}"
             )
+
+
+def _data_init(part, params, x, cond, *, fit):
+    return part.data_init(params, x, cond, fit=fit)
+
+
+def _observe(part, params, x, cond):
+    return part.observe(params, x, cond)
+
+
+def _trunk_input(y, coarser):
+    """concat(y, up_2(coarser[0]), up_4(coarser[1]), …)."""
+    ups = [_for_each(y, _upsample(f, 2 ** (n + 1))) for n, f in enumerate(coarser)]
+    return jnp.concatenate([y, *ups], -1)
 
 
 def _for_each(like, x):

@@ -8,8 +8,11 @@ import jax.numpy as jnp
 
 from hcflow_jax.bijectors.base import Bijector, sum_pixels
 from hcflow_jax.bijectors.coupling import bounded_log_scale, interleaved
+from hcflow_jax.bijectors.guard import clamp, unbounded, widen
 from hcflow_jax.kernels import Arithmetic
 from hcflow_jax.model.networks import ZeroConv
+
+_GUARDED = ("mean", "log_std")
 
 
 def gaussian_logp(x: jax.Array, mean=0.0, log_std=0.0) -> jax.Array:
@@ -33,24 +36,44 @@ class ConditionalGaussian(Bijector):
       channels: C of a.
       cond_channels: channels of the features u.
       arithmetic: of the convolution.
+      guard: params hold ranges, {"guard": {"mean": …, "log_std": …}}, to which both are clamped.
     """
 
     channels: int
     cond_channels: int
     bounded: bool
     arithmetic: Arithmetic = Arithmetic()
+    guard: bool = False
 
     @property
     def _net(self):
         return ZeroConv(2 * self.channels, self.arithmetic)
 
     def init(self, rng):
-        return self._net.init(rng, jnp.zeros((1, 2, 2, self.cond_channels), jnp.float32))["params"]
+        params = self._net.init(rng, jnp.zeros((1, 2, 2, self.cond_channels), jnp.float32))[
+            "params"
+        ]
+        if self.guard:
+            params = {**params, "guard": {name: unbounded(self.channels) for name in _GUARDED}}
+        return params
+
+    def _unguarded(self, params, cond):
+        weights = {name: array for name, array in params.items() if name != "guard"}
+        mean, raw = interleaved(self._net.apply({"params": weights}, cond))
+        return mean, bounded_log_scale(raw) if self.bounded else raw
 
     def distribution(self, params, cond):
         """(mean, log_std) given features [B, H, W, cond_channels]; both [B, H, W, channels]."""
-        mean, raw = interleaved(self._net.apply({"params": params}, cond))
-        return mean, bounded_log_scale(raw) if self.bounded else raw
+        mean, log_std = self._unguarded(params, cond)
+        ranges = params.get("guard", {})
+        return clamp(mean, ranges.get("mean")), clamp(log_std, ranges.get("log_std"))
+
+    def observe(self, params, x, cond=None):
+        if self.guard:
+            met = dict(zip(_GUARDED, self._unguarded(params, cond), strict=True))
+            ranges = {name: widen(params["guard"][name], value) for name, value in met.items()}
+            params = {**params, "guard": ranges}
+        return super().observe(params, x, cond)
 
     def forward(self, params, x, cond=None):
         mean, log_std = self.distribution(params, cond)
