@@ -2,6 +2,9 @@
 
 VARIANT: hcflow, plus, plusplus (HCFlow+ and HCFlow++, which start from a trained hcflow, named by
 --config.init_from); tiny, smoke, plus-tiny, plus-smoke, …: the same on a small network.
+
+A recipe of one's own is such a file, named by --config=FILE.py[:VARIANT]: start from `recipes.sr()`
+or `recipes.rescaling()`, set fields, return the config. `hcflow train --help` lists the fields.
 """
 
 from hcflow_jax.training import recipes

@@ -1,4 +1,9 @@
-"""Buffers that loops read and fill entry by entry, allocated when the loop begins."""
+"""Buffers that loops read and fill entry by entry, allocated when the loop begins.
+
+Plain formulas: `at` is stacks[i], `put` stacks.at[i].set(trees), `unwritten` jnp.zeros;
+tests/kernels/test_buffers.py holds them to that. Where it pays: the gradients of an iteration of
+full-size rescaling plan 92 instead of 125 MB. When: always, in loops with gradients of their own.
+"""
 
 import functools
 
