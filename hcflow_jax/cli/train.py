@@ -17,6 +17,9 @@ Trains on images, and continues from the last checkpoint in DIR.
 Each of several hosts runs the same command, with --distributed where JAX can detect the cluster
 (TPU pods, SLURM), otherwise with --coordinator=HOST:PORT --processes=N --process=I.
 
+On Linux it starts itself again with allocator settings for CPUs; HCFLOW_ALLOCATOR=system in the
+environment leaves that out.
+
 example:
   hcflow train --config=sr_x4:tiny --workdir=runs/sr --config.data.path=photos/
 
