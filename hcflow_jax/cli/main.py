@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     if argv is None:
         argv = sys.argv[1:]
-        if argv[:1] == ["train"]:
+        if argv[:1] == ["train"] and not {"-h", "--help"} & set(argv):
             memory.restart_with_settings(argv)
     try:
         _run(argv)
