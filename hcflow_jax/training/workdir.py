@@ -23,7 +23,7 @@ from hcflow_jax.checkpoints import (
     EMA,
     METRIC,
     PARAMS,
-    PLACE,
+    PROGRESS,
     TRAINING,
     CheckpointError,
     earlier,
@@ -97,7 +97,7 @@ class Checkpoints:
           psnr_y: of a validation at this step.
         """
         trees = {name: ocp.args.StandardSave(tree) for name, tree in _split(state).items()}
-        texts = {CONFIG: ocp.args.JsonSave(config), PLACE: ocp.args.JsonSave(place)}
+        texts = {CONFIG: ocp.args.JsonSave(config), PROGRESS: ocp.args.JsonSave(place)}
         metrics = None if psnr_y is None else {METRIC: psnr_y}
         try:
             self._manager.save(
@@ -108,9 +108,9 @@ class Checkpoints:
 
     def read(self, step: int) -> tuple[dict, dict]:
         """(config, place) of a finished step."""
-        items = {name: ocp.args.JsonRestore() for name in (CONFIG, PLACE)}
+        items = {name: ocp.args.JsonRestore() for name in (CONFIG, PROGRESS)}
         found = self._restore(step, items)
-        return found[CONFIG], found[PLACE]
+        return found[CONFIG], found[PROGRESS]
 
     def restore(self, step: int, state: TrainState) -> TrainState:
         """The state saved at `step`, as numpy arrays; `state` has its shapes and types."""
@@ -124,7 +124,7 @@ class Checkpoints:
 
     def _is_earlier(self, step, name):
         with contextlib.suppress(Exception):  # what is damaged is named by what restores it
-            return earlier.bears_earlier_names(paths.absolute(self.path) / str(step) / name)
+            return earlier.has_earlier_names(paths.absolute(self.path) / str(step) / name)
         return False
 
     def _restore(self, step, items):
