@@ -96,10 +96,10 @@ class Chain(Bijector):
         return fold_inverse(self._with(params), y, cond)
 
     def data_init(self, params, x, cond=None, *, fit):
-        return self._visit(lambda part, *own: part.data_init(*own, fit=fit), params, x, cond)
+        return self._visit(lambda part, *inputs: part.data_init(*inputs, fit=fit), params, x, cond)
 
     def observe(self, params, x, cond=None):
-        return self._visit(lambda part, *own: part.observe(*own), params, x, cond)
+        return self._visit(lambda part, *inputs: part.observe(*inputs), params, x, cond)
 
     def _visit(self, method, params, x, cond):
         changed = {}

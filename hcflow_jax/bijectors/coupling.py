@@ -47,8 +47,8 @@ class Coupling(Bijector):
 
     def init(self, rng):
         dummy = jnp.zeros((1, 2, 2, self.net_inputs + self.cond_channels), jnp.float32)
-        own = {"guard": unbounded(self.net_inputs)} if self.guard else {}
-        return {"f": self.net.init(rng, dummy)["params"], **own}
+        bounds = {"guard": unbounded(self.net_inputs)} if self.guard else {}
+        return {"f": self.net.init(rng, dummy)["params"], **bounds}
 
     def _read(self, x):
         """What the network reads of the image."""

@@ -1,4 +1,4 @@
-"""Checkpoints: orbax directories, and the published names and layouts."""
+"""Checkpoints: orbax directories, and published weights of the authors."""
 
 from hcflow_jax.checkpoints.published import from_torch, parameter_count, to_published
 from hcflow_jax.checkpoints.store import (
@@ -6,7 +6,7 @@ from hcflow_jax.checkpoints.store import (
     EMA,
     METRIC,
     PARAMS,
-    PLACE,
+    PROGRESS,
     TRAINING,
     CheckpointError,
     abstract,
@@ -25,7 +25,7 @@ __all__ = [
     "EMA",
     "METRIC",
     "PARAMS",
-    "PLACE",
+    "PROGRESS",
     "TRAINING",
     "CheckpointError",
     "abstract",

@@ -1,20 +1,23 @@
-"""Reading what earlier versions wrote, which numbered the flow steps that take turns."""
+"""Reading checkpoints of earlier versions, which numbered the alternating flow steps."""
 
 from pathlib import Path
 
 TODAY = {"0": "affine", "1": "shift"}
+"""{earlier name of a step: today's}."""
+
 EARLIER = {new: old for old, new in TODAY.items()}
+"""{today's name of a step: the earlier one}."""
 
 
-def bears_earlier_names(item: Path) -> bool:
-    """Whether the parameters that orbax wrote to the folder `item` number their steps."""
+def has_earlier_names(item: Path) -> bool:
+    """Whether the steps of the parameters that orbax wrote to the folder `item` are numbered."""
     import orbax.checkpoint as ocp
 
     return _steps(ocp.StandardCheckpointHandler().metadata(item).tree) & TODAY.keys() != set()
 
 
 def renamed(params: dict, names: dict[str, str]) -> dict:
-    """A tree of parameters, or of their shapes, with its steps renamed: TODAY or EARLIER."""
+    """A tree of parameters, or of their shapes, with its steps renamed by TODAY or EARLIER."""
     return {
         key: {names[step]: tree for step, tree in value.items()}
         if key in ("turns", "rest")
@@ -26,7 +29,7 @@ def renamed(params: dict, names: dict[str, str]) -> dict:
 
 
 def _steps(params):
-    """Names of the steps anywhere in a tree."""
+    """The names of all steps in a tree."""
     found = set()
     for key, value in params.items():
         if key in ("turns", "rest"):

@@ -1,5 +1,7 @@
-"""Published checkpoints to parameters and back: names, shapes and layouts. (SPEC of the names in
-`published_entries`.)"""
+"""Published checkpoints to parameters and back: names, shapes and layouts.
+
+`published_entries` specifies the names.
+"""
 
 import dataclasses
 import itertools
@@ -21,11 +23,11 @@ _COND = "flow.level{}_condFlow."
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One published array: its name and shape, and where its numbers live in our parameters.
+    """One published array: its name and shape, and where its values are in our parameters.
 
     Attributes:
-      path: keys into the parameter tree, None for the fixed Haar signs.
-      index: place on the array's leading axes, as many as it is stacked on.
+      path: keys into the parameter tree; None for the fixed Haar signs.
+      index: into the leading axes of our array, where it is stacked; else ().
     """
 
     name: str
@@ -53,7 +55,7 @@ def _leaves(tree, path=()):
 
 
 def _entries(prefix, path, tree, index=()):
-    """Entries of a subtree whose keys are the published names; `index` where it is stacked."""
+    """Entries of a subtree whose keys are the published names, at `index` where it is stacked."""
     for keys, shape in _leaves(tree):
         name = prefix + ".".join(keys).replace("kernel", "weight")
         shape = _published_shape(keys[-1], name, shape[len(index) :])
@@ -62,21 +64,21 @@ def _entries(prefix, path, tree, index=()):
 
 def _step_entries(prefix, path, tree, number, cycle, count):
     """Entries of flow step `number` of the `count` in an `alternate` chain."""
-    where, index = bijectors.locate(number, cycle, count)
+    keys, index = bijectors.locate(number, cycle, count)
     stacked = () if index is None else (index,)
-    return _entries(prefix, (*path, *where), tree[where[0]][where[1]], stacked)
+    return _entries(prefix, (*path, *keys), tree[keys[0]][keys[1]], stacked)
 
 
 def _trunk_entries(prefix, path, tree, blocks):
-    """Entries of a level's trunk, whose two rows of `blocks` RRDBs are one stack."""
-    rows = [(t, n) for t, count in enumerate(blocks) for n in range(count)]
+    """Entries of a level's features, whose two trunks of `blocks` RRDBs are one stack."""
+    rrdbs = [(t, n) for t, count in enumerate(blocks) for n in range(count)]
     for key, value in tree.items():
         if key != "RRDB_trunks":
             yield from _entries(f"{prefix}{key}.", (*path, key), value)
             continue
-        for (place, (t, n)), j in itertools.product(enumerate(rows), range(RDBS)):
+        for (i, (t, n)), j in itertools.product(enumerate(rrdbs), range(RDBS)):
             name = f"{prefix}RRDB_trunk{t}.{n}.RDB{j + 1}."
-            yield from _entries(name, (*path, key, "RDB"), value["RDB"], (place, j))
+            yield from _entries(name, (*path, key, "RDB"), value["RDB"], (i, j))
 
 
 def published_entries(model: HCFlow) -> Iterator[Entry]:
@@ -88,28 +90,29 @@ def published_entries(model: HCFlow) -> Iterator[Entry]:
     shapes = jax.eval_shape(model.init_params, jax.random.key(0))
     layer = 0
     for i, level in enumerate(model.levels):
-        own, top, cond = shapes[f"level{i}"], f"level{i}", _COND.format(i)
+        top, cond = f"level{i}", _COND.format(i)
+        tree = shapes[top]
         if model.squeeze == "haar":
             channels = level.split.keep + level.prior.channels
             yield Entry(f"flow.layers.{layer}.haar_weights", (channels, 1, 2, 2), None)
         count = model.steps[i] - model.conditional_steps[i]
         for k in range(count):
             prefix = f"flow.layers.{layer + 1 + k}."
-            yield from _step_entries(prefix, (top, "flow"), own["flow"], k, model.cycle, count)
+            yield from _step_entries(prefix, (top, "flow"), tree["flow"], k, model.cycle, count)
         layer += count + 2
-        yield from _trunk_entries(cond, (top, "trunk"), own["trunk"], model.per_level("blocks")[i])
+        yield from _trunk_entries(cond, (top, "trunk"), tree["trunk"], model.per_level("blocks")[i])
         for k in range(model.conditional_steps[i]):
             prefix = f"{cond}additional_flow_steps.{k}."
             yield from _step_entries(
                 prefix,
                 (top, "conditional"),
-                own["conditional"],
+                tree["conditional"],
                 k,
                 ("affine",),
                 model.conditional_steps[i],
             )
-        yield from _entries(f"{cond}f.", (top, "prior"), own["prior"])
-        yield from _entries(f"{cond}guard.", (top, "guard"), own.get("guard", {}))
+        yield from _entries(f"{cond}f.", (top, "prior"), tree["prior"])
+        yield from _entries(f"{cond}guard.", (top, "guard"), tree.get("guard", {}))
 
 
 def _haar_weights(channels):
@@ -128,7 +131,7 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> tuple[HCFlow, dict]:
 
     Raises:
       UserError: quoting the name, and the expected and found shape, of the first array that is
-        missing, superfluous, misshapen or not finite.
+        missing, unknown, of another shape or not finite.
     """
     arrays = {_strip(name): np.asarray(array) for name, array in state_dict.items()}
     model = infer_model({name: array.shape for name, array in arrays.items()})
@@ -187,12 +190,12 @@ def to_published(model: HCFlow, params: Mapping) -> dict[str, np.ndarray]:
 
 
 def parameter_count(model: HCFlow) -> int:
-    """How many numbers the published checkpoint holds (the fixed Haar signs included)."""
+    """Number of values in the published checkpoint, including the fixed Haar signs."""
     return sum(math.prod(entry.shape) for entry in published_entries(model))
 
 
-def _numbers(shapes, pattern):
-    """Sorted whole numbers that `pattern`'s group takes among the names."""
+def _indices(shapes, pattern):
+    """The integers, sorted, that the group of `pattern` matches in the names."""
     found = (re.match(pattern, name) for name in shapes)
     return sorted({int(match.group(1)) for match in found if match})
 
@@ -209,10 +212,10 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
     """The model whose published checkpoint has arrays of these names and shapes.
 
     Raises:
-      UserError: quoting the name that is missing or does not fit any model. Arrays that decide
-        nothing are not looked at: `from_torch` compares them all.
+      UserError: quoting the name of the first array that is missing or fits no model. Arrays from
+        which nothing is inferred are not checked: `from_torch` does that.
     """
-    depth = len(_numbers(shapes, r"flow\.level(\d+)_condFlow\."))
+    depth = len(_indices(shapes, r"flow\.level(\d+)_condFlow\."))
     if depth == 0:
         raise UserError(
             "flow.level0_condFlow.conv_first.weight: expected it in an HCFlow checkpoint, "
@@ -225,7 +228,7 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
             count += 1
         first_steps.append(f"flow.layers.{layer + 1}." if count else None)
         layer += count + 2
-        extra = _numbers(shapes, re.escape(_COND.format(i)) + r"additional_flow_steps\.(\d+)\.")
+        extra = _indices(shapes, re.escape(_COND.format(i)) + r"additional_flow_steps\.(\d+)\.")
         conditional.append(len(extra))
         steps.append(count + len(extra))
     trunks = [_infer_trunk(shapes, _COND.format(i)) for i in range(depth)]
@@ -237,9 +240,9 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
         task="sr" if joint == 2 * features[-1] else "rescaling",
         steps=tuple(steps),
         conditional_steps=tuple(conditional),
-        blocks=_alike(blocks),
-        features=_alike(features),
-        growth=_alike(growth),
+        blocks=_merged(blocks),
+        features=_merged(features),
+        growth=_merged(growth),
         image_channels=image_channels,
         guard=f"{top}guard.input.low" in shapes,
         squeeze="haar" if "flow.layers.0.haar_weights" in shapes else "checkerboard",
@@ -248,30 +251,30 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
     )
 
 
-def _alike(values):
-    """One value where all levels have the same, else one per level; None where one shows none."""
-    shown = [value for value in values if value is not None]
-    if len(set(shown)) == 1:
-        return shown[0]
-    return tuple(shown[0] if value is None else value for value in values)
+def _merged(values):
+    """One value where all levels have the same, else one per level, the first for None."""
+    known = [value for value in values if value is not None]
+    if len(set(known)) == 1:
+        return known[0]
+    return tuple(known[0] if value is None else value for value in values)
 
 
 def _infer_trunk(shapes, prefix):
-    """((RRDBs in both trunks), features, growth) of one level."""
-    blocks = [_numbers(shapes, re.escape(prefix) + rf"RRDB_trunk{n}\.(\d+)\.") for n in (0, 1)]
+    """((RRDBs of trunk 0, of trunk 1), features, growth) of one level."""
+    blocks = [_indices(shapes, re.escape(prefix) + rf"RRDB_trunk{n}\.(\d+)\.") for n in (0, 1)]
     features = _shape(shapes, f"{prefix}conv_first.weight", 4)[0]
     growth = _shape(shapes, f"{prefix}RRDB_trunk0.0.RDB1.conv1.weight", 4)[0]
     return (len(blocks[0]), len(blocks[1])), features, growth
 
 
 def _infer_steps(shapes, first_steps, image_channels):
-    """Fields that only the unconditional steps show; the published SR ones when there are none."""
+    """The fields to be inferred from unconditional steps; none, for the defaults, without them."""
     found = [first and _shape(shapes, f"{first}affine.f.conv1.weight", 4) for first in first_steps]
     if not any(found):
         return {}
     step, (_, inputs, _, _) = next((s, f) for s, f in zip(first_steps, found, strict=True) if s)
     return {
-        "hidden": _alike([shape and shape[0] for shape in found]),
+        "hidden": _merged([shape and shape[0] for shape in found]),
         "coupling": "shift" if inputs == image_channels else "affine",
         "permutation": "conv1x1" if f"{step}permute.weight" in shapes else "none",
         "net": "dense_block" if f"{step}affine.f.conv5.weight" in shapes else "fcn",
@@ -279,8 +282,8 @@ def _infer_steps(shapes, first_steps, image_channels):
 
 
 def _infer_conditional(shapes, conditional):
-    """The width that only the conditional steps show; the published one when there are none."""
+    """{"conditional_hidden": width} of the conditional steps; {}, for the default, without them."""
     name = "{}additional_flow_steps.0.affine.f.conv1.weight"
     names = [name.format(_COND.format(i)) if n else None for i, n in enumerate(conditional)]
     widths = [name and _shape(shapes, name, 4)[0] for name in names]
-    return {"conditional_hidden": _alike(widths)} if any(widths) else {}
+    return {"conditional_hidden": _merged(widths)} if any(widths) else {}

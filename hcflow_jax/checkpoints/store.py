@@ -1,4 +1,4 @@
-"""Checkpoints: orbax directories that carry their model's config, so that a path is enough."""
+"""Checkpoints: orbax directories that include their model's config."""
 
 import dataclasses
 import json
@@ -11,11 +11,11 @@ from hcflow_jax.checkpoints import earlier, published
 from hcflow_jax.errors import UserError, needing
 from hcflow_jax.model import HCFlow, build_model
 
-CONFIG, PARAMS, EMA, TRAINING, PLACE = "config", "params", "ema", "training", "place"
-"""Items of a checkpoint; those of a model alone are the config and the parameters."""
+CONFIG, PARAMS, EMA, TRAINING, PROGRESS = "config", "params", "ema", "training", "place"
+"""Items of a training's checkpoint; one of a model alone has the config and the parameters."""
 
 METRIC = "psnr_y"
-"""By which the best checkpoint of a training is chosen."""
+"""The metric that selects the best checkpoint of a training."""
 
 
 class CheckpointError(UserError):
@@ -23,7 +23,7 @@ class CheckpointError(UserError):
 
 
 def model_config(model: HCFlow) -> dict:
-    """The fields that `build_model` rebuilds the model from, as JSON has them."""
+    """{field: value} of the model, as JSON values, from which `build_model` makes it again."""
     return json.loads(json.dumps(dataclasses.asdict(model)))
 
 
@@ -53,28 +53,28 @@ def save_model(path: str | Path, model: HCFlow, params) -> None:
 
 
 def load_model(path: str | Path) -> tuple[HCFlow, dict]:
-    """(model, params) of whatever `path` is.
+    """(model, params) of a checkpoint directory, a training's workdir or published weights.
 
-    A checkpoint directory, a training's workdir (its best checkpoint by PSNR-Y, else its latest;
-    averaged parameters where there are some), or a file of published weights: `.npz`, or `.pth`
-    where torch is installed. Nothing is unpickled. CheckpointError,
-    naming the path and the remedy, when it is none of these or is damaged.
+    Of a workdir, the checkpoint with the best PSNR-Y, else the latest, with averaged parameters
+    where there are some. Published weights are a `.npz`, or a `.pth` where torch is installed;
+    nothing is unpickled. CheckpointError, naming the path and the remedy, when `path` is none of
+    these or is damaged.
     """
     path = paths.absolute(paths.reached(path))
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; give a checkpoint directory or .npz file")
     if path.is_dir():
-        return _load_directory(_chosen(path))
+        return _load_directory(_checkpoint_in(path))
     try:
         return published.from_torch(read_weights(path))
     except CheckpointError:
         raise
     except UserError as error:
-        raise CheckpointError(f"{path} is no HCFlow checkpoint: {error}") from error
+        raise CheckpointError(f"{path} is not an HCFlow checkpoint: {error}") from error
 
 
 def abstract(function, *args):
-    """Shapes and dtypes of function(*args), placed on one device: what orbax restores into."""
+    """Shapes, types and one-device sharding of function(*args): the target of orbax's restore."""
     import jax
 
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -85,26 +85,26 @@ def abstract(function, *args):
 
 
 def finished_steps(folder: Path) -> list[int]:
-    """The steps in a training's folder of checkpoints that were written to the end, in order."""
+    """The steps of the complete checkpoints in a training's folder of them, in order."""
     from orbax.checkpoint.path import step
 
     return sorted(found.step for found in step.standard_name_format().find_all(folder))
 
 
 def score(metrics: dict) -> float:
-    """How good a checkpoint of a training is: its PSNR-Y."""
+    """The PSNR-Y of a checkpoint, the higher the better."""
     return metrics[METRIC]
 
 
 def best(workdir: Path) -> Path | None:
-    """The checkpoint of a training with the highest PSNR-Y, else its latest; None without one.
+    """The checkpoint of a training with the highest PSNR-Y, else the latest; None without one.
 
-    Reads only. CheckpointError when the scores are damaged.
+    Writes nothing. CheckpointError when the scores are damaged.
     """
     import orbax.checkpoint as ocp
 
     folder = workdir / "checkpoints"
-    # Not `read_only`, of which orbax warns the user; without `create` it writes nothing either.
+    # Without `create` orbax writes nothing; for `read_only` it would print a warning.
     options = ocp.CheckpointManagerOptions(
         best_fn=score, create=False, save_root_metadata=False, enable_async_checkpointing=False
     )
@@ -119,14 +119,14 @@ def best(workdir: Path) -> Path | None:
     return None if step is None else folder / str(step)
 
 
-def _chosen(path: Path) -> Path:
-    """The best step below a training's workdir, or the directory itself."""
+def _checkpoint_in(path: Path) -> Path:
+    """The best checkpoint of a training's workdir, or the directory itself."""
     if not (path / "checkpoints").is_dir():
         return path
-    chosen = best(path)
-    if chosen is None:
+    checkpoint = best(path)
+    if checkpoint is None:
         raise CheckpointError(f"{path} holds no finished checkpoint yet; train longer")
-    return chosen
+    return checkpoint
 
 
 def _load_directory(path):
@@ -135,7 +135,7 @@ def _load_directory(path):
 
     if not (path / CONFIG).is_dir() or not (path / PARAMS).is_dir():
         raise CheckpointError(
-            f"{path} is no checkpoint; make one with `hcflow convert` or `hcflow train`"
+            f"{path} is not a checkpoint; make one with `hcflow convert` or `hcflow train`"
         )
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
@@ -145,7 +145,7 @@ def _load_directory(path):
             model = build_model(model_fields(config, path))
             target = abstract(model.init_params, jax.random.key(0))
             item = EMA if (path / EMA).is_dir() else PARAMS
-            old = earlier.bears_earlier_names(path / item)
+            old = earlier.has_earlier_names(path / item)
             target = earlier.renamed(target, earlier.EARLIER) if old else target
             params = checkpointer.restore(
                 path, ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
@@ -173,12 +173,15 @@ def model_fields(config, path: Path) -> dict:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without its details."""
+    """The first line of an error's message, or its type."""
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """{name: array} of a `.npz`, or of a `.pth` by torch with `weights_only=True`."""
+    """{name: array} of a `.npz`, or of a `.pth` by torch with `weights_only=True`.
+
+    CheckpointError when the file is neither or is damaged.
+    """
     if path.suffix.lower() == ".npz":
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -186,11 +189,11 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
         except Exception as error:
             reason = first_line(error)
             raise CheckpointError(
-                f"{path} is no readable .npz of plain arrays: {reason}"
+                f"{path} is not a readable .npz of plain arrays: {reason}"
             ) from error
     if path.suffix.lower() in (".pth", ".pt"):
         return _read_torch(path)
-    raise CheckpointError(f"{path} is no checkpoint; give a directory, a .npz or a .pth file")
+    raise CheckpointError(f"{path} is not a checkpoint; give a directory, a .npz or a .pth file")
 
 
 def _read_torch(path):

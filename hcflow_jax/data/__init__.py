@@ -1,4 +1,4 @@
-"""Training data: pairs of HR and LR images by number, and batches of their patches."""
+"""Training data: pairs of HR and LR images by index, and batches of their patches."""
 
 from hcflow_jax.data.folder import FolderSource
 from hcflow_jax.data.opening import open_source

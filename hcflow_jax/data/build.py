@@ -29,20 +29,20 @@ from hcflow_jax.images.resize import imresize
 from hcflow_jax.locks import locked
 
 Pair = tuple[Path, Path | None]
-"""An HR file, and its LR file if that is given."""
+"""An HR file, and its LR file or None."""
 
 SHARD_BYTES = 2**28
-"""About what a shard takes on disk, and in memory while it is written."""
+"""Approximate size of a shard, on disk, and in memory while it is written."""
 
-_PNG_BYTES = 2  # per pixel, of photographs
-_LOCK = ".lock"  # in the folder of a build under way
+_PNG_BYTES_PER_PIXEL = 2  # of photographs
+_LOCK = ".lock"  # in the folder of an unfinished build
 
 
 class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """{"hr": image, "lr": image, "name": text}, in the order of the files.
+    """The TFDS builder of {"hr": image, "lr": image, "name": text}, in the order of the files.
 
-    GeneratorBasedBuilder would do, but its writer keeps up to 1 GB in memory, and needs
-    TensorFlow for more.
+    Not a GeneratorBasedBuilder, whose writer keeps up to 1 GB in memory and needs TensorFlow for
+    more.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -91,11 +91,11 @@ class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 
 def encode(pair: Pair, scale: int) -> dict[str, bytes | str]:
-    """{"hr": PNG, "lr": PNG, "name"}; HR cropped to multiples of `scale`."""
+    """{"hr": PNG, "lr": PNG, "name": file name} of a pair; HR cropped to multiples of `scale`."""
     hr_path, lr_path = pair
     hr = crop(read_uint8(hr_path), scale)
     lr = imresize(hr, 1 / scale) if lr_path is None else read_uint8(lr_path)
-    return {"hr": _as_is(hr_path, hr) or _png(hr), "lr": _png(lr), "name": hr_path.name}
+    return {"hr": _same_png(hr_path, hr) or _png(hr), "lr": _png(lr), "name": hr_path.name}
 
 
 def _png(array):
@@ -104,8 +104,8 @@ def _png(array):
     return file.getvalue()
 
 
-def _as_is(path, array):
-    """The bytes of a file that is already a plain RGB PNG of `array`, which saves encoding."""
+def _same_png(path, array):
+    """The bytes of `path` where it already is a plain RGB PNG of `array`, else None."""
     if path.suffix.lower() != ".png":
         return None
     data = path.read_bytes()
@@ -116,7 +116,7 @@ def _as_is(path, array):
 
 
 def _in_order(function, items) -> Iterator:
-    """function(item) for each, computed in threads a few ahead; bounded memory."""
+    """Yields function(item) for each, computed by threads that prefetch two items per core."""
     count = os.cpu_count() or 1
     with futures.ThreadPoolExecutor(count) as pool:
         waiting = deque()
@@ -137,24 +137,24 @@ def _progress(items, total, what):
 
 
 def find_pairs(hr_dir: Path, lr_dir: Path | None, scale: int) -> list[Pair]:
-    """The HR files with the LR files of the same name, or of that name and `x{scale}`.
+    """The HR files, each with the LR file of the same name or of that name and `x{scale}`.
 
-    ImageError when a folder has no images, two of one name, or some without a partner.
+    ImageError when a folder has no images, two of one name, or images without a partner.
     """
     if lr_dir is None:
         return [(path, None) for path in _images_in(hr_dir)]
     hr, lr = _by_stem(hr_dir), _by_stem(lr_dir)
     partners = {stem: lr.pop(stem, None) or lr.pop(f"{stem}x{scale}", None) for stem in hr}
-    lonely = [f"{hr[stem]} has no partner in {lr_dir}" for stem in hr if partners[stem] is None]
-    lonely += [f"{path} has no partner in {hr_dir}" for path in lr.values()]
-    if lonely:
-        raise images.ImageError(f"{listed(lonely, 5)}; remove it or add the partner")
+    unpaired = [f"{hr[stem]} has no partner in {lr_dir}" for stem in hr if partners[stem] is None]
+    unpaired += [f"{path} has no partner in {hr_dir}" for path in lr.values()]
+    if unpaired:
+        raise images.ImageError(f"{listed(unpaired)}; remove it or add the partner")
     return [(path, partners[stem]) for stem, path in hr.items()]
 
 
 def _images_in(folder):
     if not folder.is_dir():
-        raise images.ImageError(f"{folder} is no folder; name a folder of images")
+        raise images.ImageError(f"{folder} is not a folder; name a folder of images")
     return images.list_images(folder)
 
 
@@ -170,10 +170,10 @@ def _by_stem(folder):
 
 
 def check_pairs(pairs: list[Pair], scale: int) -> list[tuple[int, int]]:
-    """(height, width) of every LR picture, after decoding all files.
+    """(height, width) of every LR image, after decoding all files.
 
-    ImageError naming the damaged files, those too small, and the pairs that do not fit: LR sides
-    times `scale` must be the HR sides, both grey or both in colour.
+    ImageError naming files that are damaged or too small, and pairs that do not match: LR sides
+    times `scale` must be the HR sides, and both grey or both in colour.
     """
 
     def attempt(pair):
@@ -185,7 +185,7 @@ def check_pairs(pairs: list[Pair], scale: int) -> list[tuple[int, int]]:
     checked = list(_progress(_in_order(attempt, pairs), len(pairs), "checking"))
     bad = [str(found) for found in checked if isinstance(found, Exception)]
     if bad:
-        raise images.ImageError(listed(bad, 5))
+        raise images.ImageError(listed(bad))
     return checked
 
 
@@ -212,14 +212,14 @@ def _check_pair(pair, scale):
 def build(
     hr_dir: str | Path, output: str | Path, lr_dir: str | Path | None = None, scale: int = 4
 ) -> Path:
-    """Writes the pairs of a folder of images as a sharded TFDS data set; its folder.
+    """Writes the pairs of a folder of images as a sharded TFDS data set, and returns its folder.
 
-    Without `lr_dir`, LR is MATLAB's bicubic downscaling of HR, which is first cropped to multiples
-    of `scale`. The whole appears in `output` at once, or nothing does.
+    HR is cropped to multiples of `scale`. Without `lr_dir`, LR is MATLAB's bicubic downscaling of
+    it. Atomic: `output` appears when all is written.
 
     Raises:
       UserError: `output` exists or cannot be written; unknown scale; ImageError naming files
-        that are damaged or do not fit together. All that before anything is written.
+        that are damaged or do not match. All before anything is written.
     """
     output = paths.local(output, "name a local folder and copy it there when it is built")
     output = Path(os.path.abspath(output))
@@ -230,7 +230,7 @@ def build(
     pairs = find_pairs(hr_dir, lr_dir, scale)
     sizes = check_pairs(pairs, scale)
     pixels = sum(height * width for height, width in sizes) * (scale**2 + 1)
-    shards = max(1, min(len(pairs), round(pixels * _PNG_BYTES / SHARD_BYTES)))
+    shards = max(1, min(len(pairs), round(pixels * _PNG_BYTES_PER_PIXEL / SHARD_BYTES)))
     facts = _facts(pairs, hr_dir, lr_dir, scale, sizes)
     with _unfinished(output) as temporary, _quiet():
         builder = HcflowPairs(
@@ -251,7 +251,7 @@ def _check_output(output):
     if os.path.lexists(output):
         raise UserError(f"{output} exists; name a new folder")
     if not output.parent.is_dir():
-        raise UserError(f"{output.parent} is no folder; create it, it is where {output.name} goes")
+        raise UserError(f"{output.parent} is not a folder; create it to write {output.name}")
     if not os.access(output.parent, os.W_OK):
         raise UserError(f"cannot write to {output.parent}; name another folder")
 
@@ -268,17 +268,18 @@ def _facts(pairs, hr_dir, lr_dir, scale, sizes):
 
 @contextlib.contextmanager
 def _unfinished(output):
-    """A hidden folder beside `output`, removed at the end; those of killed builds too.
+    """Yields a hidden folder beside `output`, and removes it in the end.
 
-    A build holds a lock on its folder; the system lets go of it however the build ends.
+    Removes those of killed builds too: a build locks its folder, and the system releases the lock
+    however the build ends.
     """
     prefix = f".{output.name}.unfinished-"
-    for left in output.parent.glob(f"{glob.escape(prefix)}*"):
+    for folder in output.parent.glob(f"{glob.escape(prefix)}*"):
         with contextlib.suppress(OSError):
-            with locked(left / _LOCK) as held:
+            with locked(folder / _LOCK) as held:
                 pass
             if held:
-                shutil.rmtree(left)
+                shutil.rmtree(folder)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=output.parent))
     try:
         with contextlib.ExitStack() as stack:
@@ -291,7 +292,7 @@ def _unfinished(output):
 
 @contextlib.contextmanager
 def _quiet():
-    """Only our own progress: that of TFDS shows paths that are about to be renamed."""
+    """Hides the output of TFDS, which shows paths that are about to be renamed."""
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):

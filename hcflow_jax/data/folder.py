@@ -8,16 +8,19 @@ from hcflow_jax import images, paths
 from hcflow_jax.data.source import CACHE_BYTES, Source, crop, listed, too_small
 from hcflow_jax.images import header_sizes, read_uint8
 
+TRACE_BYTES = 4096
+"""Bytes at the end of a file that are hashed: enough to tell photographs apart, and fast."""
+
 
 def _trace(path):
-    """(bytes of a file, hash of the last 4096): enough to tell photographs apart, and quick."""
+    """(size of a file in bytes, hash of its last TRACE_BYTES)."""
     if paths.is_remote(path):
         data = path.read_bytes()
-        size, end = len(data), data[-4096:]
+        size, end = len(data), data[-TRACE_BYTES:]
     else:
         with open(path, "rb") as file:
             size = os.path.getsize(path)
-            file.seek(max(size - 4096, 0))
+            file.seek(max(size - TRACE_BYTES, 0))
             end = file.read()
     return size, hashlib.sha256(end).hexdigest()[:16]
 
@@ -36,7 +39,7 @@ class FolderSource(Source):
             if not isinstance(size, Exception) and min(size) < scale
         ]
         if bad:
-            raise images.ImageError(listed(bad, 5))
+            raise images.ImageError(listed(bad))
         self._folder = paths.normal(files[0].parent)
         self._names = [file.name for file in files]
         self._sizes = [(height // scale, width // scale) for height, width in sizes]
@@ -60,7 +63,7 @@ class FolderSource(Source):
             if min(lr_size) < size
         ]
         if bad:
-            raise images.ImageError(listed(bad, 5))
+            raise images.ImageError(listed(bad))
 
     def _identity(self):
         names = enumerate(self._names)

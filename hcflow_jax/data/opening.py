@@ -1,4 +1,4 @@
-"""Opening training data, whatever kind they are."""
+"""Opening training data of any kind."""
 
 import re
 
@@ -19,11 +19,11 @@ def open_source(
       tfds: name of a TFDS data set, "name", "name/config" or "name/config:version"; or empty.
       split: "train", or for TFDS data sets also parts such as "train[:50%]".
       scale: HR sides / LR sides.
-      cache_bytes: how much to keep decoded, per process.
+      cache_bytes: size of the cache of decoded images, per process.
 
     Raises:
-      UserError: one line, when not exactly one of path and tfds is given, it is not there, not
-        prepared, has no such split, or another scale. ImageError names files that are no images.
+      UserError: not exactly one of path and tfds is given, or it does not exist, is not prepared,
+        has no such split or another scale. ImageError names files that are not images.
     """
     if bool(path) == bool(tfds):
         raise UserError(

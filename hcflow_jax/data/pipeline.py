@@ -17,10 +17,13 @@ from hcflow_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
+_NEVER_SHARED = 2**62
+"""Bytes above which arrays go through shared memory: more than there are."""
+
 
 @dataclasses.dataclass(frozen=True)
 class RandomPatch(grain.transforms.RandomMap):
-    """A random aligned crop of picture `index`, flipped and (if `rotate`) turned at random."""
+    """A random aligned crop of pair `index`, flipped and (if `rotate`) rotated at random."""
 
     source: Source
     size: int
@@ -30,9 +33,9 @@ class RandomPatch(grain.transforms.RandomMap):
         """{"hr": uint8 [s·size, s·size, 3], "lr": uint8 [size, size, 3]}."""
         height, width = self.source.size(index)
         top, left = (int(rng.integers(max(side - self.size, 0) + 1)) for side in (height, width))
-        flip, turns = rng.integers(2), rng.integers(4) if self.rotate else 0
+        flip, quarters = rng.integers(2), rng.integers(4) if self.rotate else 0
         patch = self.source.patch(index, top, left, self.size)
-        return {k: np.rot90(x[:, ::-1] if flip else x, turns) for k, x in patch.items()}
+        return {k: np.rot90(x[:, ::-1] if flip else x, quarters) for k, x in patch.items()}
 
 
 def _to_float(batch):
@@ -51,9 +54,9 @@ def patches(
 ) -> grain.MapDataset:
     """Endless batches {"hr": float32 [b, P, P, 3] in [0, 1], "lr": [b, P/s, P/s, 3]}.
 
-    b = batch_size / processes. Global batch i is elements i·B … i·B + B − 1 of a stream in which
-    every epoch has each picture once, in an order of its own; `process` gets its rows. Whatever
-    is random about an element is a function of (seed, its number) alone.
+    b = batch_size / processes. Global batch i is elements i·B … i·B + B − 1 of a stream whose
+    every epoch has each pair once, newly shuffled; `process` gets its rows. The crop and the
+    augmentation of an element are functions of (seed, its number) alone.
 
     Raises:
       UserError: the patch does not divide by the scale, or the batch by the processes; the source
@@ -79,9 +82,9 @@ def patches(
 
 
 class Batches(Iterator[Batch]):
-    """The batches of a grain stream.
+    """An iterator over the batches of a grain stream.
 
-    `close()` it, or leave its `with`, to end threads and workers; the end of the program does too.
+    `close()`, or the end of its `with` block or of the program, ends threads and workers.
     """
 
     def __init__(self, stream: grain.IterDataset):
@@ -106,12 +109,11 @@ def _close(iterators):
 
 
 def iterate(dataset: grain.MapDataset, first: int = 0, workers: int = 0) -> Batches:
-    """dataset[first], dataset[first + 1], …, read ahead.
+    """dataset[first], dataset[first + 1], …, with prefetch.
 
     Args:
       first: the number of the first batch: after k steps, resume with k.
-      workers: 0 reads in threads of this process, more in that many processes. The batches are
-        the same.
+      workers: number of processes that read; 0 for threads of this one. The batches are the same.
     """
     if workers < 0:
         raise UserError(f"workers must be 0 or more, got {workers}; set --config.data.workers")
@@ -121,21 +123,21 @@ def iterate(dataset: grain.MapDataset, first: int = 0, workers: int = 0) -> Batc
     if workers:
         if not flags.FLAGS.is_parsed():  # grain reads its own flags, which need not be given
             flags.FLAGS.mark_as_parsed()
-        # Through pipes: containers often have only 64 MB of shared memory.
-        pipes = grain.experimental.DatasetOptions(min_shm_size=2**62)
+        # Pipes instead of shared memory, of which containers often have only 64 MB.
+        pipes = grain.experimental.DatasetOptions(min_shm_size=_NEVER_SHARED)
         stream = grain.experimental.WithOptionsIterDataset(stream, pipes)
-        many = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-        stream = stream.mp_prefetch(many, worker_init_fn=_start_worker)
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        stream = stream.mp_prefetch(options, worker_init_fn=_start_worker)
     return Batches(stream)
 
 
 def _start_worker(index, count):
-    """Leaves signals, sent to all, to the parent; ends when that is gone, however it went."""
+    """In a worker: ignores signals, which the parent handles, and exits when the parent ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(parent_process(),), daemon=True).start()
 
 
-def _end_with(parent):
+def _exit_with(parent):
     connection.wait([parent.sentinel])
     os._exit(1)

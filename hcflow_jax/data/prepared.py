@@ -1,4 +1,4 @@
-"""Prepared data sets as training pairs: built by `hcflow data build`, or TFDS's own."""
+"""Prepared data sets as training pairs: TFDS's own, or built by `hcflow data build`."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ METADATA = "hcflow_pairs"
 
 
 class _PreparedSource(Source):
-    """A split of the prepared TFDS data set in `directory`; pictures are the features `keys`."""
+    """A split of the prepared TFDS data set in `directory`; images are the features `keys`."""
 
     def __init__(self, directory, split, scale, keys, cache_bytes):
         super().__init__(scale, cache_bytes)
@@ -91,7 +91,7 @@ class _PreparedSource(Source):
 
 
 class TfdsSource(_PreparedSource):
-    """The images of a TFDS data set, downscaled here."""
+    """The images of a TFDS data set, downscaled when they are loaded."""
 
     def __init__(self, directory, split: str, scale: int, cache_bytes: int = CACHE_BYTES):
         key, self._shape = _image_feature(_info(directory))
@@ -145,8 +145,8 @@ def _tfds():
 
 
 @contextlib.contextmanager
-def _blaming(directory):
-    """Whatever goes wrong inside is a UserError that names the data set."""
+def _naming(directory):
+    """A context that turns every exception into a UserError naming the data set."""
     try:
         yield
     except Exception as error:
@@ -156,14 +156,14 @@ def _blaming(directory):
 
 def _info(directory):
     tfds = _tfds()
-    with _blaming(directory):
+    with _naming(directory):
         return tfds.builder_from_directory(directory).info
 
 
 def metadata(directory) -> dict:
-    """What a prepared data set says of itself; UserError when it is damaged."""
+    """The metadata of a prepared data set; UserError when it is damaged."""
     info = _info(directory)
-    with _blaming(directory):
+    with _naming(directory):
         return info.metadata or {}
 
 
@@ -202,14 +202,14 @@ def _image_keys(info):
 
 
 def _image_feature(info):
-    """(key, shape) of the feature to train on: hr, image, or the only one."""
+    """(key, shape) of the image feature to train on: hr, image, or the only one."""
     keys = _image_keys(info)
     chosen = [key for key in ("hr", "image") if key in keys] or (keys if len(keys) == 1 else [])
     if not chosen:
         have = ", ".join(f"{key}: {type(f).__name__}" for key, f in sorted(info.features.items()))
         raise UserError(
-            f"{info.full_name} has no image called hr or image, nor a single one, but {have}; "
-            "name another data set by --config.data.tfds"
+            f"{info.full_name} has neither an image called hr or image nor exactly one image, but "
+            f"{have}; name another data set by --config.data.tfds"
         )
     feature = info.features[chosen[0]]
     if feature.np_dtype != np.uint8:
@@ -242,9 +242,9 @@ def _random_access(info):
     return any(kind.value == "array_record" for kind in info.available_file_formats())
 
 
-def _unprepared(name, state, place):
+def _unprepared(name, state, folder):
     return (
-        f"TFDS data set {name} is not {state} in {place}; prepare it: "
+        f"TFDS data set {name} is not {state} in {folder}; prepare it: "
         'python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder({name!r}, file_format='array_record').download_and_prepare()\""
     )

@@ -1,4 +1,4 @@
-"""Training pairs by number: the contract, and what every kind of source shares.
+"""Training pairs by index: the contract, and what every kind of source shares.
 
 Nothing here imports JAX or TensorFlow, and every source can be pickled: worker processes read.
 """
@@ -17,20 +17,23 @@ from hcflow_jax.errors import UserError
 from hcflow_jax.images.resize import imresize
 
 CACHE_BYTES = 2**30
-"""Decoded pictures that a source keeps, in each process."""
+"""Default size of a source's cache of decoded images, in each process."""
 
 SCALES = (2, 4, 8, 16)
 """Powers of two: the crop of an LR picture equals the LR of a crop, to the last bit."""
 
-_MARGIN = 2  # LR pixels: the widened cubic kernel reaches 2 to either side
+_MARGIN = 2  # LR pixels that the widened cubic kernel reaches to either side
+
+LISTED = 5
+"""Problems that one message names."""
 
 
 class Source(abc.ABC):
     """Random access to aligned uint8 pairs; LR sides are HR sides / scale.
 
-    Without LR pictures of its own a source downscales HR as MATLAB does. Pictures are decoded
-    when asked for, and kept until `cache_bytes` are full: in shuffled epochs, keeping the first
-    is at least as good as keeping the latest. ImageError naming a picture that is damaged.
+    A source without LR images downscales HR as MATLAB does. Images are decoded when first used
+    and cached until `cache_bytes` are full; nothing is evicted, which in shuffled epochs is at
+    least as good as evicting the oldest. ImageError naming an image that is damaged.
     """
 
     def __init__(self, scale: int, cache_bytes: int = CACHE_BYTES):
@@ -44,40 +47,40 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def name(self, index: int) -> str:
-        """What to call picture `index` in a message."""
+        """The name of image `index` in messages."""
 
     @abc.abstractmethod
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of LR picture `index`, from its header."""
+        """(height, width) of LR image `index`, from its header."""
 
     @abc.abstractmethod
     def check_patch(self, size: int) -> None:
-        """ImageError naming pictures known to be smaller than `size` LR pixels on a side."""
+        """ImageError naming images known to have a side of less than `size` LR pixels."""
 
     @abc.abstractmethod
     def _load(self, index: int) -> dict[str, np.ndarray]:
-        """{"hr": uint8 [H, W, 3]} with sides that divide, and "lr" if there is one."""
+        """{"hr": uint8 [H, W, 3]}, sides multiples of the scale, and "lr" if the source has it."""
 
     @abc.abstractmethod
     def _identity(self) -> list:
-        """What the data are, for JSON."""
+        """What identifies the data, as JSON values, for `fingerprint`."""
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of kind, scale, split, names, sizes and contents; not of the place."""
+        """16 hex digits of kind, scale, split, names, sizes and contents; not of the path."""
         text = json.dumps([type(self).__name__, self.scale, *self._identity()])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def pair(self, index: int) -> dict[str, np.ndarray]:
         """{"hr": uint8 [H, W, 3], "lr": uint8 [H/s, W/s, 3]}."""
         pair = self._cached(index)
-        return {"hr": pair["hr"], "lr": pair["lr"] if "lr" in pair else self._shrink(pair["hr"])}
+        return {"hr": pair["hr"], "lr": pair["lr"] if "lr" in pair else self._downscale(pair["hr"])}
 
     def patch(self, index: int, top: int, left: int, size: int) -> dict[str, np.ndarray]:
-        """lr[top : top + size, left : left + size] of pair `index`, and the HR that belongs to it.
+        """{"hr", "lr"}: lr[top : top + size, left : left + size] of pair `index`, and its HR patch.
 
-        Equal to the crop of `pair`, but only the surroundings of the patch are downscaled.
-        ImageError when it does not fit.
+        Equal to the crop of `pair`, but only the neighbourhood of the patch is downscaled.
+        ImageError when the patch exceeds the image.
         """
         pair, s = self._cached(index), self.scale
         height, width = (side // s for side in pair["hr"].shape[:2])
@@ -88,11 +91,14 @@ class Source(abc.ABC):
             return {"hr": hr, "lr": pair["lr"][top : top + size, left : left + size]}
         first = [max(start - _MARGIN, 0) for start in (top, left)]
         bottom, right = (start + size + _MARGIN for start in (top, left))
-        around = pair["hr"][s * first[0] : s * bottom, s * first[1] : s * right]
+        neighbourhood = pair["hr"][s * first[0] : s * bottom, s * first[1] : s * right]
         top, left = top - first[0], left - first[1]
-        return {"hr": hr, "lr": self._shrink(around)[top : top + size, left : left + size]}
+        return {
+            "hr": hr,
+            "lr": self._downscale(neighbourhood)[top : top + size, left : left + size],
+        }
 
-    def _shrink(self, hr):
+    def _downscale(self, hr):
         return imresize(hr, 1 / self.scale)
 
     def _cached(self, index):
@@ -103,7 +109,7 @@ class Source(abc.ABC):
 
 
 class _Cache:
-    """Arrays by number, until they are `limit` bytes; pickles as an empty one."""
+    """Read-only arrays by index, up to `limit` bytes; pickles as an empty cache."""
 
     def __init__(self, limit):
         self._limit, self._used, self._kept = limit, 0, {}
@@ -128,7 +134,7 @@ class _Cache:
 
 
 def too_small(name: str, lr_size: tuple[int, int], size: int, scale: int) -> str:
-    """The message about a picture smaller than a patch; sizes in LR pixels."""
+    """The message about an image smaller than a patch; sizes in LR pixels."""
     height, width = (scale * side for side in lr_size)
     return (
         f"{name} is {width}×{height}, smaller than patch_size {scale * size}; remove it "
@@ -136,10 +142,10 @@ def too_small(name: str, lr_size: tuple[int, int], size: int, scale: int) -> str
     )
 
 
-def listed(problems: Sequence[str], most: int) -> str:
-    """The first `most` of the problems in one line, and how many more there are."""
-    more = f"; and {len(problems) - most} more" if len(problems) > most else ""
-    return "; ".join(problems[:most]) + more
+def listed(problems: Sequence[str]) -> str:
+    """The first LISTED of the problems in one line, and how many more there are."""
+    more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+    return "; ".join(problems[:LISTED]) + more
 
 
 def crop(array: np.ndarray, scale: int) -> np.ndarray:

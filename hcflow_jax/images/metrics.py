@@ -2,6 +2,9 @@
 
 import numpy as np
 
+SSIM_WINDOW = 11
+"""Side of SSIM's Gaussian window, in pixels: the least that an image must have without border."""
+
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """⌊255·clamp(x, 0, 1) + ½⌋: what an 8-bit file keeps of an image in [0, 1]."""
@@ -54,16 +57,18 @@ def ssim(a: np.ndarray, b: np.ndarray, border: int = 0) -> float:
     Args: as for `psnr`; what the border leaves must be at least 11×11.
     """
     a, b = (np.atleast_3d(x.astype(np.float64)) for x in _without_border(a, b, border))
-    if min(a.shape[:2]) < 11:
+    if min(a.shape[:2]) < SSIM_WINDOW:
         raise ValueError(
-            f"SSIM needs 11×11 pixels inside the border, got {a.shape[1]}×{a.shape[0]}"
+            f"SSIM needs {SSIM_WINDOW}×{SSIM_WINDOW} pixels inside the border, "
+            f"got {a.shape[1]}×{a.shape[0]}"
         )
-    window = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    half = SSIM_WINDOW // 2
+    window = np.exp(-(np.arange(-half, half + 1) ** 2) / (2 * 1.5**2))
     window /= window.sum()
 
     def blur(x):
         for _ in range(2):
-            x = sum(w * x[i : len(x) - 10 + i] for i, w in enumerate(window)).swapaxes(0, 1)
+            x = sum(w * x[i : len(x) - 2 * half + i] for i, w in enumerate(window)).swapaxes(0, 1)
         return x
 
     mean_a, mean_b = blur(a), blur(b)

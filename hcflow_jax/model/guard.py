@@ -40,13 +40,13 @@ def fit_guard(
 
 def _empty(guarded, params):
     """`params` with every range empty, so that the first image opens it."""
-    own = {k: v for k, v in flatten_dict(params).items() if GUARD not in k}
+    arrays = {k: v for k, v in flatten_dict(params).items() if GUARD not in k}
     shapes = flatten_dict(jax.eval_shape(guarded.init_params, jax.random.key(0)))
     for path, shape in shapes.items():
         if GUARD in path:
             value = jnp.inf if path[-1] == "low" else -jnp.inf
-            own[path] = jnp.full(shape.shape, value, shape.dtype)
-    return unflatten_dict(own)
+            arrays[path] = jnp.full(shape.shape, value, shape.dtype)
+    return unflatten_dict(arrays)
 
 
 def _with_margin(params, margin):

@@ -1,4 +1,4 @@
-"""A training: what it opens, checks and continues, and its loop."""
+"""A training: opening and checking its parts, resuming, and the loop."""
 
 import contextlib
 import functools
@@ -12,6 +12,7 @@ import numpy as np
 from hcflow_jax import checkpoints, data, paths
 from hcflow_jax.data import pipeline
 from hcflow_jax.errors import UserError
+from hcflow_jax.images import metrics
 from hcflow_jax.training import config as configuration
 from hcflow_jax.training import memory, objectives, parallel, perceptual, steps
 from hcflow_jax.training.config import Config
@@ -22,59 +23,63 @@ from hcflow_jax.training.workdir import Checkpoints, locked
 
 
 def _source(section, scale):
+    """The source of a section of the config, data or valid."""
     split = section.split or ("train" if section.path else "validation")
     return data.open_source(section.path, section.tfds, split, scale)
 
 
 def _key(config) -> jax.Array:
-    """Of everything random in the iterations."""
+    """The key of all random numbers in iterations."""
     return jax.random.key(config.train.seed + 1)
 
 
 def _initial_params(config, batch):
-    """Parameters to start from: those of `init_from`, else fresh ones fitted to the batch."""
+    """Initial parameters: those of `init_from`, or new ones with ActNorms set from the batch."""
     model = config.model
     if config.init_from:
-        found, params = checkpoints.load_model(config.init_from)
-        configuration.check_same_model(found, model, config.init_from)
+        initial_model, params = checkpoints.load_model(config.init_from)
+        configuration.check_same_model(initial_model, model, config.init_from)
         return jax.tree.map(np.asarray, params)
-    key = jax.random.key(config.train.seed, impl="unsafe_rbg")  # quicker to compile
+    key = jax.random.key(config.train.seed, impl="unsafe_rbg")  # faster to compile
     params = parallel.replicate(jax.jit(model.init_params)(key))
-    noise = jax.random.fold_in(_key(config), 0)  # that of the first iteration
+    noise_key = jax.random.fold_in(_key(config), 0)  # that of the first iteration
     first_row = jax.process_index() * len(batch["hr"])
-    noisy = jax.jit(functools.partial(objectives.draw_noise, config))(noise, batch, first_row)
+    noisy = jax.jit(functools.partial(objectives.draw_noise, config))(noise_key, batch, first_row)
     hr = batch["hr"] + np.asarray(noisy.get("dequantization", 0))
     return parallel.fetch(parallel.pmap_data_init(model)(params, parallel.shard(hr)))
 
 
 def initial_state(config: Config, batch) -> steps.TrainState:
-    """A training before its first step, as numpy arrays; `batch` is this process's first."""
+    """The state before the first step, as numpy arrays; `batch` is this process's first one."""
     params = _initial_params(config, batch)
     key = jax.random.key(config.train.seed + 2)
     return jax.tree.map(np.asarray, steps.create_state(config, params, key, config.data.patch_size))
 
 
 def _resumed(checkpoints, config, step, fingerprint):
-    """(state, key, place) of a step; UserError when it is that of another training."""
-    saved, place = checkpoints.read(step)
+    """(state, key, progress) saved at `step`; UserError when config or data do not match."""
+    saved, progress = checkpoints.read(step)
     configuration.check_resumable(saved, config, checkpoints.path.parent)
     if saved["train"]["steps"] != config.train.steps:
         say(
             f"train.steps was {saved['train']['steps']}, is {config.train.steps}: the schedule's "
             "fractions count the new steps"
         )
-    if place["data"] != fingerprint:
+    if progress["data"] != fingerprint:
         raise UserError(
             f"the training data are not those that {checkpoints.path.parent} was trained on; "
             "restore them, or name another --workdir and give this one by --config.init_from"
         )
     shapes, _, _ = steps.abstract_arguments(config, 1, config.data.patch_size)
-    key = jax.random.wrap_key_data(np.array(place["rng"], np.uint32))
-    return checkpoints.restore(step, shapes), key, place
+    key = jax.random.wrap_key_data(np.array(progress["rng"], np.uint32))
+    return checkpoints.restore(step, shapes), key, progress
 
 
 class Training:
-    """One training: what `train` has opened and checked, and its loop."""
+    """One training: its model, data and validation, opened and checked, and its loop.
+
+    Args are those of `train`; UserError as there.
+    """
 
     def __init__(self, config: Config, workdir: Path, alone: bool = False):
         self.config, self.model, self.workdir = config, config.model, workdir
@@ -106,10 +111,9 @@ class Training:
 
     @contextlib.contextmanager
     def opened(self):
-        """Inside, the workdir is there and locked, and its checkpoints are open.
+        """A context in which the workdir exists and is locked, and its checkpoints are open.
 
-        It is locked first: opening the checkpoints removes half-written ones, which may be those
-        of another training.
+        Locked first: opening checkpoints removes unfinished ones, which may be another training's.
         """
         try:
             self.workdir.mkdir(parents=True, exist_ok=True)
@@ -130,7 +134,7 @@ class Training:
         valid = self.config.valid
         if not (valid.path or valid.tfds):
             return None
-        source, least = _source(valid, self.model.scale), 11 + 2 * self.model.scale
+        source, least = _source(valid, self.model.scale), metrics.SSIM_WINDOW + 2 * self.model.scale
         pairs = centre_crops(source, valid.count, valid.size)
         for index, pair in enumerate(pairs):
             height, width, _ = pair["hr"].shape
@@ -143,19 +147,19 @@ class Training:
         return Validation(self.model, pairs, valid.temperatures, valid.samples, quant)
 
     def start(self) -> tuple[steps.TrainState, jax.Array, int]:
-        """(state, key, number of the next batch): the latest checkpoint's, or fresh ones."""
+        """(state, key, index of the next batch) of the latest checkpoint, or initial ones."""
         step = self.checkpoints.latest()
         if step is not None:
-            state, key, place = _resumed(
+            state, key, progress = _resumed(
                 self.checkpoints, self.config, step, self.source.fingerprint
             )
-            self.validated = place["validated"]
-            return state, key, place["next_batch"]
+            self.validated = progress["validated"]
+            return state, key, progress["next_batch"]
         state = initial_state(self.config, self.data[0])
         return state, _key(self.config), 0
 
     def introduce(self) -> None:
-        """Says what is trained, on what, on which devices and from where."""
+        """Prints model, data, devices and starting point; writes parameters.txt."""
         config, step, workdir = self.config, self.checkpoints.latest(), self.workdir
         params = jax.eval_shape(self.model.init_params, jax.random.key(0))
         parameters = sum(x.size for x in jax.tree.leaves(params)) / 1e6
@@ -177,7 +181,7 @@ class Training:
             self._write_overview(overview + "\n")
 
     def _write_overview(self, text):
-        """The first file that a training writes: in a bucket it shows whether that can be."""
+        """The first file that a training writes; UserError when, as in buckets, that fails now."""
         try:
             (self.workdir / "parameters.txt").write_text(text)
         except Exception as error:  # of whichever package writes to buckets
@@ -186,32 +190,32 @@ class Training:
                 f"cannot write to {self.workdir}: {reason}; name another --workdir"
             ) from error
 
-    def agree(self, state: steps.TrainState) -> None:
-        """UserError where the processes of this training are about to do different things."""
-        text = configuration.as_json(self.config)
+    def check_agreement(self, state: steps.TrainState) -> None:
+        """UserError where step, data or config differ between the processes of this training."""
+        config = configuration.as_json(self.config)
         parallel.check_agreement(
             {
                 "the step they continue from, share one --workdir": str(int(state.step)),
                 "their data": self.source.fingerprint,
                 "their config": json.dumps(
-                    {name: text[name] for name in ("model", "train", "loss")}
+                    {name: config[name] for name in ("model", "train", "loss")}
                 ),
             }
         )
 
     def save(self, state, key, psnr_y=None) -> None:
-        """Starts writing a replicated state."""
-        place = {
+        """Starts writing a checkpoint of a replicated state."""
+        progress = {
             "validated": psnr_y is not None,
             "data": self.source.fingerprint,
             "next_batch": int(parallel.fetch(state.step)),
             "rng": np.asarray(jax.random.key_data(key)).tolist(),
         }
-        text = configuration.as_json(self.config)
-        self.checkpoints.save(parallel.fetch(state), text, place, psnr_y)
+        config = configuration.as_json(self.config)
+        self.checkpoints.save(parallel.fetch(state), config, progress, psnr_y)
 
     def validate(self, state, report: Report) -> float:
-        """PSNR-Y at the first temperature."""
+        """Validates, reports, and returns PSNR-Y at the first temperature."""
         params = state.model.params if state.ema is None else state.ema
         figures, pictures = self.validation(params, self.config.train.seed)
         step = int(parallel.fetch(state.step))
@@ -220,17 +224,20 @@ class Training:
         return figures[f"psnr_y@{self.config.valid.temperatures[0]:g}"]
 
     def _programs(self):
-        """run(i, state, …): iteration i by one of two mapped programs, compiled when first met."""
-        alone = self.config.discriminator.first_steps if self.config.adversarial else 0
+        """run(i, state, …) -> (state, metrics): iteration i, its program compiled at first use.
+
+        The first iterations of an adversarial recipe have another program than the later ones.
+        """
+        warm_up = self.config.discriminator.first_steps if self.config.adversarial else 0
         compiled = {}
 
         def run(i, *arguments):
-            only = i <= alone
+            only = i <= warm_up
             if only not in compiled:
                 say("compiling; takes minutes for full-size networks")
                 step = functools.partial(steps.train_step, self.config, only_discriminator=only)
                 mapped = parallel.pmap_step(step)
-                if jax.process_count() == 1:  # compiled ahead, pmap mistakes a process's share
+                if jax.process_count() == 1:  # ahead of time, pmap mistakes a process's shard
                     if self.alone:
                         memory.release()
                     mapped = memory.compiled(mapped.lower(*arguments), self.alone)
@@ -240,35 +247,35 @@ class Training:
         return run
 
     def run(self, state: steps.TrainState, key, next_batch: int, preemption: Preemption):
-        """Trains a replicated state to the last step, or to where it is asked to stop; saves it."""
+        """Trains a replicated state up to the last step or a stop; saves and returns it."""
         config, train = self.config, self.config.train
         first, last = int(parallel.fetch(state.step)), train.steps
         pixels = train.batch_size * config.data.patch_size**2
-        text = configuration.as_json(config)
-        report = Report(self.workdir, first, last, pixels, text, train.tensorboard)
+        values = configuration.as_json(config)
+        report = Report(self.workdir, first, last, pixels, values, train.tensorboard)
         vgg = parallel.replicate(self.vgg)
         profiler = _Profiler(self.workdir / "profile", first + 10, train.profile)
         iterate, streak = self._programs(), None
-        reading = pipeline.iterate(self.data, next_batch, config.data.workers)
-        with contextlib.closing(report), contextlib.closing(profiler), reading as batches:
+        prefetch = pipeline.iterate(self.data, next_batch, config.data.workers)
+        with contextlib.closing(report), contextlib.closing(profiler), prefetch as batches:
             if first and self._validation_due(first) and not self.validated:
                 self.validate(state, report)
             for i in range(first + 1, last + 1):
-                if i == first + 1 and preemption.asked:
+                if i == first + 1 and preemption.requested:
                     break
                 profiler.before(i)
                 with report.waiting():
                     batch = parallel.shard(self._next(batches, state, key))
-                state, values = iterate(i, state, batch, key, vgg)
+                state, figures = iterate(i, state, batch, key, vgg)
                 self._check_streak(i - 1, streak)
-                streak = values["skipped_in_a_row"]
+                streak = figures["skipped_in_a_row"]
                 if i % train.log_every == 0 or i in (1, last):
-                    report.step(i, {k: float(v) for k, v in parallel.fetch(values).items()})
+                    report.step(i, {k: float(v) for k, v in parallel.fetch(figures).items()})
                 stop, due = preemption.due(i), self._validation_due(i)
                 if stop or due or i % train.save_every == 0 or i == last:
-                    good = self._check_streak(i, streak)
+                    finite = self._check_streak(i, streak)
                     psnr_y = self.validate(state, report) if due and not stop else None
-                    if good or stop or i == last:  # a save of skipped steps would push out others
+                    if finite or stop or i == last:  # saving skipped steps would replace others
                         self.save(state, key, psnr_y)
                 if stop:
                     break
@@ -279,7 +286,7 @@ class Training:
         return self.validation and (step % every == 0 or step == self.config.train.steps)
 
     def _next(self, batches, state, key):
-        """The next batch; where a picture turns out to be damaged, what was trained is saved."""
+        """The next batch; saves the state before raising the UserError of a damaged image."""
         try:
             return next(batches)
         except UserError:
@@ -290,7 +297,7 @@ class Training:
             raise
 
     def _check_streak(self, step, streak):
-        """Whether `step` was finite; UserError when too many in a row, up to it, were not."""
+        """Whether `step` was finite; UserError when it ends too many skipped steps in a row."""
         skipped = 0 if streak is None else int(parallel.fetch(streak))
         if skipped < self.config.train.max_skipped:
             return skipped == 0
@@ -309,7 +316,7 @@ class Training:
 
 
 class _Profiler:
-    """jax's trace of `count` steps, the first of which is `first`."""
+    """JAX's trace of `count` steps from step `first` on."""
 
     def __init__(self, folder, first, count):
         self._folder, self._first, self._stop, self._on = folder, first, first + count, False
@@ -331,13 +338,15 @@ class _Profiler:
 def train(
     config: Config | ml_collections.ConfigDict, workdir: str | Path, alone: bool = False
 ) -> Path:
-    """Trains what `config` says; continues what `workdir` holds.
+    """Trains by `config`, resuming from the latest checkpoint in `workdir`; returns the workdir.
 
-    `alone`: this process does nothing else with JAX, so that what it keeps of other programs can
-    be let go of to save memory.
+    Args:
+      alone: this process uses JAX for nothing else, so that its caches may be cleared to save
+        memory.
 
-    Returns the workdir. UserError (ImageError, CheckpointError), one line each, for what the
-    user can put right; nothing that was saved is touched then.
+    Raises:
+      UserError (ImageError, CheckpointError): what the user can correct, in one line; checkpoints
+        are left as they are.
     """
     workdir = paths.reached(workdir)
     config = config if isinstance(config, Config) else configuration.parse(config)
@@ -346,9 +355,9 @@ def train(
         stack.enter_context(training.opened())
         training.introduce()
         state, key, next_batch = training.start()
-        training.agree(state)
+        training.check_agreement(state)
         if int(state.step) < config.train.steps:
-            state = parallel.replicate(state)  # and the host's copy is gone
+            state = parallel.replicate(state)  # frees the host's copy
             state = training.run(state, key, next_batch, preemption)
         training.checkpoints.close()
     step, skipped = int(state.step), int(state.skipped)

@@ -1,4 +1,4 @@
-"""Whether a training was asked to stop."""
+"""Stopping a training by a signal."""
 
 import contextlib
 import os
@@ -10,32 +10,32 @@ from jax.experimental import multihost_utils
 
 
 class Preemption:
-    """Whether the training was asked to stop, by SIGTERM or Ctrl-C; all processes agree on when."""
+    """Whether SIGTERM or Ctrl-C asked the training to stop; processes agree on the step."""
 
-    _NUMBERS = (signal.SIGTERM, signal.SIGINT)
+    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self):
-        self.asked = False
+        self.requested = False
 
-    def _ask(self, number, frame):
+    def _request(self, number, frame):
         if jax.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        elif self.asked and number == signal.SIGINT:
+        elif self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         else:
             name = signal.Signals(number).name
             again = "; Ctrl-C again to stop without saving" if number == signal.SIGINT else ""
             os.write(2, f"{name}: saving and stopping after this step{again}\n".encode())
-        self.asked = True
+        self.requested = True
 
     @contextlib.contextmanager
     def watched(self):
-        """Inside, signals ask; where processes are several, jax's own service hears SIGTERM."""
+        """A context that handles the signals; of several processes, JAX handles SIGTERM."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        numbers = self._NUMBERS if jax.process_count() == 1 else (signal.SIGINT,)
-        before = {number: signal.signal(number, self._ask) for number in numbers}
+        numbers = self._SIGNALS if jax.process_count() == 1 else (signal.SIGINT,)
+        before = {number: signal.signal(number, self._request) for number in numbers}
         try:
             yield self
         finally:
@@ -46,4 +46,4 @@ class Preemption:
         """Whether to stop after `step`."""
         if jax.process_count() > 1:
             return multihost_utils.reached_preemption_sync_point(step)
-        return self.asked
+        return self.requested

@@ -1,7 +1,7 @@
-"""The folder of a training: checkpoints that it continues from, and the record of its losses.
+"""The workdir of a training: checkpoints to resume from, and the log of its losses.
 
-checkpoints/STEP/   one orbax composite: config, parameters, averaged parameters, everything
-                    else of the state, place in the data, key
+checkpoints/STEP/   one orbax composite: config, parameters, averaged parameters, the remaining
+                    state, position in the data and random key
 log.jsonl           a line per logged step
 tensorboard/        the same and pictures, where TensorFlow is installed
 """
@@ -23,7 +23,7 @@ from hcflow_jax.checkpoints import (
     EMA,
     METRIC,
     PARAMS,
-    PLACE,
+    PROGRESS,
     TRAINING,
     CheckpointError,
     earlier,
@@ -34,30 +34,31 @@ from hcflow_jax.training.steps import TrainState
 
 
 def _split(state: TrainState):
-    """The items of a state: what a model is made of, and the rest."""
-    rest = {
+    """{item of a checkpoint: its part of the state}."""
+    training = {
         "opt_state": state.model.opt_state,
         "discriminator": state.discriminator,
         "skipped": state.skipped,
         "skipped_in_a_row": state.skipped_in_a_row,
     }
-    items = {PARAMS: state.model.params, TRAINING: rest}
+    items = {PARAMS: state.model.params, TRAINING: training}
     return items | ({} if state.ema is None else {EMA: state.ema})
 
 
 def _join(step, state: TrainState, items) -> TrainState:
-    rest = dict(items[TRAINING])
-    model = state.model.replace(params=items[PARAMS], opt_state=rest.pop("opt_state"))
-    return TrainState(step=np.int32(step), model=model, ema=items.get(EMA), **rest)
+    """The inverse of `_split`."""
+    training = dict(items[TRAINING])
+    model = state.model.replace(params=items[PARAMS], opt_state=training.pop("opt_state"))
+    return TrainState(step=np.int32(step), model=model, ema=items.get(EMA), **training)
 
 
 class Checkpoints:
-    """Checkpoints of one training, written in the background, whole or not at all.
+    """Checkpoints of one training, written atomically and in the background.
 
     Args:
       path: their folder.
-      keep: how many of the latest stay; keep_every: those of every so many steps stay too, and
-        so does the one with the best PSNR-Y.
+      keep: number of latest ones kept, besides the one with the best PSNR-Y.
+      keep_every: those at multiples of so many steps are kept for good.
     """
 
     def __init__(self, path: Path, keep: int, keep_every: int):
@@ -86,31 +87,32 @@ class Checkpoints:
         return CheckpointError(f"cannot write a checkpoint to {self.path}: {reason}; {kept}")
 
     def latest(self) -> int | None:
-        """The last finished step that is on the disk."""
+        """The last step with a complete checkpoint, or None."""
         return max(checkpoints.finished_steps(self.path), default=None)
 
-    def save(self, state: TrainState, config: dict, place: dict, psnr_y: float | None) -> None:
+    def save(self, state: TrainState, config: dict, progress: dict, psnr_y: float | None) -> None:
         """Starts writing a state of numpy arrays; CheckpointError when the last write failed.
 
         Args:
-          config: of the training, as JSON has it; `place`: in the data, and the key.
-          psnr_y: of a validation at this step.
+          config: of the training, as JSON values.
+          progress: position in the data and random key, as JSON values.
+          psnr_y: of a validation at this step, or None.
         """
         trees = {name: ocp.args.StandardSave(tree) for name, tree in _split(state).items()}
-        texts = {CONFIG: ocp.args.JsonSave(config), PLACE: ocp.args.JsonSave(place)}
+        texts = {CONFIG: ocp.args.JsonSave(config), PROGRESS: ocp.args.JsonSave(progress)}
         metrics = None if psnr_y is None else {METRIC: psnr_y}
         try:
             self._manager.save(
                 int(state.step), args=ocp.args.Composite(**trees, **texts), metrics=metrics
             )
-        except Exception as error:  # the background write's own error comes out here
+        except Exception as error:  # that of the last write in the background
             raise self._unwritable(error) from error
 
     def read(self, step: int) -> tuple[dict, dict]:
-        """(config, place) of a finished step."""
-        items = {name: ocp.args.JsonRestore() for name in (CONFIG, PLACE)}
+        """(config, progress) as saved at `step`."""
+        items = {name: ocp.args.JsonRestore() for name in (CONFIG, PROGRESS)}
         found = self._restore(step, items)
-        return found[CONFIG], found[PLACE]
+        return found[CONFIG], found[PROGRESS]
 
     def restore(self, step: int, state: TrainState) -> TrainState:
         """The state saved at `step`, as numpy arrays; `state` has its shapes and types."""
@@ -123,8 +125,8 @@ class Checkpoints:
         return _join(step, state, found)
 
     def _is_earlier(self, step, name):
-        with contextlib.suppress(Exception):  # what is damaged is named by what restores it
-            return earlier.bears_earlier_names(paths.absolute(self.path) / str(step) / name)
+        with contextlib.suppress(Exception):  # `_restore` reports a damaged item
+            return earlier.has_earlier_names(paths.absolute(self.path) / str(step) / name)
         return False
 
     def _restore(self, step, items):
@@ -138,7 +140,7 @@ class Checkpoints:
             ) from error
 
     def wait(self) -> None:
-        """Until everything is on the disk; CheckpointError when it could not be written."""
+        """Blocks until everything is written; CheckpointError when that failed."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
@@ -150,16 +152,16 @@ class Checkpoints:
         self._manager.close()
 
     def abandon(self) -> None:
-        """Ends the writing threads, whatever came before; nothing to do after `close`."""
+        """Ends the writing threads after an error; does nothing after `close`."""
         with contextlib.suppress(Exception):
             self._manager.close()
 
 
 class Record:
-    """`log.jsonl`: one JSON object per logged step, in order, none twice.
+    """Writes `log.jsonl`: one JSON object per logged step, in order.
 
-    Opening it for a training that continues after step `first` drops what a broken off one wrote
-    after that step. In a bucket, where nothing is appended to, every line writes it anew.
+    Opening it for a training that resumes at step `first` drops the lines of later steps. A file
+    in a bucket, which cannot be appended to, is rewritten for every line.
     """
 
     def __init__(self, path: Path, first: int):
@@ -189,13 +191,13 @@ class Record:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Ends it."""
+        """Closes the file."""
         if self._file is not None:
             self._file.close()
 
 
 def _step(line: bytes) -> float:
-    """The step of a line, infinite when the line was cut off."""
+    """The step of a line, infinite when the line is incomplete."""
     try:
         step = json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
@@ -205,9 +207,9 @@ def _step(line: bytes) -> float:
 
 @contextlib.contextmanager
 def locked(workdir: Path):
-    """Holds the workdir's lock; yields False where there are none, as in buckets.
+    """Holds the workdir's lock; yields False where there are no locks, as in buckets.
 
-    UserError where another training holds it, or it cannot be taken.
+    UserError where another training holds it, or it cannot be acquired.
     """
     if paths.is_remote(workdir):
         yield False

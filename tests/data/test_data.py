@@ -384,7 +384,7 @@ def test_a_prepared_set_may_be_given_by_its_folder(tiny_set):
 def test_unfit_sets_are_refused(tiny_set):
     for name, words in [
         ("two", "left: Image, right: Image"),
-        ("none", "no image.*label: Text"),
+        ("none", "neither an image.*label: Text"),
     ]:
         tiny_set(name)
         with pytest.raises(ValueError, match=words):

@@ -76,7 +76,7 @@ def test_weights_come_from_a_checked_file(vgg19, tmp_path, monkeypatch):
 
 def test_weights_of_another_network_are_refused(vgg19, tmp_path):
     lacking = {k: v for k, v in vgg19.items() if k != "features.5.bias"}
-    with pytest.raises(ValueError, match=r"features\.5\.bias .*\(128,\), found nothing"):
+    with pytest.raises(ValueError, match=r"features\.5\.bias .*\(128,\), found none"):
         perceptual.from_torch(lacking)
     np.savez(tmp_path / "x.npz", **{"features.0.weight": np.zeros((1, 2, 3))})
     with pytest.raises(CheckpointError, match=r"features\.0\.weight .*\(1, 2, 3\).*loss\.vgg="):
