@@ -48,7 +48,8 @@ def _split(state: TrainState):
 def _join(step, state: TrainState, items) -> TrainState:
     rest = dict(items[TRAINING])
     model = state.model.replace(params=items[PARAMS], opt_state=rest.pop("opt_state"))
-    return TrainState(step=np.int32(step), model=model, ema=items.get(EMA), **rest)
+    ema = items.get(EMA)
+    return TrainState(step=np.int32(step), model=model, ema=ema, **rest)  # type: ignore[arg-type]
 
 
 class Checkpoints:
