@@ -54,7 +54,7 @@ def local(name: str | os.PathLike, remedy: str) -> Path:
     return path
 
 
-def is_remote(path: Path) -> bool:
+def is_remote(path: str | os.PathLike) -> bool:
     """Whether it is in a bucket."""
     return os.fspath(path).startswith("gs://")
 

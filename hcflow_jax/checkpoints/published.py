@@ -8,6 +8,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -180,7 +181,7 @@ def to_published(model: HCFlow, params: Mapping) -> dict[str, np.ndarray]:
         if entry.path is None:
             state_dict[entry.name] = _haar_weights(entry.shape[0]).astype(np.float32)
             continue
-        array = params
+        array: Any = params
         for key in entry.path:
             array = array[key]
         array = np.asarray(array[entry.index], np.float32)

@@ -38,7 +38,7 @@ _PNG_BYTES_PER_PIXEL = 2  # of photographs
 _LOCK = ".lock"  # in the folder of an unfinished build
 
 
-class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):
+class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """The TFDS builder of {"hr": image, "lr": image, "name": text}, in the order of the files.
 
     Not a GeneratorBasedBuilder, whose writer keeps up to 1 GB in memory and needs TensorFlow for
@@ -223,15 +223,15 @@ def build(
     """
     output = paths.local(output, "name a local folder and copy it there when it is built")
     output = Path(os.path.abspath(output))
-    hr_dir, lr_dir = (None if name is None else _folder(name) for name in (hr_dir, lr_dir))
+    hr_folder, lr_folder = (None if name is None else _folder(name) for name in (hr_dir, lr_dir))
     if scale not in SCALES:
         raise UserError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
     _check_output(output)
-    pairs = find_pairs(hr_dir, lr_dir, scale)
+    pairs = find_pairs(hr_folder, lr_folder, scale)
     sizes = check_pairs(pairs, scale)
     pixels = sum(height * width for height, width in sizes) * (scale**2 + 1)
     shards = max(1, min(len(pairs), round(pixels * _PNG_BYTES_PER_PIXEL / SHARD_BYTES)))
-    facts = _facts(pairs, hr_dir, lr_dir, scale, sizes)
+    facts = _facts(pairs, hr_folder, lr_folder, scale, sizes)
     with _unfinished(output) as temporary, _quiet():
         builder = HcflowPairs(
             pairs=pairs, scale=scale, shards=shards, facts=facts, data_dir=temporary

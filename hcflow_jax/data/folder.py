@@ -42,7 +42,7 @@ class FolderSource(Source):
             raise images.ImageError(listed(bad))
         self._folder = paths.normal(files[0].parent)
         self._names = [file.name for file in files]
-        self._sizes = [(height // scale, width // scale) for height, width in sizes]
+        self._sizes = [(h // scale, w // scale) for h, w in sizes]  # type: ignore[misc]  # no errors
 
     def __len__(self) -> int:
         return len(self._names)

@@ -33,7 +33,7 @@ class RandomPatch(grain.transforms.RandomMap):
         """{"hr": uint8 [s·size, s·size, 3], "lr": uint8 [size, size, 3]}."""
         height, width = self.source.size(index)
         top, left = (int(rng.integers(max(side - self.size, 0) + 1)) for side in (height, width))
-        flip, quarters = rng.integers(2), rng.integers(4) if self.rotate else 0
+        flip, quarters = rng.integers(2), int(rng.integers(4)) if self.rotate else 0
         patch = self.source.patch(index, top, left, self.size)
         return {k: np.rot90(x[:, ::-1] if flip else x, quarters) for k, x in patch.items()}
 

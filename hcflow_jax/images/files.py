@@ -29,7 +29,7 @@ FORMATS = {
 """Suffixes that are written, and (with .gif) looked for in folders."""
 
 _NO_ALPHA = ("JPEG", "BMP")
-_SAVE_OPTIONS = {
+_SAVE_OPTIONS: dict[str, dict] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
     "TIFF": {"compression": "tiff_deflate"},

@@ -173,7 +173,8 @@ class Architecture:
 
     def _level(self, i: int, channels: int, keep: int) -> Level:
         """Level i, whose squeezed image has `channels`, of which `keep` go on."""
-        hidden, conditional_hidden, *trunk = (self.per_level(name)[i] for name in PER_LEVEL)
+        level = (self.per_level(name)[i] for name in PER_LEVEL)
+        hidden, conditional_hidden, blocks, features, growth = level
         both, memory = self.task == "sr", (self.remat, self.reversible)
         split_off = channels - keep
         widths = [width * (2 if both else 1) for width in self.per_level("features")]
@@ -186,7 +187,7 @@ class Architecture:
                 self._cycle(channels, hidden), self.steps[i] - self.conditional_steps[i], *memory
             ),
             split=bijectors.ChannelSplit(keep),
-            trunk=FeatureTrunk(*trunk, both, self._arithmetic, self.remat),
+            trunk=FeatureTrunk(blocks, features, growth, both, self._arithmetic, self.remat),
             conditional=bijectors.alternate(
                 {"affine": bijectors.flow_step(coupling)}, self.conditional_steps[i], *memory
             ),

@@ -43,7 +43,7 @@ class ConvWeights(nn.Module):
     outputs: int
     size: int = 3
     use_bias: bool = True
-    init: Initializer = small_xavier
+    init: Initializer = small_xavier  # type: ignore[assignment]  # hides Module.init
     uniform_bias: bool = False
     stack: tuple[int, ...] = ()
 

@@ -189,7 +189,7 @@ def make_schedule(train: Train, base: float) -> schedules.Schedule:
 def sections(task: str) -> dict[str, type]:
     """{name: class} of the sections of a config of `task`; `init_from` is beside them."""
     if task == "rescaling":
-        by_task = {"loss": RescalingLoss}
+        by_task: dict[str, type] = {"loss": RescalingLoss}
     else:
         by_task = {"loss": SRLoss, "discriminator": Discriminator}
     return {"model": HCFlow, "data": Data, "valid": Valid, **by_task, "train": Train}

@@ -79,7 +79,7 @@ def _on_cpu():
     return not any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
 
 
-def compiler_options(backend: str) -> dict[str, bool]:
+def compiler_options(backend: str) -> dict[str, str | bool]:
     """XLA's options for large programs on `backend`, as far as this XLA knows them.
 
     On CPUs its older code generator compiles a full-size iteration in 0.3 GB instead of 1.5; the
@@ -89,7 +89,7 @@ def compiler_options(backend: str) -> dict[str, bool]:
 
     if backend != "cpu":
         return {}
-    options = {"xla_cpu_use_fusion_emitters": False}
+    options: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
     try:
         jax.jit(lambda: 0).lower().compile(compiler_options=options)
     except jax.errors.JaxRuntimeError:

@@ -131,7 +131,7 @@ def objectives(
     """
     if recipe.model.task == "rescaling":
         return {"rescaling": functools.partial(_rescaling, recipe)}
-    chosen = {}
+    chosen: dict[str, Callable] = {}
     if recipe.loss.nll_weight:
         chosen["likelihood"] = functools.partial(_nll, recipe)
     if recipe.loss.pixel_weight:

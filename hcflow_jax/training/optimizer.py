@@ -7,8 +7,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 
-@flax.struct.dataclass
-class Learner:
+class Learner(flax.struct.PyTreeNode):
     """A network in training: parameters, optimiser state, a discriminator's batch statistics."""
 
     params: dict

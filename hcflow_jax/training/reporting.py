@@ -83,8 +83,8 @@ class Report:
             self._write(step, values | speed | {"data_wait": waited})
             minutes, seconds = divmod(int((self._steps - step) / per_second), 60)
             left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
-            speed = f"{per_second:.2f} steps/s  {pixels / 1e6:.3g} Mpixel/s"
-            say(f"step {step}  {shown}  {speed}  data wait {waited:.0%}  {left}")
+            pace = f"{per_second:.2f} steps/s  {pixels / 1e6:.3g} Mpixel/s"
+            say(f"step {step}  {shown}  {pace}  data wait {waited:.0%}  {left}")
         self._last_step, self._since, self._waited = step, time.monotonic(), 0.0
 
     def validation(self, step: int, figures: dict[str, float], pictures: dict) -> None:

@@ -49,7 +49,8 @@ def _join(step, state: TrainState, items) -> TrainState:
     """The inverse of `_split`."""
     training = dict(items[TRAINING])
     model = state.model.replace(params=items[PARAMS], opt_state=training.pop("opt_state"))
-    return TrainState(step=np.int32(step), model=model, ema=items.get(EMA), **training)
+    ema = items.get(EMA)
+    return TrainState(step=np.int32(step), model=model, ema=ema, **training)  # type: ignore[arg-type]
 
 
 class Checkpoints:
