@@ -216,10 +216,10 @@ def test_the_command(place, capsys):
     assert cli.main(["data", "build", "even", "-o", "a set", "--lr", "small"]) == 0
     out, err = capsys.readouterr()
     assert "a set: 4 pairs ×4, " in out and "--config.data.path='a set'\n" in out
-    assert "hcflow train --config=configs/sr_x4.py --workdir=runs/sr" in out
+    assert "hcflow train --config=sr_x4 --workdir=runs/sr" in out
     assert "checking: 100%" in err and "building: 100%" in err and "unfinished" not in out + err
     assert cli.main(["data", "build", "hr", "-o", "x8", "--scale", "8"]) == 0
-    assert "configs/sr_x8.py" in capsys.readouterr().out
+    assert "--config=sr_x8" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
