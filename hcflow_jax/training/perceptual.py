@@ -25,7 +25,7 @@ SHA256 = "dcbb9e9d"
 REMEDY = (
     "download torchvision's vgg19-dcbb9e9d.pth (`torchvision.models.vgg19(weights='IMAGENET1K_V1')`"
     " stores it in the torch cache) and name it by --config.loss.vgg=FILE, or switch the loss off "
-    "by --config.loss.perceptual=0"
+    "by --config.loss.perceptual_weight=0"
 )
 
 

@@ -1,14 +1,17 @@
 """Discriminators and VGG19 features against recorded figures; the weights' file."""
 
 import hashlib
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hcflow_jax import fields
 from hcflow_jax.checkpoints import CheckpointError
 from hcflow_jax.training import perceptual
+from hcflow_jax.training.config import SRLoss
 from hcflow_jax.training.discriminators import PatchGAN, VGGDiscriminator
 from tests.reference import recipe
 from tests.support import assert_reference, discriminator_params, modules, nhwc
@@ -87,3 +90,9 @@ def test_weights_of_another_network_are_refused(vgg19, tmp_path):
 def test_a_missing_file_says_where_to_get_it(path):
     with pytest.raises(CheckpointError, match=r"vgg19-dcbb9e9d\.pth.*--config\.loss\.vgg=FILE"):
         perceptual.load(path)
+
+
+def test_the_remedy_names_fields_that_exist():
+    named = re.findall(r"--config\.loss\.(\w+)", perceptual.REMEDY)
+    assert set(named) == {"vgg", "perceptual_weight"}
+    assert set(named) <= fields.rules(SRLoss).keys()
