@@ -65,8 +65,9 @@ def cosine(
     cycles = _cycles(base, restarts, weights)
     if len(periods) != len(cycles):
         raise UserError(f"{len(restarts)} restarts need {len(cycles)} periods, got {len(periods)}")
-    schedules = [
-        optax.cosine_decay_schedule(rate, period, least / rate)
+    waves = [
+        optax.cosine_decay_schedule(rate - least, period)
         for (_, rate), period in zip(cycles, periods, strict=True)
     ]
-    return _joined(schedules, cycles)
+    joined = _joined(waves, cycles)
+    return lambda iteration: least + joined(iteration)

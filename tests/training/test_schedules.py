@@ -29,6 +29,12 @@ def test_without_restarts_they_are_the_plain_ones():
     np.testing.assert_allclose([waves(i) for i in (0, 5, 10)], [1, 0.5, 0], atol=1e-6)
 
 
+def test_a_cycle_may_have_the_rate_zero_or_one_below_the_least():
+    wave = schedules.cosine(1.0, (10, 10), (10,), (0.0,), least=0.5)
+    found = [float(wave(i)) for i in (0, 5, 11, 16, 30)]
+    np.testing.assert_allclose(found, [1, 0.75, 0, 0.25, 0.5], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "make, words",
     [
