@@ -215,11 +215,15 @@ def parse(config: ml_collections.ConfigDict) -> Config:
             values = _section(found, name, names)
             if unknown := sorted(values.keys() - names):
                 raise UserError(f"the config has an unknown field {name}.{unknown[0]}")
-            parts[name] = section(**values)
+            parts[name] = section(**{name: _tuple(value) for name, value in values.items()})
             fields.check(parts[name], f"{name}.")
     parsed = Config(model=model, init_from=found.get("init_from") or "", **parts)
     _check_together(parsed)
     return parsed
+
+
+def _tuple(value):
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _section(config, name, needed):

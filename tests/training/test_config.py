@@ -1,0 +1,17 @@
+"""Configs that are filled in by hand."""
+
+import ml_collections
+import pytest
+
+from hcflow_jax.errors import UserError
+from hcflow_jax.training import config as configuration
+from tests.command import config, recipe
+
+
+def test_lists_stand_for_tuples():
+    found = config("sr_x4", "smoke")
+    found.train = ml_collections.ConfigDict(found.train.to_dict() | {"milestones": [0.25, 0.5]})
+    assert recipe(found).train.milestones == (0.25, 0.5)
+    found.train = ml_collections.ConfigDict(found.train.to_dict() | {"milestones": [-1.0]})
+    with pytest.raises(UserError, match="train.milestones must be at least 0, got .-1.0"):
+        configuration.parse(found)
