@@ -199,7 +199,8 @@ def defaults(task: str) -> ml_collections.ConfigDict:
     """A config of `task` with every field at its default, to be filled in and locked."""
     config = ml_collections.ConfigDict({"init_from": ""})
     for name, section in sections(task).items():
-        config[name] = ml_collections.ConfigDict(dataclasses.asdict(section()))
+        one_type = name != "model"  # whose fields may be one value, or one per level
+        config[name] = ml_collections.ConfigDict(dataclasses.asdict(section()), type_safe=one_type)
     config.model.task = task
     return config
 

@@ -15,3 +15,15 @@ def test_lists_stand_for_tuples():
     found.train = ml_collections.ConfigDict(found.train.to_dict() | {"milestones": [-1.0]})
     with pytest.raises(UserError, match="train.milestones must be at least 0, got .-1.0"):
         configuration.parse(found)
+
+
+def test_fields_of_the_model_may_differ_from_level_to_level():
+    found = config("sr_x4", "smoke")
+    found.model.features = (4, 6)
+    found.model.blocks = ((1, 1), (1, 2))
+    found.lock()
+    assert recipe(found).model.per_level("features") == (4, 6)
+    with found.unlocked():
+        found.model.features = "wide"
+    with pytest.raises(UserError, match="features"):
+        configuration.parse(found)
