@@ -2,7 +2,7 @@
 
 from hcflow_jax.errors import UserError
 from hcflow_jax.training import parallel, recipes
-from hcflow_jax.training.config import help_text
+from hcflow_jax.training.config import EARLIER_NAMES, help_text
 from hcflow_jax.training.loop import train
 
 USAGE = """usage: hcflow train --config=RECIPE[:VARIANT] --workdir=DIR [--config.FIELD=VALUE …]
@@ -32,11 +32,31 @@ def _with_files(argv):
     """`argv` with names of recipes replaced by their files, as the flag needs them."""
     replaced = list(argv)
     for i, word in enumerate(argv):
-        if word.startswith("--config="):
-            replaced[i] = f"--config={recipes.find(word.removeprefix('--config='))}"
-        elif word == "--config" and i + 1 < len(argv):
+        flag, equals, name = word.partition("=")
+        if flag not in ("-config", "--config"):
+            continue
+        if equals:
+            replaced[i] = f"{flag}={recipes.find(name)}"
+        elif i + 1 < len(argv):
             replaced[i + 1] = recipes.find(argv[i + 1])
     return replaced
+
+
+def _reason(error, argv):
+    """What an error that came while flags were read says, without the layers around it."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    if isinstance(causes[-1], UserError):
+        return str(causes[-1])
+    unknown = isinstance(error, AttributeError) and isinstance(causes[-1], KeyError)
+    if not (unknown or isinstance(error, KeyError)):
+        return str(error).strip().split("\n")[-1].strip()
+    for word in argv:
+        name = word.partition("=")[0].lstrip("-").removeprefix("config.")
+        if name in EARLIER_NAMES:
+            return f"the config has no field {name}, it is called {EARLIER_NAMES[name]} now"
+    return f"the config has no field {causes[-1].args[0]}"
 
 
 def run(argv: list[str]) -> None:
@@ -61,11 +81,8 @@ def run(argv: list[str]) -> None:
     try:
         positional = values(["hcflow", *argv])[2:]
         config = values.config
-    except KeyError as error:
-        raise UserError(f"the config has no such field: {error.args[0]}") from error
     except Exception as error:  # the config is a program: anything can come out of it
-        reason = str(error).strip().split("\n")[-1].strip()
-        raise UserError(f"{reason}; see `hcflow train --help`") from error
+        raise UserError(f"{_reason(error, argv)}; see `hcflow train --help`") from error
     if values.help:
         print(USAGE.format(recipes=", ".join(recipes.names())) + help_text())
         return

@@ -295,7 +295,7 @@ def flat(tree: dict, prefix: str = ""):
             yield prefix + key, value
 
 
-_EARLIER_NAMES = {
+EARLIER_NAMES = {
     f"loss.{name}": f"loss.{name}_weight"
     for name in ("nll", "pixel", "perceptual", "gan", "lr", "latents", "hr")
 }
@@ -310,7 +310,7 @@ def check_resumable(saved: dict, config: Config, workdir) -> None:
         for section, kind in sections(task).items()
         for name, rule in fields.rules(kind).items()
     } | {"init_from": INIT_FROM}
-    before = {_EARLIER_NAMES.get(name, name): value for name, value in flat(saved)}
+    before = {EARLIER_NAMES.get(name, name): value for name, value in flat(saved)}
     initial = dict(flat(json.loads(json.dumps(defaults(task).to_dict()))))
     for name, now in flat(as_json(config)):
         then = before.get(name, initial[name])

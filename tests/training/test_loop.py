@@ -253,8 +253,13 @@ def test_configs_are_the_published_recipes():
 BAD = [
     (["--config=absent.py", "--workdir=w"], ("absent.py",)),
     (["--config=absent:tiny", "--workdir=w"], ("'absent'", "sr_x4", "FILE.py")),
-    (["--config=c.py:nonsense", "--workdir=w"], ("nonsense",)),
-    (["--config=c.py", "--workdir=w", "--config.train.zap=1"], ("zap",)),
+    (["-config=absent:tiny", "--workdir=w"], ("'absent'", "sr_x4", "FILE.py")),
+    (["--config=c.py:nonsense", "--workdir=w"], ("hcflow: unknown variant 'nonsense'",)),
+    (["--config=c.py", "--workdir=w", "--config.train.zap=1"], ("no field zap",)),
+    (
+        ["--config=c.py", "--workdir=w", "--config.loss.nll=1"],
+        ("no field loss.nll, it is called loss.nll_weight",),
+    ),
     (["--config=c.py", "--workdir=w", "--config.train.steps=x"], ("x",)),
     (["--config=c.py"], ("--workdir",)),
     (["--workdir=w"], ("--config",)),
