@@ -3,8 +3,12 @@
 VARIANT: hcflow, plus, plusplus (HCFlow+ and HCFlow++, which start from a trained hcflow, named by
 --config.init_from); tiny, smoke, plus-tiny, plus-smoke, …: the same on a small network.
 
-A recipe of one's own is such a file, named by --config=FILE.py[:VARIANT]: start from `recipes.sr()`
-or `recipes.rescaling()`, set fields, return the config. `hcflow train --help` lists the fields.
+A recipe of one's own is such a file, named by --config=FILE.py[:VARIANT], with a function
+`get_config(variant)`, or `get_config()`, that returns an ml_collections config: `recipes.sr()` or
+`recipes.rescaling()` has every field at its default (`hcflow train --help` lists them), of which it
+sets some. `recipes.plus` and `recipes.shrink` turn that into HCFlow+ and small networks,
+`recipes.parse` reads variants such as "plus-tiny"; none of them is needed. `lock()` refuses fields
+that there are not.
 """
 
 from hcflow_jax.training import recipes

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from hcflow_jax.cli import main as cli
+from hcflow_jax.cli.main import _parser
 from hcflow_jax.training import recipes
 from tests.command import photographs
 
+ASSETS = Path(__file__).parents[1] / "hcflow_jax/assets"
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 PYTHON = [text for kind, text in BLOCKS if kind == "python"]
@@ -25,10 +25,10 @@ SHELL = [text for kind, text in BLOCKS if kind == "sh"]
 def folder(tmp_path, monkeypatch):
     """What the snippets read: photo.jpg, the folders holiday/ and photos/."""
     monkeypatch.chdir(tmp_path)
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save("photo.jpg")
-    os.mkdir("holiday")
-    Image.fromarray(pixels).save("holiday/1.png")
+    with Image.open(ASSETS / "chelsea.png") as photograph:
+        photograph.convert("RGB").resize((30, 20)).save("photo.jpg")
+        os.mkdir("holiday")
+        photograph.resize((30, 20)).save("holiday/1.png")
     photographs("photos")
     return tmp_path
 
@@ -72,7 +72,7 @@ def _commands():
 def test_commands_are_understood(line):
     words = shlex.split(re.sub(r"\[.*?\]", "", line).replace("…", ""))[1:]
     if words[0] != "train":
-        cli._parser().parse_args(words)
+        _parser().parse_args(words)
         return
     flags = dict(word.removeprefix("--").split("=", 1) for word in words[1:] if "=" in word)
     if "config" not in flags:  # "hcflow train … --distributed"

@@ -11,7 +11,7 @@ Trains on images, and continues from the last checkpoint in DIR.
 
   --config   a recipe ({recipes}), or FILE.py, a Python file that
              is executed: configs/ shows how to write one. VARIANT: hcflow, plus, plusplus; tiny,
-             the small network that ships with hcflow; smoke, a run of seconds; plus-tiny, …
+             the small network that ships with hcflow; smoke, four steps; plus-tiny, …
   --workdir  folder of checkpoints and log, for --checkpoint later
 
 Each of several hosts runs the same command, with --distributed where JAX can detect the cluster
