@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +29,25 @@ def model_config(model: HCFlow) -> dict:
     return json.loads(json.dumps(dataclasses.asdict(model)))
 
 
+def check_name(path: Path) -> None:
+    """CheckpointError where orbax, which looks for what it wrote by patterns, would not find it."""
+    if re.search(r"\[" if os.name == "nt" else r"[\[\\]", os.fspath(path)):
+        raise CheckpointError(
+            f"{path}: checkpoints cannot be kept below a name with [ or \\; rename it"
+        )
+
+
 def save_model(path: str | Path, model: HCFlow, params) -> None:
     """Writes an orbax checkpoint of `params` with the model's config; atomic.
 
-    CheckpointError when `path` exists or cannot be written.
+    CheckpointError when `path` exists, cannot be written, or has a name that orbax does not bear.
     """
     import orbax.checkpoint as ocp
 
     path = paths.absolute(paths.reached(path))
     if paths.is_taken(path):
         raise CheckpointError(f"{path} exists; name a new directory")
+    check_name(path)
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             checkpointer.save(

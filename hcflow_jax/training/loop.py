@@ -115,6 +115,7 @@ class Training:
 
         Locked first: opening checkpoints removes unfinished ones, which may be another training's.
         """
+        checkpoints.check_name(paths.absolute(self.workdir))
         try:
             self.workdir.mkdir(parents=True, exist_ok=True)
         except Exception as error:  # of whichever package reads buckets

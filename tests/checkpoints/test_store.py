@@ -2,10 +2,13 @@
 
 import json
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
 from hcflow_jax import checkpoints
+from tests.tiny import ONE_LEVEL
 
 
 @pytest.fixture
@@ -54,3 +57,21 @@ def test_damaged_scores_are_named(workdir, text):
     (workdir / "checkpoints/2/metrics/metrics").write_text(text)
     with pytest.raises(checkpoints.CheckpointError, match="checkpoints: the scores of a step are"):
         checkpoints.best(workdir)
+
+
+@pytest.mark.parametrize("name", ["a [1]", "a\\b", "[1]/a"])
+def test_names_that_orbax_takes_for_patterns_are_refused(tmp_path, name):
+    """It would write a checkpoint that nothing can read."""
+    with pytest.raises(checkpoints.CheckpointError, match="rename it"):
+        checkpoints.save_model(tmp_path / name, ONE_LEVEL["sr"], {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a b", "it's é", 'q"*?{x}#%20:'])
+def test_other_odd_names_are_kept(tmp_path, name):
+    model = ONE_LEVEL["sr"]
+    params = jax.jit(model.init_params)(jax.random.key(0))
+    checkpoints.save_model(tmp_path / name, model, params)
+    found, again = checkpoints.load_model(tmp_path / name)
+    assert found == model
+    jax.tree.map(np.testing.assert_array_equal, again, params)
