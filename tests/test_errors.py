@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from hcflow_jax import cli, errors, images, sampling
+from tests.tiny import SR
 
 
 @pytest.fixture
@@ -67,3 +68,13 @@ def test_reading_in_threads_leaves_the_filters_of_warnings_alone(photo):
     for thread in threads:
         thread.join()
     assert warnings.filters == before
+
+
+def test_a_bug_while_converting_is_no_trouble_with_the_disk(tmp_path, monkeypatch):
+    def broken(*_):
+        raise ValueError("shapes differ")
+
+    monkeypatch.setattr("hcflow_jax.checkpoints.load_model", lambda _: (SR, {}))
+    monkeypatch.setattr("hcflow_jax.checkpoints.published.to_published", broken)
+    with pytest.raises(ValueError, match="^shapes differ"):
+        cli.main(["convert", "c", "-o", str(tmp_path / "w.npz")])

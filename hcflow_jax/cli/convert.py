@@ -33,9 +33,8 @@ def _convert(args):
     model, params = checkpoints.load_model(source)
     print(f"{source}: {model.task} ×{model.scale}, {published.parameter_count(model):,} parameters")
     if target.suffix.lower() == ".npz":
-        images.write_beside(
-            target, lambda file: np.savez(file, **published.to_published(model, params))
-        )
+        arrays = published.to_published(model, params)
+        images.write_beside(target, lambda file: np.savez(file, **arrays))
     else:
         checkpoints.save_model(target, model, params)
     print(f"{target} written")
