@@ -17,7 +17,9 @@ def photo(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("error", [ValueError("shapes differ"), TypeError("zap"), KeyError("x")])
+@pytest.mark.parametrize(
+    "error", [ValueError("shapes differ"), KeyError("x"), FileNotFoundError(2, "No such file")]
+)
 def test_a_bug_is_called_one_and_shows_where(photo, monkeypatch, capsys, error):
     def broken(*_):
         raise error

@@ -1,5 +1,6 @@
 """Checkpoints: orbax directories that include their model's config."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -148,28 +149,30 @@ def _load_directory(path):
         raise CheckpointError(
             f"{path} is not a checkpoint; make one with `hcflow convert` or `hcflow train`"
         )
+    with _damage_named(path), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        items = ocp.args.Composite(**{CONFIG: ocp.args.JsonRestore()})
+        config = checkpointer.restore(path, items)[CONFIG]
+    model = build_model(model_fields(config, path))
+    target = abstract(model.init_params, jax.random.key(0))
+    item = EMA if (path / EMA).is_dir() else PARAMS
+    with _damage_named(path), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        old = earlier.has_earlier_names(path / item)
+        target = earlier.renamed(target, earlier.EARLIER) if old else target
+        items = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
+        params = checkpointer.restore(path, items)[item]
+    return model, earlier.renamed(params, earlier.TODAY) if old else params
+
+
+@contextlib.contextmanager
+def _damage_named(path):
+    """What orbax raises inside becomes a CheckpointError."""
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            config = checkpointer.restore(
-                path, ocp.args.Composite(**{CONFIG: ocp.args.JsonRestore()})
-            )[CONFIG]
-            model = build_model(model_fields(config, path))
-            target = abstract(model.init_params, jax.random.key(0))
-            item = EMA if (path / EMA).is_dir() else PARAMS
-            old = earlier.has_earlier_names(path / item)
-            target = earlier.renamed(target, earlier.EARLIER) if old else target
-            params = checkpointer.restore(
-                path, ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
-            )[item]
-            params = earlier.renamed(params, earlier.TODAY) if old else params
-    except CheckpointError:
-        raise
+        yield
     except Exception as error:
-        reason = first_line(error)
         raise CheckpointError(
-            f"{path} cannot be restored, it is damaged or of another version of hcflow: {reason}"
+            f"{path} cannot be restored, it is damaged or of another version of hcflow: "
+            f"{first_line(error)}"
         ) from error
-    return model, params
 
 
 def model_fields(config, path: Path) -> dict:
@@ -184,8 +187,8 @@ def model_fields(config, path: Path) -> dict:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type."""
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    """The first line of an error's message, of 200 characters at most, or its type."""
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:

@@ -17,10 +17,12 @@ def add_command(commands) -> None:
 
 def _convert(args):
     import numpy as np
+    from absl import logging
 
     from hcflow_jax import checkpoints, images, paths
     from hcflow_jax.checkpoints import published
 
+    logging.set_verbosity(logging.ERROR)  # orbax warns where all is well
     source, target = paths.reached(args.input), paths.reached(args.output)
     if paths.is_taken(target):
         raise UserError(f"{target} exists; name a new one")

@@ -1,6 +1,7 @@
 """The `hcflow` command: its parser and dispatch."""
 
 import argparse
+import errno
 import os
 import sys
 import tempfile
@@ -110,9 +111,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+_OF_THE_SYSTEM = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.EPIPE, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
+"""Errors of the system that are no fault of this program: full disks, permissions, limits."""
+
+
 def _one_line(error):
     """The one line that the user reads, or None where `error` is a bug."""
     out_of_memory = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
     if out_of_memory and not isinstance(error, UserError):
         return "out of memory; use a smaller picture or batch"
-    return " ".join(str(error).split()) if isinstance(error, UserError | OSError) else None
+    system = isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM
+    return " ".join(str(error).split()) if system or isinstance(error, UserError) else None

@@ -61,9 +61,10 @@ def _reason(error, argv):
 
 def run(argv: list[str]) -> None:
     """Runs `hcflow train` with these arguments; UserError when they are wrong."""
-    from absl import flags
+    from absl import flags, logging
     from ml_collections import config_flags
 
+    logging.set_verbosity(logging.ERROR)  # orbax warns where all is well
     values, argv = flags.FlagValues(), _with_files(argv)
     config_flags.DEFINE_config_file(
         "config",

@@ -24,13 +24,14 @@ SIZES = ("tiny", "smoke")
 """Small networks: one to train on a CPU, one to see that everything runs."""
 
 _PACKAGE = Path(__file__).parents[1]
-FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
-"""Where their files are: in an installed package, in a clone."""
+_IN_CLONE = (_PACKAGE.parent / "setup.cfg").is_file()
+FOLDER = (_PACKAGE.parent if _IN_CLONE else _PACKAGE) / "configs"
+"""Where their files are."""
 
 
 def names() -> list[str]:
     """The recipes of the package."""
-    return sorted({file.stem for folder in FOLDERS for file in folder.glob("[a-z]*.py")})
+    return sorted(file.stem for file in FOLDER.glob("[a-z]*.py"))
 
 
 def find(config: str) -> str:
@@ -41,9 +42,8 @@ def find(config: str) -> str:
     name, colon, variant = config.partition(":")
     if name.endswith(".py"):
         return config
-    for folder in FOLDERS:
-        if (file := folder / f"{name}.py").is_file():
-            return f"{file}{colon}{variant}"
+    if (file := FOLDER / f"{name}.py").is_file():
+        return f"{file}{colon}{variant}"
     raise UserError(
         f"there is no recipe {name!r}, only {', '.join(names())}; or name a file, --config=FILE.py"
     )

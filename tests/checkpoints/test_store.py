@@ -8,7 +8,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 from hcflow_jax import checkpoints
-from tests.tiny import ONE_LEVEL
+from tests.support import randomized
+from tests.tiny import ONE_LEVEL, SR
 
 
 @pytest.fixture
@@ -75,3 +76,19 @@ def test_other_odd_names_are_kept(tmp_path, name):
     found, again = checkpoints.load_model(tmp_path / name)
     assert found == model
     jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+def test_a_bug_in_the_model_is_not_told_as_damage(tmp_path, monkeypatch):
+    shapes = jax.eval_shape(SR.init_params, jax.random.key(0))
+    checkpoints.save_model(tmp_path / "c", SR, randomized(shapes, dtype=np.float32))
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(SR), "init_params", broken)
+    with pytest.raises(ZeroDivisionError):
+        checkpoints.load_model(tmp_path / "c")
+
+
+def test_reasons_are_short():
+    assert checkpoints.first_line(ValueError("x" * 5000)) == "x" * 200
