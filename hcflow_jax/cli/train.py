@@ -82,6 +82,8 @@ def run(argv: list[str]) -> None:
     try:
         positional = values(["hcflow", *argv])[2:]
         config = values.config
+        if config is not None:
+            config.to_dict()  # a file that could not be read fails here, not before
     except Exception as error:  # the config is a program: anything can come out of it
         raise UserError(f"{_reason(error, argv)}; see `hcflow train --help`") from error
     if values.help:

@@ -280,7 +280,12 @@ def _unfinished(output):
                 pass
             if held:
                 shutil.rmtree(folder)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=output.parent))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=output.parent))
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {output.parent} ({error.strerror}); name another folder"
+        ) from error
     try:
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):
