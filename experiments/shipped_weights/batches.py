@@ -12,7 +12,7 @@ from PIL import Image
 
 from hcflow_jax.images import resize
 
-SYNTHETIC_SHARE = 0.05
+SYNTHETIC_SHARE = 0.08
 
 
 class Tiles:

@@ -32,7 +32,7 @@ PER_PHOTOGRAPH = 24
 LEAST_DETAIL = 4.0
 LIMIT = 52e6
 """Bytes of all photographs' tiles."""
-SYNTHETIC = 110
+SYNTHETIC = 160
 HELD_OUT_SIZE = 640, 480
 Image.MAX_IMAGE_PIXELS = None
 

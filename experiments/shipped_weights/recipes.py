@@ -89,6 +89,17 @@ RECIPES = {
             growth=12,
         )
     ),
+    "rescaling_x4_deep": Recipe(
+        _rescaling(
+            steps=(8, 8),
+            conditional_steps=(2, 2),
+            hidden=8,
+            conditional_hidden=16,
+            blocks=((2, 2), (3, 3)),
+            features=16,
+            growth=8,
+        )
+    ),
     # wide where the image is small, from scratch
     "sr_x4_wide": Recipe(
         _sr(

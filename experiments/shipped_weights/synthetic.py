@@ -124,12 +124,23 @@ def dithered(rng, side, photograph):
     return Image.fromarray(255 * (grey > threshold).astype(np.uint8)).convert("RGB")
 
 
+def enlarged(rng, side, photographs):
+    """Hard pixels, 2, 4 or 8 of the picture's each, so that small pictures show them too."""
+    factor = min(int(rng.choice([2, 4, 4, 4, 8])), side // 24)
+    kind = (text, window, lines, checks, dithered, dithered)[rng.integers(6)]
+    source = (photographs[rng.integers(len(photographs))],) if kind is dithered else ()
+    way = Image.Resampling.NEAREST if rng.random() < 0.6 else Image.Resampling.BICUBIC
+    return kind(rng, side // factor, *source).resize((side, side), way)
+
+
 def tiles(count: int, side: int, photographs: list[Image.Image], seed: int = 0):
     """`count` pictures of side × side, all kinds in turn."""
     rng = np.random.default_rng(seed)
-    kinds = itertools.cycle((text, window, text, lines, dithered, text, window, checks))
-    for kind in itertools.islice(kinds, count):
-        if kind is dithered:
+    kinds = (text, window, enlarged, lines, dithered, text, enlarged, window, checks, enlarged)
+    for kind in itertools.islice(itertools.cycle(kinds), count):
+        if kind is enlarged:
+            yield enlarged(rng, side, photographs)
+        elif kind is dithered:
             yield dithered(rng, side, photographs[rng.integers(len(photographs))])
         else:
             yield kind(rng, side)

@@ -17,8 +17,8 @@ def add_commands(commands) -> None:
     add_sampling(
         upscale,
         0.0,
-        "the safest: above it the shipped weights cover lettering with coloured blobs; full-size "
-        "networks look best at 0.8 to 0.9",
+        "the most faithful, which the shipped weights are made for; full-size networks look best at "
+        "0.8 to 0.9",
     )
     upscale.add_argument(
         "--samples",
