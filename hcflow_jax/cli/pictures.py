@@ -17,7 +17,7 @@ def add_commands(commands) -> None:
     add_sampling(
         upscale,
         0.0,
-        "the most faithful, which the shipped weights are made for; full-size networks look best at "
+        "the most faithful; the shipped weights are made for it; full-size networks look best at "
         "0.8 to 0.9",
     )
     upscale.add_argument(
