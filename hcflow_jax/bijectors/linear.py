@@ -8,9 +8,15 @@ import numpy as np
 
 from hcflow_jax.bijectors.base import Bijector
 
+LEAST_STD = 0.002
+"""Below it, half a level of 8 bits, a channel counts as flat; those of photographs have 0.01."""
+
 
 def fit_actnorm(x, axis_name: str | None = None):
     """b = −mean(x), s = −log(std(x) + 1e-6) per channel, so that (x + b)·exp(s) is normalised.
+
+    A channel that is flat, std(x) < LEAST_STD, keeps its scale, s = 0. Every further ActNorm would
+    meet it as flat again, and their product would blow up the first image that is not.
 
     Args:
       x: [B, H, W, C].
@@ -18,7 +24,7 @@ def fit_actnorm(x, axis_name: str | None = None):
 
     Returns:
       {"bias": [C], "logs": [C]}, float32 at least; the mean and the population standard deviation
-      are those over B, H, W and all devices. (Glow, section 3.1.)
+      of a channel are those over B, H, W and all devices. (Glow, section 3.1.)
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -28,7 +34,7 @@ def fit_actnorm(x, axis_name: str | None = None):
 
     centre = mean(x)
     std = jnp.sqrt(mean(jnp.square(x - centre)))
-    return {"bias": -centre, "logs": -jnp.log(std + 1e-6)}
+    return {"bias": -centre, "logs": jnp.where(std < LEAST_STD, 0.0, -jnp.log(std + 1e-6))}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from hcflow_jax.checkpoints.store import (
     read_weights,
     save_model,
     score,
+    unbiased,
 )
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "save_model",
     "score",
     "to_published",
+    "unbiased",
 ]

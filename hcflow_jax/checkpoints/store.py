@@ -13,6 +13,7 @@ from hcflow_jax import paths
 from hcflow_jax.checkpoints import earlier, published
 from hcflow_jax.errors import UserError, needing
 from hcflow_jax.model import HCFlow, build_model
+from hcflow_jax.model.dequantization import without_noise_mean
 
 CONFIG, PARAMS, EMA, TRAINING, PROGRESS = "config", "params", "ema", "training", "place"
 """Items of a training's checkpoint; one of a model alone has the config and the parameters."""
@@ -64,19 +65,23 @@ def save_model(path: str | Path, model: HCFlow, params) -> None:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def load_model(path: str | Path) -> tuple[HCFlow, dict]:
+def load_model(path: str | Path, as_trained: bool = False) -> tuple[HCFlow, dict]:
     """(model, params) of a checkpoint directory, a training's workdir or published weights.
 
     Of a workdir, the checkpoint with the best PSNR-Y, else the latest, with averaged parameters
     where there are some. Published weights are a `.npz`, or a `.pth` where torch is installed;
     nothing is unpickled. CheckpointError, naming the path and the remedy, when `path` is none of
     these or is damaged.
+
+    Args:
+      as_trained: leave the mean of published dequantisation noise in what a training's checkpoint
+        samples (`model.dequantization.without_noise_mean`).
     """
     path = paths.absolute(paths.reached(path))
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; give a checkpoint directory or .npz file")
     if path.is_dir():
-        return _load_directory(_checkpoint_in(path))
+        return _load_directory(_checkpoint_in(path), as_trained)
     try:
         return published.from_torch(read_weights(path))
     except CheckpointError:
@@ -141,7 +146,7 @@ def _checkpoint_in(path: Path) -> Path:
     return checkpoint
 
 
-def _load_directory(path):
+def _load_directory(path, as_trained):
     import jax
     import orbax.checkpoint as ocp
 
@@ -160,7 +165,21 @@ def _load_directory(path):
         target = earlier.renamed(target, earlier.EARLIER) if old else target
         items = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
         params = checkpointer.restore(path, items)[item]
-    return model, earlier.renamed(params, earlier.TODAY) if old else params
+    params = earlier.renamed(params, earlier.TODAY) if old else params
+    return model, params if as_trained else unbiased(model, params, config.get("loss", {}))
+
+
+def unbiased(model: HCFlow, params, loss: dict):
+    """`params` without the mean of U(0, 1)/q, where a training with the section `loss` leaves it.
+
+    That is maximum likelihood alone: a loss that compares samples with images takes it away. A
+    model without an unconditional step in its first level keeps it.
+    """
+    published = loss.get("dequantization", "published") == "published" and "quant" in loss
+    compared = any(loss.get(f"{x}_weight", loss.get(x, 0)) for x in ("pixel", "perceptual", "gan"))
+    if published and not compared and model.steps[0] > model.conditional_steps[0]:
+        return without_noise_mean(model, params, loss["quant"])
+    return params
 
 
 @contextlib.contextmanager

@@ -27,6 +27,12 @@ def add_commands(commands) -> None:
         metavar="N",
         help="how many different versions to write, numbered OUT_1, OUT_2, … (default: 1)",
     )
+    upscale.add_argument(
+        "--as-trained",
+        action="store_true",
+        help="keep the brightness, 255/(2q) too high, that noise U(0, 1)/q of a training with "
+        "loss.dequantization=published gives to samples",
+    )
     add_picture_command(
         commands,
         "downscale",
@@ -85,7 +91,7 @@ def _upscale(args):
             f"{args.samples} samples at temperature 0 would be the same; give --temperature 0.5"
         )
     plan = batch.plan(args, f"x{args.scale}", args.samples)
-    model, params = sampling.load(args.checkpoint, "sr", args.scale)
+    model, params = sampling.load(args.checkpoint, "sr", args.scale, args.as_trained)
 
     def write(source, picture, target, hr):
         _check_finite(args, source, hr)

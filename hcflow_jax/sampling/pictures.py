@@ -25,12 +25,15 @@ SHIPPED = {("sr", 4): "sr_x4.npz", ("rescaling", 4): "rescaling_x4.npz"}
 
 
 def load(
-    path: str | Path | None = None, task: str | None = None, scale: int | None = None
+    path: str | Path | None = None,
+    task: str | None = None,
+    scale: int | None = None,
+    as_trained: bool = False,
 ) -> tuple[HCFlow, dict]:
     """(model, prepared params) of a checkpoint, or of the shipped weights when `path` is None.
 
     Args:
-      path: as `checkpoints.load_model` takes it.
+      path, as_trained: as `checkpoints.load_model` takes them.
       task, scale: those needed; None accepts the checkpoint's, or stands for "sr" and 4.
 
     CheckpointError when it holds another task or scale, or when no such weights ship.
@@ -44,7 +47,7 @@ def load(
         with resources.as_file(resources.files("hcflow_jax") / "assets") as assets:
             model, params = checkpoints.load_model(assets / SHIPPED[task, scale])
     else:
-        model, params = checkpoints.load_model(path)
+        model, params = checkpoints.load_model(path, as_trained)
     task, scale = task or model.task, scale or model.scale
     if (model.task, model.scale) != (task, scale):
         found = f"{model.task} ×{model.scale}"

@@ -15,7 +15,7 @@ import ml_collections
 from hcflow_jax import fields
 from hcflow_jax.errors import UserError
 from hcflow_jax.fields import field
-from hcflow_jax.model import HCFlow, build_model
+from hcflow_jax.model import HCFlow, build_model, dequantization
 from hcflow_jax.training import losses, schedules
 
 NORMS = ("l1", "l2")
@@ -56,7 +56,12 @@ class Valid:
 class SRLoss:
     """Weights of the super-resolution losses; 0 omits one."""
 
-    quant: int = field(64, "q of the dequantisation noise U(0, 1)/q", least=1)
+    quant: int = field(64, "q: the dequantisation noise is 1/q wide", least=1)
+    dequantization: str = field(
+        "centred",
+        "noise U(−½, ½)/q; or published, U(0, 1)/q, whose mean is taken off what is sampled",
+        choices=dequantization.KINDS,
+    )
     nll_weight: float = field(1.0, "of the negative log-likelihood", least=0)
     pixel_weight: float = field(0.0, "of the distance to the HR image at temperature 0", least=0)
     pixel_norm: str = field("l1", "mean |a − b| or mean (a − b)²", choices=NORMS)
@@ -301,6 +306,9 @@ EARLIER_NAMES = {
 }
 """{name of a field in earlier versions: its name today}."""
 
+EARLIER_VALUES = {"loss.dequantization": "published"}
+"""{field: what earlier versions did, where that is not its default}."""
+
 
 def check_resumable(saved: dict, config: Config, workdir) -> None:
     """UserError naming the first field that was changed and may not be when resuming."""
@@ -313,11 +321,12 @@ def check_resumable(saved: dict, config: Config, workdir) -> None:
     before = {EARLIER_NAMES.get(name, name): value for name, value in flat(saved)}
     initial = dict(flat(json.loads(json.dumps(defaults(task).to_dict()))))
     for name, now in flat(as_json(config)):
-        then = before.get(name, initial[name])
+        then = before.get(name, EARLIER_VALUES.get(name, initial[name]))
         if then != now and not rules[name].free:
             raise UserError(
-                f"{workdir} was trained with {name} {then}, the config says {now}; name another "
-                f"--workdir (--config.init_from={workdir} starts from its weights)"
+                f"{workdir} was trained with {name} {then}, the config says {now}; set "
+                f"--config.{name} back, or name another --workdir "
+                f"(--config.init_from={workdir} starts from its weights)"
             )
 
 

@@ -37,7 +37,8 @@ def _initial_params(config, batch):
     """Initial parameters: those of `init_from`, or new ones with ActNorms set from the batch."""
     model = config.model
     if config.init_from:
-        initial_model, params = checkpoints.load_model(config.init_from)
+        published = getattr(config.loss, "dequantization", "") == "published"
+        initial_model, params = checkpoints.load_model(config.init_from, as_trained=published)
         configuration.check_same_model(initial_model, model, config.init_from)
         return jax.tree.map(np.asarray, params)
     key = jax.random.key(config.train.seed, impl="unsafe_rbg")  # faster to compile
@@ -45,7 +46,7 @@ def _initial_params(config, batch):
     noise_key = jax.random.fold_in(_key(config), 0)  # that of the first iteration
     first_row = jax.process_index() * len(batch["hr"])
     noisy = jax.jit(functools.partial(objectives.draw_noise, config))(noise_key, batch, first_row)
-    hr = batch["hr"] + np.asarray(noisy.get("dequantization", 0))
+    hr = batch["hr"] + np.asarray(noisy.get("dequantization", 0), batch["hr"].dtype)
     return parallel.fetch(parallel.pmap_data_init(model)(params, parallel.shard(hr)))
 
 
@@ -144,8 +145,8 @@ class Training:
                     f"{source.name(index)} leaves {width}×{height} pixels to validate on, SSIM "
                     f"needs {least}; set --config.valid.size higher or remove it"
                 )
-        quant = getattr(self.config.loss, "quant", 1)
-        return Validation(self.model, pairs, valid.temperatures, valid.samples, quant)
+        loss = self.config.loss
+        return Validation(self.model, pairs, valid.temperatures, valid.samples, loss)
 
     def start(self) -> tuple[steps.TrainState, jax.Array, int]:
         """(state, key, index of the next batch) of the latest checkpoint, or initial ones."""

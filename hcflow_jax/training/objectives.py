@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from hcflow_jax.model import dequantization
 from hcflow_jax.training import discriminators, losses, perceptual
 from hcflow_jax.training.config import Recipe
 from hcflow_jax.training.optimizer import Learner
@@ -14,7 +15,7 @@ Batch = dict[str, jax.Array]
 
 
 def draw_noise(recipe: Recipe, rng: jax.Array, batch: Batch, first_row=0) -> Batch:
-    """The batch and the noise of an iteration: "dequantization" U(0, 1)/q, "latents" N(0, 1).
+    """The batch and the noise of an iteration: "dequantization" (SR) and "latents" N(0, 1).
 
     Row i draws from the key folded with first_row + i, so that the noise of an image does not
     depend on how a global batch is sharded over devices.
@@ -25,8 +26,8 @@ def draw_noise(recipe: Recipe, rng: jax.Array, batch: Batch, first_row=0) -> Bat
         keys = jax.random.split(jax.random.fold_in(rng, row))
         noise = {}
         if model.task == "sr":
-            noise["dequantization"] = (
-                jax.random.uniform(keys[0], hr.shape, hr.dtype) / recipe.loss.quant
+            noise["dequantization"] = dequantization.noise(
+                recipe.loss.dequantization, keys[0], hr.shape, hr.dtype, recipe.loss.quant
             )
         if model.task == "rescaling" or recipe.perceptual or recipe.adversarial:
             noise["latents"] = [e[0] for e in model.draw_latents(keys[1], lr[None], 1.0)]

@@ -1,5 +1,6 @@
 """Validation during training: likelihood, fidelity and diversity at every temperature."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -8,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from hcflow_jax import checkpoints
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
-from hcflow_jax.model import HCFlow
+from hcflow_jax.model import HCFlow, dequantization
 from hcflow_jax.training import losses, parallel
+from hcflow_jax.training.config import RescalingLoss, SRLoss
 
 Images = dict[str, np.ndarray]
 
@@ -41,10 +44,10 @@ def centre_crops(source, count: int, size: int) -> list[dict[str, np.ndarray]]:
     return pairs
 
 
-def _likelihood(model, quant, params, rng, hr, lr):
+def _likelihood(model, loss, params, rng, hr, lr):
     """{"nll", "bits_per_dim"} of one image [H, W, C] and its LR image."""
-    noise = jax.random.uniform(rng, hr.shape, hr.dtype) / quant
-    terms = losses.likelihood(model, params, hr[None] + noise[None], lr[None], quant)
+    noise = dequantization.noise(loss.dequantization, rng, hr.shape, hr.dtype, loss.quant)
+    terms = losses.likelihood(model, params, hr[None] + noise[None], lr[None], loss.quant)
     return {"nll": losses.nll(terms), "bits_per_dim": losses.bits_per_dim(terms)}
 
 
@@ -53,8 +56,9 @@ def _downscale(model, params, hr):
     return losses.quantize(jnp.clip(model.encode(params, hr[None]).lr, 0, 1))[0]
 
 
-def _sample_one(model, params, rng, lr, temperature):
-    """A sample [H, W, C] of one LR image [h, w, C]."""
+def _sample_one(model, loss, params, rng, lr, temperature):
+    """A sample [H, W, C] of one LR image [h, w, C], without the mean of published noise."""
+    params = checkpoints.unbiased(model, params, dataclasses.asdict(loss))
     return model.sample(params, rng, lr[None], temperature)[0]
 
 
@@ -81,7 +85,7 @@ class Validation:
       pairs: uint8 {"hr", "lr"}, the same on every process; one compilation per size.
       temperatures: to sample at.
       samples: per image and temperature, where that is not 0.
-      quant: q of the likelihood's dequantisation noise (SR).
+      loss: of the training, which says its dequantisation noise (SR).
     """
 
     def __init__(
@@ -90,13 +94,13 @@ class Validation:
         pairs: Sequence[Images],
         temperatures: Sequence[float],
         samples: int,
-        quant: int,
+        loss: SRLoss | RescalingLoss,
     ):
         self._model, self._pairs = model, list(pairs)
         self._temperatures, self._samples = tuple(temperatures), samples
-        self._map_likelihood = _mapped(functools.partial(_likelihood, model, quant))
+        self._map_likelihood = _mapped(functools.partial(_likelihood, model, loss))
         self._map_downscale = _mapped(functools.partial(_downscale, model))
-        self._map_sample = _mapped(functools.partial(_sample_one, model))
+        self._map_sample = _mapped(functools.partial(_sample_one, model, loss))
 
     def __call__(self, params, seed: int) -> tuple[dict[str, float], Images]:
         """(figures, pictures) for replicated parameters.

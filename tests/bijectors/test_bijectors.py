@@ -202,6 +202,21 @@ def test_data_init_normalises_and_leaves_the_rest():
     np.testing.assert_allclose(hidden.std((0, 1, 2)), 1, atol=1e-4)
 
 
+def test_flat_channels_keep_their_scale_through_any_number_of_steps():
+    """A batch with a constant channel, and hardly any noise in another, blows nothing up."""
+    x = np.random.default_rng(0).standard_normal((2, 6, 4, C))
+    x[..., 0], x[..., 1] = 0.3, 0.3 + 0.001 * x[..., 1]
+    fitted = bijectors.fit_actnorm(jnp.asarray(x))
+    np.testing.assert_array_equal(fitted["logs"][:2], 0)
+    np.testing.assert_allclose(fitted["logs"][2:], -np.log(x[..., 2:].std((0, 1, 2)) + 1e-6))
+    chain = bijectors.Repeat(bijectors.ActNorm(C), 9)
+    params, _ = chain.data_init(
+        chain.init(jax.random.key(0)), jnp.asarray(x), fit=bijectors.fit_actnorm
+    )
+    y, _ = chain.forward(params, jnp.ones((1, 1, 1, C)))
+    assert float(jnp.abs(y).max()) < 2 * float(jnp.exp(fitted["logs"]).max())
+
+
 def test_data_init_of_a_scan_is_that_of_its_steps_one_by_one():
     row = case("repeat_cond")
     x, cond = row.inputs(batch=4)

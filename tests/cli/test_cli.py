@@ -241,6 +241,21 @@ def test_convert_there_and_back(folder, models, capsys):
     _fails(capsys, ["convert", "w.npz", "-o", "dangling"], "dangling", "exists")
 
 
+def test_convert_takes_the_mean_of_the_authors_noise_off(folder, models, capsys):
+    assert cli.main(["convert", models["sr"], "-o", "w.npz"]) == 0
+    assert cli.main(["convert", "w.npz", "-o", "centred", "--quant", "64"]) == 0
+    (model, params), (_, centred) = map(checkpoints.load_model, ("w.npz", "centred"))
+    lr = np.full((1, 2, 2, 3), 0.5, np.float32)
+    latents = [np.ones(shape, np.float32) for shape in model.latent_shapes(lr.shape)]
+    brighter, darker = (model.decode(p, lr, latents) for p in (params, centred))
+    np.testing.assert_allclose(brighter - darker, 0.5 / 64, atol=1e-5)
+    capsys.readouterr()
+    _fails(capsys, ["convert", models["sr"], "-o", "x", "--quant", "64"], "--quant", models["sr"])
+    assert cli.main(["convert", models["rescaling"], "-o", "r.npz"]) == 0
+    capsys.readouterr()
+    _fails(capsys, ["convert", "r.npz", "-o", "x", "--quant", "64"], "--quant", "r.npz")
+
+
 @pytest.mark.parametrize("command", [[], *([c] for c in (*COMMANDS, "demo", "convert", "train"))])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) if command != ["train"] else _nothing():

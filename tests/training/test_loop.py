@@ -1,8 +1,10 @@
 """Training through the command line: what it says, writes, refuses and continues."""
 
 import contextlib
+import json
 import os
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from hcflow_jax import checkpoints, cli, images
 from hcflow_jax.training import loop as training
-from tests.command import config, log, photographs, recipe, saved, train
+from tests.command import arguments, config, log, photographs, recipe, saved, train
 from tests.reference import recipe as reference
 from tests.support import modules
 
@@ -85,6 +87,36 @@ def test_the_best_checkpoint_is_loaded_and_its_average(run):
     assert checkpoints.best(run).name == str(other)
 
 
+@pytest.mark.parametrize("said", [{"dequantization": "published"}, {}], ids=["said", "earlier"])
+@pytest.mark.parametrize("pixel", [0.0, 1.0])
+def test_the_mean_of_published_noise_is_taken_off_what_likelihood_alone_trained(run, said, pixel):
+    """Checkpoints of earlier versions do not say their noise, which was the published one."""
+    step = checkpoints.best(run)
+    file = next(f for f in (step / "config").iterdir() if b"dequantization" in f.read_bytes())
+    values = json.loads(file.read_text())
+    del values["loss"]["dequantization"]
+    values["loss"] |= said | {"pixel_weight": pixel}
+    file.write_text(json.dumps(values))
+    (_, found), (_, trained) = (checkpoints.load_model(run, as_trained=t) for t in (False, True))
+    norms = (p["level0"]["flow"]["turns"]["affine"]["actnorm"] for p in (found, trained))
+    found, trained = (np.asarray(norm["bias"][0]) for norm in norms)
+    np.testing.assert_allclose(found - trained, 0 if pixel else 0.5 / 64, atol=1e-7)
+
+
+@pytest.mark.parametrize("colour", ["green", "white"])
+def test_pictures_with_constant_channels_train(tmp_path, monkeypatch, colour):
+    monkeypatch.chdir(tmp_path)
+    photographs("photos")
+    for file in os.listdir("photos"):
+        pixels = images.read(f"photos/{file}").rgb
+        pixels[..., [0, 2] if colour == "green" else [0, 1, 2]] = 0 if colour == "green" else 1
+        images.write(Path(f"photos/{file}"), pixels)
+    flags = ("--config.model.steps=(8,)", "--config.model.conditional_steps=(1,)")
+    flags += ("--config.train.steps=2", "--config.train.tensorboard=False")
+    assert cli.main(arguments("w", *flags, config="rescaling_x4.py:smoke")) == 0
+    assert log("w")[-1]["skipped"] == 0 and log("w")[-1]["latents"] < 100
+
+
 def test_stopping_and_continuing_is_as_never_having_stopped(root, monkeypatch, capsys):
     asked = iter([True])
     monkeypatch.setattr(training.Preemption, "due", lambda self, step: step == 3 and next(asked))
@@ -103,7 +135,7 @@ def test_stopping_and_continuing_is_as_never_having_stopped(root, monkeypatch, c
     [
         (["--config.train.seed=1"], ("train.seed 0", "1", "init_from")),
         (["--config.model.hidden=6"], ("model.hidden 4", "6")),
-        (["--config.loss.quant=128"], ("loss.quant 64", "128")),
+        (["--config.loss.quant=128"], ("loss.quant 64", "128", "set --config.loss.quant back")),
         (["--config.data.path=others"], ("training data",)),
     ],
 )

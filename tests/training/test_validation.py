@@ -7,9 +7,12 @@ import pytest
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.training import losses, parallel
+from hcflow_jax.training.config import RescalingLoss, SRLoss
 from hcflow_jax.training.validation import Validation, centre_crops
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL
+
+LOSS = {"sr": SRLoss(), "rescaling": RescalingLoss()}
 
 
 class Pairs:
@@ -44,7 +47,7 @@ def validated(request):
     shapes = jax.eval_shape(model.init_params, jax.random.key(0))
     params = randomized(shapes, dtype=np.float32)
     pairs = centre_crops(Pairs([(24, 24), (24, 24), (24, 24), (32, 24)]), 4, 0)
-    validation = Validation(model, pairs, (0.0, 0.5), samples=2, quant=64)
+    validation = Validation(model, pairs, (0.0, 0.5), samples=2, loss=LOSS[request.param])
     return model, params, pairs, *validation(parallel.replicate(params), 0)
 
 
@@ -76,3 +79,18 @@ def test_samples_differ_and_likelihood_belongs_to_super_resolution(validated):
     assert ("bits_per_dim" in figures) == (model.task == "sr")
     assert ("lr_psnr_own" in figures) == (model.task == "rescaling")
     assert all(np.isfinite(value) for value in figures.values())
+
+
+def test_samples_are_scored_without_the_mean_of_published_noise():
+    """Blacker by 1/8 they lose detail, and PSNR with it; as an HCFlow+ they stay as they are."""
+    model = ONE_LEVEL["sr"]
+    params = randomized(jax.eval_shape(model.init_params, jax.random.key(0)), dtype=np.float32)
+    pairs = centre_crops(Pairs([(24, 24)]), 1, 0)
+    shown = []
+    for kind, pixel in (("centred", 0.0), ("published", 0.0), ("published", 1.0)):
+        loss = SRLoss(quant=4, dequantization=kind, pixel_weight=pixel)
+        validation = Validation(model, pairs, (0.0,), samples=1, loss=loss)
+        shown.append(validation(parallel.replicate(params), 0)[1]["sample@0"].astype(int))
+    kept = (shown[0] > 32) & (shown[0] < 255)
+    assert kept.sum() > 100 and np.all(np.abs(shown[0] - shown[1] - 255 / 8)[kept] <= 1)
+    np.testing.assert_array_equal(shown[0], shown[2])
