@@ -8,21 +8,18 @@ import io
 import itertools
 import os
 import shutil
-import sys
 import tempfile
-from collections import deque
-from collections.abc import Iterator
-from concurrent import futures
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
-from tqdm import tqdm
 
 from hcflow_jax import images, paths
+from hcflow_jax.data import work
+from hcflow_jax.data.messages import listed
 from hcflow_jax.data.prepared import METADATA
-from hcflow_jax.data.source import SCALES, crop, listed
+from hcflow_jax.data.source import SCALES, crop
 from hcflow_jax.errors import UserError
 from hcflow_jax.images import read_uint8
 from hcflow_jax.images.resize import imresize
@@ -77,8 +74,8 @@ class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):  # type:
 
     def _examples(self):
         digest = hashlib.sha256()
-        with _progress(None, len(self._pairs), "building") as bar:
-            for i, example in enumerate(_in_order(self._encode, self._pairs), start=1):
+        with work.progress(None, len(self._pairs), "building") as bar:
+            for i, example in enumerate(work.in_order(self._encode, self._pairs), start=1):
                 digest.update(example["hr"] + example["lr"])
                 self._facts["contents"] = digest.hexdigest()[:16]
                 bar.update()
@@ -113,27 +110,6 @@ def _same_png(path, array):
         plain = image.format == "PNG" and image.mode == "RGB" and "transparency" not in image.info
         same = plain and np.array_equal(np.asarray(image), array)
     return data if same else None
-
-
-def _in_order(function, items) -> Iterator:
-    """Yields function(item) for each, computed by threads that prefetch two items per core."""
-    count = os.cpu_count() or 1
-    with futures.ThreadPoolExecutor(count) as pool:
-        waiting = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * count:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _progress(items, total, what):
-    return tqdm(items, total=total, desc=what, unit=" images", file=sys.stderr, mininterval=1.0)
 
 
 def find_pairs(hr_dir: Path, lr_dir: Path | None, scale: int) -> list[Pair]:
@@ -182,7 +158,7 @@ def check_pairs(pairs: list[Pair], scale: int) -> list[tuple[int, int]]:
         except images.ImageError as error:
             return error
 
-    checked = list(_progress(_in_order(attempt, pairs), len(pairs), "checking"))
+    checked = list(work.progress(work.in_order(attempt, pairs), len(pairs), "checking"))
     bad = [str(found) for found in checked if isinstance(found, Exception)]
     if bad:
         raise images.ImageError(listed(bad))
