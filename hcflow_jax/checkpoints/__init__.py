@@ -4,6 +4,7 @@ from hcflow_jax.checkpoints.published import from_torch, parameter_count, to_pub
 from hcflow_jax.checkpoints.store import (
     CONFIG,
     EMA,
+    MEASURED_ON,
     METRIC,
     PARAMS,
     PROGRESS,
@@ -11,6 +12,7 @@ from hcflow_jax.checkpoints.store import (
     CheckpointError,
     abstract,
     best,
+    best_of_each_set,
     check_name,
     finished_steps,
     first_line,
@@ -19,11 +21,13 @@ from hcflow_jax.checkpoints.store import (
     read_weights,
     save_model,
     score,
+    scores,
 )
 
 __all__ = [
     "CONFIG",
     "EMA",
+    "MEASURED_ON",
     "METRIC",
     "PARAMS",
     "PROGRESS",
@@ -31,6 +35,7 @@ __all__ = [
     "CheckpointError",
     "abstract",
     "best",
+    "best_of_each_set",
     "check_name",
     "finished_steps",
     "first_line",
@@ -41,5 +46,6 @@ __all__ = [
     "read_weights",
     "save_model",
     "score",
+    "scores",
     "to_published",
 ]

@@ -20,6 +20,9 @@ CONFIG, PARAMS, EMA, TRAINING, PROGRESS = "config", "params", "ema", "training",
 METRIC = "psnr_y"
 """The metric that selects the best checkpoint of a training."""
 
+MEASURED_ON = "measured_on"
+"""Beside the metric: the fingerprint of the validation, without which scores do not compare."""
+
 
 class CheckpointError(UserError):
     """A checkpoint that cannot be read or written; the message is one line for the user."""
@@ -111,7 +114,8 @@ def score(metrics: dict) -> float:
 def best(workdir: Path) -> Path | None:
     """The checkpoint of a training with the highest PSNR-Y, else the latest; None without one.
 
-    Writes nothing. CheckpointError when the scores are damaged.
+    Of scores from several validation sets, those of the latest one count. Writes nothing.
+    CheckpointError when the scores are damaged.
     """
     import orbax.checkpoint as ocp
 
@@ -122,13 +126,34 @@ def best(workdir: Path) -> Path | None:
     )
     try:
         with ocp.CheckpointManager(paths.absolute(folder), options=options) as manager:
-            step = manager.best_step()
-            step = manager.latest_step() if step is None else step
+            found = scores(manager)
+            of_sets, last = best_of_each_set(found), list(found.values())[-1:]
+            step = of_sets[last[0].get(MEASURED_ON, "")] if last else manager.latest_step()
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{folder}: the scores of a step are damaged, move it away: {first_line(error)}"
         ) from error
     return None if step is None else folder / str(step)
+
+
+def scores(manager) -> dict[int, dict]:
+    """{step: its metrics} of the checkpoints of orbax's manager that have some, in order."""
+    found = {step: manager.metrics(step) for step in sorted(manager.all_steps())}
+    return {step: metrics for step, metrics in found.items() if metrics is not None}
+
+
+def best_of_each_set(found: dict[int, dict]) -> dict[str, int]:
+    """{fingerprint of a validation: its step with the highest score, the last of equals}.
+
+    Args:
+      found: {step: its metrics}, with the step measured last at the end.
+    """
+    best: dict[str, int] = {}
+    for step, metrics in found.items():
+        value, of = score(metrics), metrics.get(MEASURED_ON, "")
+        if of not in best or value >= score(found[best[of]]):
+            best[of] = step
+    return best
 
 
 def _checkpoint_in(path: Path) -> Path:

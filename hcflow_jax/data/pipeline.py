@@ -99,7 +99,8 @@ class Batches(Iterator[Batch]):
     """
 
     def __init__(self, stream: grain.IterDataset, what: str):
-        self._what, self._waiting = what, None
+        self._what = what
+        self._waiting: queue.SimpleQueue | None = None
         self._others = set(multiprocessing.active_children())
         self._open = [iter(stream)]
         self.close = weakref.finalize(self, _close, self._open, self._others)

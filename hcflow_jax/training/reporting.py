@@ -111,5 +111,27 @@ class Report:
             self._board.close()
 
 
+class Profiler:
+    """JAX's trace of `count` steps from step `first` on."""
+
+    def __init__(self, folder, first, count):
+        self._folder, self._first, self._stop, self._on = folder, first, first + count, False
+
+    def before(self, step: int) -> None:
+        """To be called before each step."""
+        if self._first < self._stop and step == self._first:
+            jax.profiler.start_trace(str(self._folder))
+            self._on = True
+        if step == self._stop:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the trace where one is being recorded."""
+        if self._on:
+            jax.profiler.stop_trace()
+            say(f"profile in {self._folder}; look at it with TensorBoard or xprof")
+        self._on = False
+
+
 def _rgb(picture: np.ndarray) -> np.ndarray:
     return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)

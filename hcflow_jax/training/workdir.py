@@ -3,6 +3,7 @@
 checkpoints/STEP/   one orbax composite: config, parameters, averaged parameters, the remaining
                     state, position in the data and random key
 log.jsonl           a line per logged step
+data.json           which files of the training data were decoded, and their hashes
 tensorboard/        the same and pictures, where TensorFlow is installed
 """
 
@@ -21,15 +22,18 @@ from hcflow_jax import checkpoints, locks, paths
 from hcflow_jax.checkpoints import (
     CONFIG,
     EMA,
+    MEASURED_ON,
     METRIC,
     PARAMS,
     PROGRESS,
     TRAINING,
     CheckpointError,
+    best_of_each_set,
     earlier,
 )
 from hcflow_jax.errors import UserError
 from hcflow_jax.images import write_beside
+from hcflow_jax.training.optimizer import Learner
 from hcflow_jax.training.steps import TrainState
 
 
@@ -48,9 +52,20 @@ def _split(state: TrainState):
 def _join(step, state: TrainState, items) -> TrainState:
     """The inverse of `_split`."""
     training = dict(items[TRAINING])
+    if isinstance(adversary := training["discriminator"], dict):  # of an earlier version
+        training["discriminator"] = Learner(adversary["params"], adversary["opt_state"])
     model = state.model.replace(params=items[PARAMS], opt_state=training.pop("opt_state"))
     ema = items.get(EMA)
     return TrainState(step=np.int32(step), model=model, ema=ema, **training)  # type: ignore[arg-type]
+
+
+class _BestOfEachSet(managers.PreservationPolicy):
+    """Keeps the checkpoint with the best score of every validation set."""
+
+    def should_preserve(self, checkpoints, *, context):
+        found = {info.step: info.metrics for info in checkpoints if info.metrics is not None}
+        best = best_of_each_set(found).values()
+        return [info.step in best for info in checkpoints]
 
 
 class Checkpoints:
@@ -58,7 +73,8 @@ class Checkpoints:
 
     Args:
       path: their folder.
-      keep: number of latest ones kept, besides the one with the best PSNR-Y.
+      keep: number of latest ones kept, besides the one with the best PSNR-Y, of each validation
+        set that there was.
       keep_every: those at multiples of so many steps are kept for good.
     """
 
@@ -67,9 +83,7 @@ class Checkpoints:
         policies = [
             managers.LatestN(keep),
             managers.EveryNSteps(keep_every),
-            managers.BestN(
-                get_metric_fn=checkpoints.score, n=1, keep_checkpoints_without_metrics=False
-            ),
+            _BestOfEachSet(),
         ]
         options = ocp.CheckpointManagerOptions(
             preservation_policy=managers.AnyPreservationPolicy(policies),
@@ -91,23 +105,51 @@ class Checkpoints:
         """The last step with a complete checkpoint, or None."""
         return max(checkpoints.finished_steps(self.path), default=None)
 
-    def save(self, state: TrainState, config: dict, progress: dict, psnr_y: float | None) -> None:
+    def save(
+        self,
+        state: TrainState,
+        config: dict,
+        progress: dict,
+        psnr_y: float | None,
+        measured_on: str = "",
+    ) -> None:
         """Starts writing a state of numpy arrays; CheckpointError when the last write failed.
 
         Args:
           config: of the training, as JSON values.
           progress: position in the data and random key, as JSON values.
           psnr_y: of a validation at this step, or None.
+          measured_on: the fingerprint of that validation.
         """
         trees = {name: ocp.args.StandardSave(tree) for name, tree in _split(state).items()}
         texts = {CONFIG: ocp.args.JsonSave(config), PROGRESS: ocp.args.JsonSave(progress)}
-        metrics = None if psnr_y is None else {METRIC: psnr_y}
+        metrics = None if psnr_y is None else {METRIC: psnr_y, MEASURED_ON: measured_on}
         try:
             self._manager.save(
                 int(state.step), args=ocp.args.Composite(**trees, **texts), metrics=metrics
             )
         except Exception as error:  # that of the last write in the background
             raise self._unwritable(error) from error
+
+    def has_score(self, step: int) -> bool:
+        """Whether the checkpoint of `step` was validated."""
+        return step in checkpoints.scores(self._manager)
+
+    def add_score(self, step: int, psnr_y: float, measured_on: str) -> None:
+        """Writes the score of a checkpoint that has none; arguments as for `save`."""
+        folder = self.path / str(step) / "metrics"
+        data = json.dumps({METRIC: psnr_y, MEASURED_ON: measured_on}).encode()
+        folder.mkdir(exist_ok=True)
+        if paths.is_remote(folder):
+            (folder / "metrics").write_bytes(data)
+        else:
+            write_beside(folder / "metrics", lambda file: file.write(data))
+        self._manager.reload()
+
+    def of_other_sets(self, fingerprint: str) -> list[int]:
+        """The steps whose scores come from validations of another fingerprint."""
+        scores = checkpoints.scores(self._manager)
+        return [step for step, found in scores.items() if found.get(MEASURED_ON) != fingerprint]
 
     def read(self, step: int) -> tuple[dict, dict]:
         """(config, progress) as saved at `step`."""
@@ -117,13 +159,21 @@ class Checkpoints:
 
     def restore(self, step: int, state: TrainState) -> TrainState:
         """The state saved at `step`, as numpy arrays; `state` has its shapes and types."""
-        empty = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), _split(state))
+        trees = _split(state)
+        if state.discriminator is not None and (old := self._statistics(step)):
+            trees[TRAINING]["discriminator"] = dict(vars(state.discriminator), batch_stats=old)
+        empty = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), trees)
         old = [name for name in (PARAMS, EMA) if name in empty and self._is_earlier(step, name)]
         empty |= {name: earlier.renamed(empty[name], earlier.EARLIER) for name in old}
         items = {name: ocp.args.StandardRestore(tree) for name, tree in empty.items()}
         found = dict(self._restore(step, items))
         found |= {name: earlier.renamed(found[name], earlier.TODAY) for name in old}
         return _join(step, state, found)
+
+    def _statistics(self, step):
+        with contextlib.suppress(Exception):  # reading reports a damaged item
+            return earlier.statistics(paths.absolute(self.path) / str(step) / TRAINING)
+        return {}
 
     def _is_earlier(self, step, name):
         with contextlib.suppress(Exception):  # `_restore` reports a damaged item

@@ -85,6 +85,19 @@ def _state(value=0.0):
     return jax.tree.map(np.asarray, state)
 
 
+def test_statistics_that_earlier_versions_kept_of_a_discriminator_are_left_out(tmp_path):
+    state = _state(1.0)
+    state = state.replace(discriminator=optimizer.new_learner({"k": np.full(2, 3.0)}))
+    written = Checkpoints(tmp_path / "c", keep=1, keep_every=100)
+    with_statistics = dict(vars(state.discriminator), batch_stats={"bn1": {"mean": np.ones(3)}})
+    written.save(state.replace(step=np.int32(2), discriminator=with_statistics), {}, PLACE, None)
+    written.close()
+    again = Checkpoints(tmp_path / "c", keep=1, keep_every=100)
+    found = again.restore(2, state).discriminator
+    assert isinstance(found, optimizer.Learner)
+    np.testing.assert_array_equal(found.params["k"], [3.0, 3.0])
+
+
 PLACE = {"data": "", "next_batch": 0, "rng": [0, 0]}
 
 
