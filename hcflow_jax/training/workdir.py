@@ -11,6 +11,8 @@ import contextlib
 import json
 import math
 import os
+import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -96,7 +98,9 @@ class Checkpoints:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error):
-        reason = getattr(error, "strerror", None) or checkpoints.first_line(error)
+        code = re.search(r"os_error_code='(\d+)'", str(error))  # of orbax's writers
+        reason = os.strerror(int(code[1])) if code else getattr(error, "strerror", None)
+        reason = reason or checkpoints.first_line(error)
         latest = self.latest()
         kept = "nothing was saved before" if latest is None else f"step {latest} is kept"
         return CheckpointError(f"cannot write a checkpoint to {self.path}: {reason}; {kept}")
@@ -124,12 +128,31 @@ class Checkpoints:
         trees = {name: ocp.args.StandardSave(tree) for name, tree in _split(state).items()}
         texts = {CONFIG: ocp.args.JsonSave(config), PROGRESS: ocp.args.JsonSave(progress)}
         metrics = None if psnr_y is None else {METRIC: psnr_y, MEASURED_ON: measured_on}
+        self.wait()
+        self._check_space(_split(state))
         try:
             self._manager.save(
                 int(state.step), args=ocp.args.Composite(**trees, **texts), metrics=metrics
             )
         except Exception as error:  # that of the last write in the background
             raise self._unwritable(error) from error
+
+    def _check_space(self, trees):
+        """CheckpointError where the disk has no place for a checkpoint, which orbax says in pages.
+
+        It takes what its arrays do, or the checkpoint before did.
+        """
+        if paths.is_remote(self.path):
+            return
+        needed, latest = sum(x.nbytes for x in jax.tree.leaves(trees)), self.latest()
+        with contextlib.suppress(OSError):
+            if latest is not None:
+                files = (self.path / str(latest)).rglob("*")
+                needed = max(needed, sum(_on_disk(file) for file in files))
+            disk = shutil.disk_usage(self.path)
+            if disk.total and disk.free < needed:  # the total is 0 where it is not known
+                reason = f"it takes {needed / 1e6:.1f} MB, {disk.free / 1e6:.1f} MB are free"
+                raise self._unwritable(reason)
 
     def has_score(self, step: int) -> bool:
         """Whether the checkpoint of `step` was validated."""
@@ -212,39 +235,64 @@ class Record:
     """Writes `log.jsonl`: one JSON object per logged step, in order.
 
     Opening it for a training that resumes at step `first` drops the lines of later steps. A file
-    in a bucket, which cannot be appended to, is rewritten for every line.
+    in a bucket, which cannot be appended to, is rewritten for every line. UserError where the file
+    is a symbolic link or cannot be written.
     """
 
     def __init__(self, path: Path, first: int):
-        text = kept = b""
+        self._path, text, kept = path, b"", b""
+        if not paths.is_remote(path) and path.is_symlink():
+            raise UserError(f"{path} is a symbolic link, which is not followed; remove it")
         if path.exists():
             text = path.read_bytes()
             lines = [line for line in text.splitlines() if _step(line) <= first]
             kept = b"".join(line + b"\n" for line in lines)
         self._file = None
         if paths.is_remote(path):
-            self._path, self._text = path, kept.decode()
+            self._text = kept.decode()
             return
         if kept != text:
             write_beside(path, lambda file: file.write(kept))
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        try:
+            self._file = open(path, "a", encoding="utf-8", opener=_opener)  # noqa: SIM115
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error):
+        return UserError(f"cannot write {self._path}: {error.strerror}; free space, or remove it")
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Appends a line; a value that is not finite becomes null."""
+        """Appends a line; a value that is not finite becomes null.
+
+        UserError where it cannot be written.
+        """
         clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
         line = json.dumps({"step": step} | clean) + "\n"
         if self._file is None:
             self._text += line
             self._path.write_text(self._text)
             return
-        self._file.write(line)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def close(self) -> None:
         """Closes the file."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # of a line that could not be written, said already
+                self._file.close()
+
+
+def _on_disk(path):
+    found = path.lstat()
+    return getattr(found, "st_blocks", 0) * 512 or found.st_size
+
+
+def _opener(path, flags):
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _step(line: bytes) -> float:
@@ -274,7 +322,7 @@ def locked(workdir: Path):
             ) from error
         except OSError as error:
             raise UserError(
-                f"cannot lock {workdir}/.lock: {error.strerror}; remove it, or name another "
-                "--workdir"
+                f"cannot lock {workdir}/.lock: {error.strerror}; make it a plain file that you "
+                "can write, or name another --workdir"
             ) from error
         yield held
