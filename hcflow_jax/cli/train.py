@@ -1,6 +1,7 @@
 """`hcflow train`."""
 
 import re
+import sys
 
 from hcflow_jax.errors import UserError
 from hcflow_jax.training import recipes
@@ -65,9 +66,20 @@ def _quieten():
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
-    loud = re.compile(r"[/\\](orbax|clu|asyncio)[/\\]")
     for logger in (logging.get_absl_logger(), logging.logging.getLogger("asyncio")):
-        logger.addFilter(lambda record: not loud.search(record.pathname))
+        logger.addFilter(_is_news)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _tell_unraisable
+
+
+def _is_news(record):
+    return not re.search(r"[/\\](orbax|clu|asyncio)[/\\]", record.pathname)
+
+
+def _tell_unraisable(found):
+    """What Python does, but for calls back of orbax's writers after one of them has failed."""
+    if str(found.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(found)
 
 
 def run(argv: list[str]) -> None:
