@@ -8,18 +8,18 @@ from hcflow_jax.checkpoints.store import (
     PARAMS,
     PROGRESS,
     TRAINING,
-    CheckpointError,
-    abstract,
     best,
     check_name,
     finished_steps,
-    first_line,
     load_model,
     model_config,
-    read_weights,
+    restore,
     save_model,
     score,
+    to_save,
 )
+from hcflow_jax.checkpoints.weights import CheckpointError, read_weights
+from hcflow_jax.errors import first_line
 
 __all__ = [
     "CONFIG",
@@ -29,7 +29,6 @@ __all__ = [
     "PROGRESS",
     "TRAINING",
     "CheckpointError",
-    "abstract",
     "best",
     "check_name",
     "finished_steps",
@@ -39,7 +38,9 @@ __all__ = [
     "model_config",
     "parameter_count",
     "read_weights",
+    "restore",
     "save_model",
     "score",
     "to_published",
+    "to_save",
 ]

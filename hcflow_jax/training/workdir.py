@@ -12,7 +12,6 @@ import math
 import os
 from pathlib import Path
 
-import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
@@ -26,7 +25,6 @@ from hcflow_jax.checkpoints import (
     PROGRESS,
     TRAINING,
     CheckpointError,
-    earlier,
 )
 from hcflow_jax.errors import UserError
 from hcflow_jax.images import write_beside
@@ -99,46 +97,21 @@ class Checkpoints:
           progress: position in the data and random key, as JSON values.
           psnr_y: of a validation at this step, or None.
         """
-        trees = {name: ocp.args.StandardSave(tree) for name, tree in _split(state).items()}
-        texts = {CONFIG: ocp.args.JsonSave(config), PROGRESS: ocp.args.JsonSave(progress)}
+        items = checkpoints.to_save(_split(state), {CONFIG: config, PROGRESS: progress})
         metrics = None if psnr_y is None else {METRIC: psnr_y}
         try:
-            self._manager.save(
-                int(state.step), args=ocp.args.Composite(**trees, **texts), metrics=metrics
-            )
+            self._manager.save(int(state.step), args=items, metrics=metrics)
         except Exception as error:  # that of the last write in the background
             raise self._unwritable(error) from error
 
     def read(self, step: int) -> tuple[dict, dict]:
         """(config, progress) as saved at `step`."""
-        items = {name: ocp.args.JsonRestore() for name in (CONFIG, PROGRESS)}
-        found = self._restore(step, items)
+        found = checkpoints.restore(self.path / str(step), {}, [CONFIG, PROGRESS])
         return found[CONFIG], found[PROGRESS]
 
     def restore(self, step: int, state: TrainState) -> TrainState:
         """The state saved at `step`, as numpy arrays; `state` has its shapes and types."""
-        empty = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), _split(state))
-        old = [name for name in (PARAMS, EMA) if name in empty and self._is_earlier(step, name)]
-        empty |= {name: earlier.renamed(empty[name], earlier.EARLIER) for name in old}
-        items = {name: ocp.args.StandardRestore(tree) for name, tree in empty.items()}
-        found = dict(self._restore(step, items))
-        found |= {name: earlier.renamed(found[name], earlier.TODAY) for name in old}
-        return _join(step, state, found)
-
-    def _is_earlier(self, step, name):
-        with contextlib.suppress(Exception):  # `_restore` reports a damaged item
-            return earlier.has_earlier_names(paths.absolute(self.path) / str(step) / name)
-        return False
-
-    def _restore(self, step, items):
-        try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except Exception as error:
-            raise CheckpointError(
-                f"{self.path}/{step} is damaged, move it away to continue from an earlier step, or "
-                f"is of another version of hcflow, continue with that: "
-                f"{checkpoints.first_line(error)}"
-            ) from error
+        return _join(step, state, checkpoints.restore(self.path / str(step), _split(state)))
 
     def wait(self) -> None:
         """Blocks until everything is written; CheckpointError when that failed."""
