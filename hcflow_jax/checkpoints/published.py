@@ -25,8 +25,8 @@ _COND = "flow.level{}_condFlow."
 _WRAPPERS = re.compile(r"((module|_orig_mod|netG|generator)\.)+")
 """What DataParallel, torch.compile and training frameworks put before names."""
 
-MAX_LEVELS = 6
-"""Levels of a model that is inferred: ×64. Their number is an exponent."""
+MAX_LEVELS, MAX_SIDE = 6, 2**16
+"""Levels of a model that is inferred, ×64, and an array's side: checked before memory is taken."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +186,9 @@ def check_shapes(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
     Names may have the prefixes of `from_torch`. UserError as there.
     """
     shapes = {own: shapes[name] for own, name in _own_names(shapes).items()}
+    for name, shape in shapes.items():
+        if not all(0 < side <= MAX_SIDE for side in shape):
+            raise UserError(f"{name}: expected sides from 1 to {MAX_SIDE}, found {shape}")
     model = infer_model(shapes)
     entries = list(published_entries(model))
     for entry in entries:
@@ -266,7 +269,9 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
     """
     depth = len(_indices(shapes, r"flow\.level(\d+)_condFlow\."))
     if depth > MAX_LEVELS:
-        raise UserError(f"{_COND.format(MAX_LEVELS)}*: expected {MAX_LEVELS} levels at most, found {depth}")
+        raise UserError(
+            f"{_COND.format(MAX_LEVELS)}*: expected {MAX_LEVELS} levels at most, found {depth}"
+        )
     if depth == 0:
         raise UserError(
             "flow.level0_condFlow.conv_first.weight: expected it in an HCFlow checkpoint, "

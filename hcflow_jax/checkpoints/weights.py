@@ -3,6 +3,7 @@
 Names and shapes are read first, and compared with a network's, before memory is taken for arrays.
 """
 
+import importlib
 import math
 import zipfile
 from collections.abc import Callable, Mapping
@@ -76,6 +77,15 @@ def _check_names(path, sizes):
         )
 
 
+def _reader(path, name):
+    """The package that reads a file; CheckpointError where it is missing."""
+    try:
+        with needing("convert"):
+            return importlib.import_module(name)
+    except UserError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
 def _read_npz(path, check):
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
@@ -115,8 +125,7 @@ def _npy_array(archive, info):
 
 
 def _read_safetensors(path, check):
-    with needing("convert"):
-        import safetensors
+    safetensors = _reader(path, "safetensors")
     try:
         found = dict(safetensors.deserialize(path.read_bytes()))
     except Exception as error:
@@ -135,8 +144,7 @@ def _safe_array(dtype, shape, data):
 
 
 def _read_torch(path, check, say):
-    with needing("convert"):
-        import torch
+    torch = _reader(path, "torch")
     try:
         with path.open("rb") as file:
             _check_records(file)
