@@ -23,15 +23,14 @@ REFERENCE = "tests/model/test_reference.py"
 STEPS = "tests/training/test_steps.py"
 DEVICES = "tests/training/test_devices.py"
 TILING = "tests/sampling/test_tiling.py"
-FILES, METRICS = "tests/images/test_files.py", "tests/images/test_metrics.py"
-RESIZE = "tests/images/test_resize.py"
+IMAGES = "tests/images"
 LIMIT = 900
 """Seconds that a mutant's tests may take."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """A fault: in `file`, the only `old` becomes `new`; pytest with `tests` should fail."""
+    """A fault: in `file`, or the folder, the only `old` becomes `new`; `tests` should fail."""
 
     name: str
     file: str
@@ -116,14 +115,14 @@ MUTANTS = [
         "training/steps.py",
         "recipe.schedule(state.step + 1)",
         "recipe.schedule(state.step)",
-        (STEPS, "tests/training/test_schedules.py", "tests/training/test_reference.py"),
+        (STEPS, "-k", "iteration"),
     ),
     Mutant(
         "the-same-noise-in-every-iteration",
         "training/steps.py",
         "jax.random.fold_in(rng, state.step)",
         "rng",
-        (STEPS,),
+        (STEPS, "-k", "iteration"),
     ),
     Mutant(
         "the-same-noise-on-every-device",
@@ -137,7 +136,7 @@ MUTANTS = [
         "training/steps.py",
         "finite = functools.reduce(jnp.logical_and, finites)",
         "finite = finites[0]",
-        (STEPS,),
+        (STEPS, "-k", "not_finite"),
     ),
     Mutant(
         "skipped-in-a-row-never-ends",
@@ -197,38 +196,38 @@ MUTANTS = [
     ),
     Mutant(
         "written-values-truncated",
-        "images/files.py",
+        "images",
         "np.floor(255 * np.clip(planes, 0, 1) + 0.5)",
         "np.floor(255 * np.clip(planes, 0, 1))",
-        (FILES, "-k", "nearer or lossless"),
+        (IMAGES, "-k", "nearer or lossless"),
     ),
     Mutant(
         "grey-is-red",
-        "images/files.py",
+        "images",
         "rgb.mean(axis=-1, keepdims=True)",
         "rgb[..., :1]",
-        (FILES, "-k", "nearer or grey"),
+        (IMAGES, "-k", "nearer or grey"),
     ),
     Mutant(
         "shrinking-without-antialiasing",
-        "images/resize.py",
+        "images",
         "shrink = min(scale, 1.0)",
         "shrink = 1.0",
-        (RESIZE,),
+        (IMAGES, "-k", "matlab"),
     ),
     Mutant(
         "borders-repeated-instead-of-mirrored",
-        "images/resize.py",
+        "images",
         "np.minimum(mirrored, 2 * length - 1 - mirrored)",
         "np.clip(indices[:, used], 0, length - 1)",
-        (RESIZE,),
+        (IMAGES, "-k", "matlab"),
     ),
     Mutant(
         "diversity-biased",
-        "images/metrics.py",
+        "images",
         "ddof=1",
         "ddof=0",
-        (METRICS,),
+        (IMAGES, "-k", "diversity"),
     ),
 ]
 
@@ -249,70 +248,86 @@ def run(folder, tests):
     return done.returncode, failed[1] if failed else "", time.monotonic() - since
 
 
-def mutated(text, mutant):
-    """`text` with the fault; ValueError unless it has exactly one place for it."""
-    if text.count(mutant.old) != 1:
-        raise ValueError(f"{mutant.file} has {text.count(mutant.old)} times {mutant.old!r}")
-    return text.replace(mutant.old, mutant.new)
+def place(package, mutant):
+    """The file with the only place for a fault; ValueError where there is none, or several."""
+    path = package / mutant.file
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    counts = {file: file.read_text().count(mutant.old) for file in files}
+    if sum(counts.values()) != 1:
+        raise ValueError(f"{sum(counts.values())} places have {mutant.old}")
+    return max(counts, key=lambda file: counts[file])
 
 
-def verdict(folder, mutant):
+def verdict(package, mutant):
     """(killed, survived or what else happened; by which test; seconds)."""
-    path = folder / "hcflow_jax" / mutant.file
-    text = path.read_text()
     try:
-        path.write_text(mutated(text, mutant))
-        code, test, seconds = run(folder, mutant.tests)
+        path = place(package, mutant)
     except ValueError as error:
         return "out of date", str(error), 0.0
+    text = path.read_text()
+    path.write_text(text.replace(mutant.old, mutant.new))
+    try:
+        code, test, seconds = run(package.parent, mutant.tests)
     finally:
         path.write_text(text)
     told = {0: "survived", 1: "killed", None: "killed"}.get(code, f"pytest ended with {code}")
     return told, test, seconds
 
 
-def table(rows):
-    killed = sum(told == "killed" for _, told, _, _ in rows)
-    head = (
-        "# Small faults and the tests that notice them\n\n"
-        f"`python experiments/mutations.py`, {time.strftime('%Y-%m-%d')}: {killed} of {len(rows)} "
-        "killed. Each fault is one replacement in one file, listed in the script.\n\n"
-        "| fault | in | verdict | by |\n|---|---|---|---|\n"
-    )
-    lines = [f"| {m.name} | `{m.file}` | {told} | {test} |\n" for m, told, test, _ in rows]
-    return head + "".join(lines)
+HEAD = """# Small faults and the tests that notice them
+
+`python experiments/mutations.py -o experiments/mutations.md`. Each fault is one replacement, listed
+in the script.
+
+| fault | in | verdict | by | on |
+|---|---|---|---|---|
+"""
+
+
+def write(path, rows):
+    """Writes the table of {name: line}, with the lines of other faults that were in it."""
+    text = path.read_text() if path.exists() else ""
+    before = {line.split(" | ")[0]: line for line in text.splitlines() if " | " in line}
+    lines = [rows.get(m.name) or before.get(f"| {m.name}") for m in MUTANTS]
+    path.write_text(HEAD + "".join(f"{line}\n" for line in lines if line))
+
+
+def attempts(chosen):
+    """Yields (mutant, verdict, by, seconds), each tried in one copy of the repository."""
+    with tempfile.TemporaryDirectory(prefix="mutations_") as temporary:
+        folder = Path(temporary) / "copy"
+        ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info")
+        shutil.copytree(ROOT, folder, ignore=ignored)
+        sound = {}
+        for m in chosen:
+            if m.tests not in sound:
+                sound[m.tests] = run(folder, m.tests)
+            code, test, seconds = sound[m.tests]
+            if code == 0:
+                yield m, *verdict(folder / "hcflow_jax", m)
+            else:
+                yield m, f"its tests end with {code} without it", test, seconds
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--list", action="store_true", help="print the faults, run nothing")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[m.name for m in MUTANTS])
-    parser.add_argument("-o", "--output", type=Path, help="write the table there too")
+    parser.add_argument("-o", "--output", type=Path, help="the table, written there too")
     args = parser.parse_args()
     chosen = [m for m in MUTANTS if not args.only or m.name in args.only]
     if args.list:
         for m in chosen:
             print(f"{m.name}: {m.file}: {m.old!r} -> {m.new!r}; {' '.join(m.tests)}")
         return
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="mutations_") as temporary:
-        folder = Path(temporary) / "copy"
-        ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info")
-        shutil.copytree(ROOT, folder, ignore=ignored)
-        sound = {}
-        for i, m in enumerate(chosen, 1):
-            if m.tests not in sound:
-                sound[m.tests] = run(folder, m.tests)
-            code, test, seconds = sound[m.tests]
-            if code == 0:
-                rows.append((m, *verdict(folder, m)))
-            else:
-                rows.append((m, f"its tests end with {code} without it", test, seconds))
-            _, told, test, seconds = rows[-1]
-            print(f"{i}/{len(chosen)} {m.name}: {told} {test} ({seconds:.0f} s)", flush=True)
-            if args.output:
-                args.output.write_text(table(rows))
-    if any(told != "killed" for _, told, _, _ in rows):
+    rows, verdicts = {}, set()
+    for i, (m, told, by, seconds) in enumerate(attempts(chosen), 1):
+        print(f"{i}/{len(chosen)} {m.name}: {told} {by} ({seconds:.0f} s)", flush=True)
+        rows[m.name] = f"| {m.name} | `{m.file}` | {told} | {by} | {time.strftime('%Y-%m-%d')} |"
+        verdicts.add(told)
+        if args.output:
+            write(args.output, rows)
+    if verdicts != {"killed"}:
         sys.exit(1)
 
 

@@ -89,13 +89,13 @@ def restore(path: Path, trees: dict, texts: Iterable[str] = ()) -> dict:
         named = [item for item in (PARAMS, EMA) if item in trees]
         old = [item for item in named if earlier.has_earlier_names(paths.absolute(path) / item)]
         trees = trees | {item: earlier.renamed(trees[item], earlier.EARLIER) for item in old}
-        written = {}
-        if (path / hashes.HASHES).is_dir():
+        written, hashed = {}, (path / hashes.HASHES).is_dir()
+        if hashed:
             written = read({hashes.HASHES: ocp.args.JsonRestore()})[hashes.HASHES]
         targets = {item: hashes.as_written(t, written.get(item, {})) for item, t in trees.items()}
         items = {item: ocp.args.StandardRestore(target) for item, target in targets.items()}
         found = dict(read(items | {item: ocp.args.JsonRestore() for item in texts}))
-        if written:
+        if hashed:
             hashes.check({item: found[item] for item in trees}, hashes.of_arrays, written)
             hashes.check({item: found[item] for item in texts}, hashes.of_json, written)
     for item, tree in trees.items():

@@ -98,6 +98,7 @@ def test_the_only_step_and_a_checkpoint_alone_are_told_so(workdir, params):
         ("hashes", lambda text: text.replace("prior", "prjor", 1)),
         ("hashes", lambda text: text.replace("[", "{", 1)),
         ("hashes", lambda text: "[]"),
+        ("hashes", lambda text: "{}"),
         ("hashes", lambda text: "{"),
     ],
 )

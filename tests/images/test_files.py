@@ -29,17 +29,6 @@ def test_lossless_formats_return_what_was_written(tmp_path, suffix, height, widt
     assert picture.rgb.dtype == np.float32 and picture.alpha is None and not picture.grey
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_values_between_two_levels_go_to_the_nearer(tmp_path, suffix):
-    levels = np.arange(255, dtype=np.float32).reshape(5, 51, 1) + np.array([0.3, 0.6, 0.9])
-    images.write(tmp_path / f"a{suffix}", levels / 255, alpha=levels[..., 1] / 255)
-    images.write(tmp_path / f"g{suffix}", levels / 255, grey=True)
-    colour, grey = (np.asarray(Image.open(tmp_path / f"{name}{suffix}")) for name in "ag")
-    below = np.arange(255).reshape(5, 51)
-    np.testing.assert_array_equal(colour, np.stack([below, *3 * [below + 1]], -1))
-    np.testing.assert_array_equal(grey, below + 1)
-
-
 def test_jpeg_is_close(tmp_path):
     rgb = np.full((16, 16, 3), [0.2, 0.5, 0.9], np.float32)
     images.write(tmp_path / "a.jpg", rgb)
