@@ -9,20 +9,20 @@ from hcflow_jax.checkpoints.store import (
     PARAMS,
     PROGRESS,
     TRAINING,
-    CheckpointError,
-    abstract,
     best,
     best_of_each_set,
     check_name,
     finished_steps,
-    first_line,
     load_model,
     model_config,
-    read_weights,
+    restore,
     save_model,
     score,
     scores,
+    to_save,
 )
+from hcflow_jax.checkpoints.weights import CheckpointError, read_weights
+from hcflow_jax.errors import first_line
 
 __all__ = [
     "CONFIG",
@@ -33,7 +33,6 @@ __all__ = [
     "PROGRESS",
     "TRAINING",
     "CheckpointError",
-    "abstract",
     "best",
     "best_of_each_set",
     "check_name",
@@ -44,8 +43,10 @@ __all__ = [
     "model_config",
     "parameter_count",
     "read_weights",
+    "restore",
     "save_model",
     "score",
     "scores",
     "to_published",
+    "to_save",
 ]

@@ -125,15 +125,12 @@ class Checkpoints:
           psnr_y: of a validation at this step, or None.
           measured_on: the fingerprint of that validation.
         """
-        trees = {name: ocp.args.StandardSave(tree) for name, tree in _split(state).items()}
-        texts = {CONFIG: ocp.args.JsonSave(config), PROGRESS: ocp.args.JsonSave(progress)}
+        items = checkpoints.to_save(_split(state), {CONFIG: config, PROGRESS: progress})
         metrics = None if psnr_y is None else {METRIC: psnr_y, MEASURED_ON: measured_on}
         self.wait()
         self._check_space(_split(state))
         try:
-            self._manager.save(
-                int(state.step), args=ocp.args.Composite(**trees, **texts), metrics=metrics
-            )
+            self._manager.save(int(state.step), args=items, metrics=metrics)
         except Exception as error:  # that of the last write in the background
             raise self._unwritable(error) from error
 
@@ -176,8 +173,7 @@ class Checkpoints:
 
     def read(self, step: int) -> tuple[dict, dict]:
         """(config, progress) as saved at `step`."""
-        items = {name: ocp.args.JsonRestore() for name in (CONFIG, PROGRESS)}
-        found = self._restore(step, items)
+        found = checkpoints.restore(self.path / str(step), {}, [CONFIG, PROGRESS])
         return found[CONFIG], found[PROGRESS]
 
     def restore(self, step: int, state: TrainState) -> TrainState:
@@ -185,33 +181,12 @@ class Checkpoints:
         trees = _split(state)
         if state.discriminator is not None and (old := self._statistics(step)):
             trees[TRAINING]["discriminator"] = dict(vars(state.discriminator), batch_stats=old)
-        empty = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), trees)
-        old = [name for name in (PARAMS, EMA) if name in empty and self._is_earlier(step, name)]
-        empty |= {name: earlier.renamed(empty[name], earlier.EARLIER) for name in old}
-        items = {name: ocp.args.StandardRestore(tree) for name, tree in empty.items()}
-        found = dict(self._restore(step, items))
-        found |= {name: earlier.renamed(found[name], earlier.TODAY) for name in old}
-        return _join(step, state, found)
+        return _join(step, state, checkpoints.restore(self.path / str(step), trees))
 
     def _statistics(self, step):
         with contextlib.suppress(Exception):  # reading reports a damaged item
             return earlier.statistics(paths.absolute(self.path) / str(step) / TRAINING)
         return {}
-
-    def _is_earlier(self, step, name):
-        with contextlib.suppress(Exception):  # `_restore` reports a damaged item
-            return earlier.has_earlier_names(paths.absolute(self.path) / str(step) / name)
-        return False
-
-    def _restore(self, step, items):
-        try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except Exception as error:
-            raise CheckpointError(
-                f"{self.path}/{step} is damaged, move it away to continue from an earlier step, or "
-                f"is of another version of hcflow, continue with that: "
-                f"{checkpoints.first_line(error)}"
-            ) from error
 
     def wait(self) -> None:
         """Blocks until everything is written; CheckpointError when that failed."""

@@ -4,7 +4,9 @@ import errno
 import os
 import random
 import resource
+import shutil
 import signal
+import subprocess
 import time
 
 import filelock
@@ -263,6 +265,25 @@ def test_a_full_disk_is_reported_and_what_was_saved_stays(tmp_path):
     again = Checkpoints(tmp_path / "c", keep=2, keep_every=100)
     assert again.latest() == 1
     np.testing.assert_array_equal(again.restore(1, _state()).model.params["w"], np.ones(4))
+
+
+def test_a_state_that_is_not_what_was_saved_is_put_aside_by_the_command_told(tmp_path):
+    written = Checkpoints(tmp_path / "c r/checkpoints", keep=3, keep_every=100)
+    for step in (1, 2, 3):
+        _save(written, step, float(step))
+    written.close()
+    steps = tmp_path / "c r/checkpoints"
+    shutil.rmtree(steps / "3/params")
+    shutil.copytree(steps / "1/params", steps / "3/params")
+    with pytest.raises(
+        checkpoints.CheckpointError, match="params/w is not what was .* step 2 is"
+    ) as e:
+        written.restore(3, _state())
+    assert written.read(3)[1] == PLACE
+    subprocess.run(str(e.value).split("`")[1], shell=True, check=True)
+    again = Checkpoints(steps, keep=3, keep_every=100)
+    assert again.latest() == 2
+    np.testing.assert_array_equal(again.restore(2, _state()).model.params["w"], np.full(4, 2))
 
 
 def test_the_record_forgets_what_a_broken_run_wrote_after_its_checkpoint(tmp_path):
