@@ -25,3 +25,8 @@ def needing(extra: str):
         if top in ("", "hcflow_jax") or top in sys.stdlib_module_names:
             raise
         raise UserError(f"this needs {top}; pip install 'hcflow_jax[{extra}]'") from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, of 200 characters at most, or its type."""
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__

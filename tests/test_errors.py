@@ -76,7 +76,7 @@ def test_a_bug_while_converting_is_no_trouble_with_the_disk(tmp_path, monkeypatc
     def broken(*_):
         raise ValueError("shapes differ")
 
-    monkeypatch.setattr("hcflow_jax.checkpoints.load_model", lambda _: (SR, {}))
+    monkeypatch.setattr("hcflow_jax.checkpoints.load_model", lambda *_, **__: (SR, {}))
     monkeypatch.setattr("hcflow_jax.checkpoints.published.to_published", broken)
     with pytest.raises(ValueError, match="^shapes differ"):
         cli.main(["convert", "c", "-o", str(tmp_path / "w.npz")])

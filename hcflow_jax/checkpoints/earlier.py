@@ -1,4 +1,7 @@
-"""Reading checkpoints of earlier versions, which numbered the alternating flow steps."""
+"""Reading checkpoints of earlier versions.
+
+They numbered the alternating flow steps, and kept statistics of a discriminator.
+"""
 
 from pathlib import Path
 
@@ -14,6 +17,14 @@ def has_earlier_names(item: Path) -> bool:
     import orbax.checkpoint as ocp
 
     return _steps(ocp.StandardCheckpointHandler().metadata(item).tree) & TODAY.keys() != set()
+
+
+def statistics(item: Path) -> dict:
+    """Shapes of a discriminator's batch statistics in the folder `item` of a training; or {}."""
+    import orbax.checkpoint as ocp
+
+    tree = ocp.StandardCheckpointHandler().metadata(item).tree
+    return (tree.get("discriminator") or {}).get("batch_stats") or {}
 
 
 def renamed(params: dict, names: dict[str, str]) -> dict:

@@ -4,10 +4,11 @@
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -20,6 +21,12 @@ from hcflow_jax.model import HCFlow
 from hcflow_jax.model.networks import RDBS
 
 _COND = "flow.level{}_condFlow."
+
+_WRAPPERS = re.compile(r"((module|_orig_mod|netG|generator)\.)+")
+"""What DataParallel, torch.compile and training frameworks put before names."""
+
+MAX_LEVELS, MAX_SIDE = 6, 2**16
+"""Levels of a model that is inferred, ×64, and an array's side: checked before memory is taken."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +42,11 @@ class Entry:
     shape: tuple[int, ...]
     path: tuple[str, ...] | None
     index: tuple[int, ...] = ()
+
+
+@functools.lru_cache(maxsize=4)
+def _param_shapes(model):
+    return jax.eval_shape(model.init_params, jax.random.key(0))
 
 
 def _published_shape(leaf: str, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -88,7 +100,7 @@ def published_entries(model: HCFlow) -> Iterator[Entry]:
     `flow.layers.N` numbers one flat list: per level the squeeze, its unconditional steps, the
     split. `flow.level{l}_condFlow` is a level's trunk, conditional steps and prior (`f`).
     """
-    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    shapes = _param_shapes(model)
     layer = 0
     for i, level in enumerate(model.levels):
         top, cond = f"level{i}", _COND.format(i)
@@ -124,7 +136,9 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> tuple[HCFlow, dict]:
     """The model and parameters of a published checkpoint, inferred from names and shapes alone.
 
     Args:
-      state_dict: {name: array} in PyTorch's layouts; names may start with "module.".
+      state_dict: {name: array} in PyTorch's layouts; names may start with "module.", "_orig_mod.",
+        "netG." or "generator.". Where some start with one of the last two, the others are of
+        other networks and are ignored.
 
     Returns:
       (model, params): depth, steps, widths, squeeze, permutation, couplings and task are those
@@ -132,15 +146,16 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> tuple[HCFlow, dict]:
 
     Raises:
       UserError: quoting the name, and the expected and found shape, of the first array that is
-        missing, unknown, of another shape or not finite.
+        missing, unknown, of another shape, not finite, or, a 1×1 convolution's, singular.
     """
-    arrays = {_strip(name): np.asarray(array) for name, array in state_dict.items()}
-    model = infer_model({name: array.shape for name, array in arrays.items()})
-    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    names = _own_names(state_dict)
+    arrays = {own: np.asarray(state_dict[name]) for own, name in names.items()}
+    model = check_shapes({name: array.shape for name, array in arrays.items()})
+    shapes = _param_shapes(model)
     params = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), shapes)
     for entry in published_entries(model):
-        array = arrays.pop(entry.name, None)
-        _check(entry, array)
+        array = arrays[entry.name]
+        _check_values(entry, array)
         if entry.path is None:
             continue
         *parents, leaf = entry.path
@@ -149,29 +164,60 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> tuple[HCFlow, dict]:
             node = node[key]
         ours = array.transpose(2, 3, 1, 0) if leaf == "kernel" else array
         node[leaf][entry.index] = ours.reshape(node[leaf][entry.index].shape)
-    if arrays:
-        name = sorted(arrays)[0]
-        raise UserError(f"{name}: expected no such array, found one of {arrays[name].shape}")
     return model, jax.tree.map(jnp.asarray, params)
 
 
-def _strip(name):
-    while name.startswith("module."):
-        name = name.removeprefix("module.")
-    return name
+def _own_names(names: Iterable[str]) -> dict[str, str]:
+    """{a generator's name without what it was wrapped in: its full name}, of no other network."""
+    wrapped = {name: match[0] for name in names if (match := _WRAPPERS.match(name))}
+    generators = [name for name, prefix in wrapped.items() if re.search("netG|generator", prefix)]
+    own = {}
+    for name in generators or names:
+        stripped = name.removeprefix(wrapped.get(name, ""))
+        if stripped in own:
+            raise UserError(f"{stripped}: expected it once, found {own[stripped]} and {name}")
+        own[stripped] = name
+    return own
 
 
-def _check(entry, array):
-    if array is None:
-        raise UserError(f"{entry.name}: expected an array of {entry.shape}, found none")
-    if array.shape != entry.shape:
-        raise UserError(f"{entry.name}: expected {entry.shape}, found {array.shape}")
+def check_shapes(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
+    """The model whose published checkpoint has arrays of exactly these names and shapes.
+
+    Names may have the prefixes of `from_torch`. UserError as there.
+    """
+    shapes = {own: shapes[name] for own, name in _own_names(shapes).items()}
+    for name, shape in shapes.items():
+        if not all(0 < side <= MAX_SIDE for side in shape):
+            raise UserError(f"{name}: expected sides from 1 to {MAX_SIDE}, found {shape}")
+    model = infer_model(shapes)
+    entries = list(published_entries(model))
+    for entry in entries:
+        found = shapes.get(entry.name)
+        if found is None:
+            raise UserError(f"{entry.name}: expected an array of {entry.shape}, found none")
+        if found != entry.shape:
+            raise UserError(f"{entry.name}: expected {entry.shape}, found {found}")
+    unknown = sorted(shapes.keys() - {entry.name for entry in entries})
+    if unknown:
+        name = unknown[0]
+        raise UserError(f"{name}: expected no such array, found one of {shapes[name]}")
+    return model
+
+
+def _check_values(entry, array):
     if array.dtype.kind not in "fiu":
         raise UserError(f"{entry.name}: expected real numbers, found {array.dtype}")
     if not np.all(np.abs(array) <= np.finfo(np.float32).max):
         raise UserError(f"{entry.name}: expected numbers, found NaN, infinity or beyond float32")
     if entry.path is None and not np.array_equal(array, _haar_weights(entry.shape[0])):
         raise UserError(f"{entry.name}: expected the Haar signs, found other numbers")
+    if entry.name.endswith(".permute.weight"):
+        rank = np.linalg.matrix_rank(np.float64(array), rtol=np.finfo(np.float32).eps)
+        if rank < len(array):
+            raise UserError(
+                f"{entry.name}: expected a matrix that can be inverted, found one of rank {rank} "
+                f"of {len(array)}"
+            )
 
 
 def to_published(model: HCFlow, params: Mapping) -> dict[str, np.ndarray]:
@@ -198,7 +244,12 @@ def parameter_count(model: HCFlow) -> int:
 def _indices(shapes, pattern):
     """The integers, sorted, that the group of `pattern` matches in the names."""
     found = (re.match(pattern, name) for name in shapes)
-    return sorted({int(match.group(1)) for match in found if match})
+    return sorted({int(match.group(1)) for match in found if match and len(match.group(1)) < 9})
+
+
+def _any(shapes, pattern):
+    """Whether any name matches."""
+    return any(re.match(pattern, name) for name in shapes)
 
 
 def _shape(shapes, name, rank):
@@ -217,15 +268,20 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
         which nothing is inferred are not checked: `from_torch` does that.
     """
     depth = len(_indices(shapes, r"flow\.level(\d+)_condFlow\."))
+    if depth > MAX_LEVELS:
+        raise UserError(
+            f"{_COND.format(MAX_LEVELS)}*: expected {MAX_LEVELS} levels at most, found {depth}"
+        )
     if depth == 0:
         raise UserError(
             "flow.level0_condFlow.conv_first.weight: expected it in an HCFlow checkpoint, "
             "found none"
         )
+    of_steps = _indices(shapes, r"flow\.layers\.(\d+)\.(?!haar_weights$)")
     steps, conditional, layer, first_steps = [], [], 0, []
     for i in range(depth):
         count = 0
-        while f"flow.layers.{layer + 1 + count}.actnorm.bias" in shapes:
+        while layer + 1 + count in of_steps:
             count += 1
         first_steps.append(f"flow.layers.{layer + 1}." if count else None)
         layer += count + 2
@@ -245,8 +301,8 @@ def infer_model(shapes: Mapping[str, tuple[int, ...]]) -> HCFlow:
         features=_merged(features),
         growth=_merged(growth),
         image_channels=image_channels,
-        guard=f"{top}guard.input.low" in shapes,
-        squeeze="haar" if "flow.layers.0.haar_weights" in shapes else "checkerboard",
+        guard=_any(shapes, r"flow\.level\d+_condFlow\.guard\."),
+        squeeze="haar" if _any(shapes, r"flow\.layers\.\d+\.haar_weights$") else "checkerboard",
         **_infer_steps(shapes, first_steps, image_channels),
         **_infer_conditional(shapes, conditional),
     )
@@ -273,12 +329,13 @@ def _infer_steps(shapes, first_steps, image_channels):
     found = [first and _shape(shapes, f"{first}affine.f.conv1.weight", 4) for first in first_steps]
     if not any(found):
         return {}
-    step, (_, inputs, _, _) = next((s, f) for s, f in zip(first_steps, found, strict=True) if s)
+    layer = r"flow\.layers\.\d+\."
+    inputs = next(shape[1] for shape in found if shape)
     return {
         "hidden": _merged([shape and shape[0] for shape in found]),
         "coupling": "shift" if inputs == image_channels else "affine",
-        "permutation": "conv1x1" if f"{step}permute.weight" in shapes else "none",
-        "net": "dense_block" if f"{step}affine.f.conv5.weight" in shapes else "fcn",
+        "permutation": "conv1x1" if _any(shapes, layer + r"permute\.weight$") else "none",
+        "net": "dense_block" if _any(shapes, layer + r"affine\.f\.conv5\.weight$") else "fcn",
     }
 
 

@@ -5,13 +5,17 @@ import dataclasses
 import json
 import os
 import re
+import shlex
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
+import jax
+import jax.numpy as jnp
 
 from hcflow_jax import paths
-from hcflow_jax.checkpoints import earlier, published
-from hcflow_jax.errors import UserError, needing
+from hcflow_jax.checkpoints import earlier, hashes, published, weights
+from hcflow_jax.checkpoints.weights import CheckpointError
+from hcflow_jax.errors import UserError, first_line
 from hcflow_jax.model import HCFlow, build_model
 from hcflow_jax.model.dequantization import without_noise_mean
 
@@ -21,9 +25,8 @@ CONFIG, PARAMS, EMA, TRAINING, PROGRESS = "config", "params", "ema", "training",
 METRIC = "psnr_y"
 """The metric that selects the best checkpoint of a training."""
 
-
-class CheckpointError(UserError):
-    """A checkpoint that cannot be read or written; the message is one line for the user."""
+MEASURED_ON = "measured_on"
+"""Beside the metric: the fingerprint of the validation, without which scores do not compare."""
 
 
 def model_config(model: HCFlow) -> dict:
@@ -50,32 +53,76 @@ def save_model(path: str | Path, model: HCFlow, params) -> None:
     if paths.is_taken(path):
         raise CheckpointError(f"{path} exists; name a new directory")
     check_name(path)
+    items = to_save({PARAMS: params}, {CONFIG: {"model": model_config(model)}})
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            checkpointer.save(
-                path,
-                ocp.args.Composite(
-                    **{
-                        CONFIG: ocp.args.JsonSave({"model": model_config(model)}),
-                        PARAMS: ocp.args.StandardSave(params),
-                    }
-                ),
-            )
+            checkpointer.save(path, items)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def load_model(path: str | Path, as_trained: bool = False) -> tuple[HCFlow, dict]:
+def to_save(trees: dict, texts: dict):
+    """What orbax takes to write {item: tree of arrays}, {item: JSON value} and their hashes."""
+    import orbax.checkpoint as ocp
+
+    records = {item: hashes.of_arrays(tree) for item, tree in trees.items()}
+    records |= {item: hashes.of_json(value) for item, value in texts.items()}
+    written = {item: ocp.args.StandardSave(tree) for item, tree in trees.items()}
+    texts = texts | {hashes.HASHES: records}
+    written |= {item: ocp.args.JsonSave(value) for item, value in texts.items()}
+    return ocp.args.Composite(**written)
+
+
+def restore(path: Path, trees: dict, texts: Iterable[str] = ()) -> dict:
+    """{item: tree of numpy arrays, or JSON value} of a checkpoint, compared with their hashes.
+
+    Args:
+      trees: {item: tree of the shapes and types to return}.
+      texts: the items that are JSON.
+
+    CheckpointError when anything is damaged or not what was written. What earlier versions wrote
+    has no hashes and is not compared; their names of parameters become today's.
+    """
+    import orbax.checkpoint as ocp
+
+    with _damage_named(path), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+
+        def read(items):
+            return checkpointer.restore(paths.absolute(path), ocp.args.Composite(**items))
+
+        named = [item for item in (PARAMS, EMA) if item in trees]
+        old = [item for item in named if earlier.has_earlier_names(paths.absolute(path) / item)]
+        trees = trees | {item: earlier.renamed(trees[item], earlier.EARLIER) for item in old}
+        written, hashed = {}, (path / hashes.HASHES).is_dir()
+        if hashed:
+            written = read({hashes.HASHES: ocp.args.JsonRestore()})[hashes.HASHES]
+        targets = {item: hashes.as_written(t, written.get(item, {})) for item, t in trees.items()}
+        items = {item: ocp.args.StandardRestore(target) for item, target in targets.items()}
+        found = dict(read(items | {item: ocp.args.JsonRestore() for item in texts}))
+        if hashed:
+            hashes.check({item: found[item] for item in trees}, hashes.of_arrays, written)
+            hashes.check({item: found[item] for item in texts}, hashes.of_json, written)
+    for item, tree in trees.items():
+        found[item] = jax.tree.map(lambda x, s: x.astype(s.dtype, copy=False), found[item], tree)
+    return found | {item: earlier.renamed(found[item], earlier.TODAY) for item in old}
+
+
+def load_model(
+    path: str | Path, as_trained: bool = False, say: Callable[[str], None] = lambda line: None
+) -> tuple[HCFlow, dict]:
     """(model, params) of a checkpoint directory, a training's workdir or published weights.
 
     Of a workdir, the checkpoint with the best PSNR-Y, else the latest, with averaged parameters
-    where there are some. Published weights are a `.npz`, or a `.pth` where torch is installed;
-    nothing is unpickled. CheckpointError, naming the path and the remedy, when `path` is none of
-    these or is damaged.
+    where there are some. Published weights are a `.npz`, or, where torch or safetensors are
+    installed, one of their files; nothing is unpickled.
 
     Args:
       as_trained: leave the mean of published dequantisation noise in what a training's checkpoint
         samples (`model.dequantization.without_noise_mean`).
+      say: called with a line for the user where a file holds averaged weights beside others.
+
+    CheckpointError, naming the path and the remedy, when `path` is none of these, is damaged, or
+    holds other values than were written.
     """
     path = paths.absolute(paths.reached(path))
     if not path.exists():
@@ -83,22 +130,11 @@ def load_model(path: str | Path, as_trained: bool = False) -> tuple[HCFlow, dict
     if path.is_dir():
         return _load_directory(_checkpoint_in(path), as_trained)
     try:
-        return published.from_torch(read_weights(path))
+        return published.from_torch(weights.read_weights(path, published.check_shapes, say))
     except CheckpointError:
         raise
     except UserError as error:
         raise CheckpointError(f"{path} is not an HCFlow checkpoint: {error}") from error
-
-
-def abstract(function, *args):
-    """Shapes, types and one-device sharding of function(*args): the target of orbax's restore."""
-    import jax
-
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(
-        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding),
-        jax.eval_shape(function, *args),
-    )
 
 
 def finished_steps(folder: Path) -> list[int]:
@@ -116,7 +152,8 @@ def score(metrics: dict) -> float:
 def best(workdir: Path) -> Path | None:
     """The checkpoint of a training with the highest PSNR-Y, else the latest; None without one.
 
-    Writes nothing. CheckpointError when the scores are damaged.
+    Of scores from several validation sets, those of the latest one count. Writes nothing.
+    CheckpointError when the scores are damaged.
     """
     import orbax.checkpoint as ocp
 
@@ -127,13 +164,34 @@ def best(workdir: Path) -> Path | None:
     )
     try:
         with ocp.CheckpointManager(paths.absolute(folder), options=options) as manager:
-            step = manager.best_step()
-            step = manager.latest_step() if step is None else step
+            found = scores(manager)
+            of_sets, last = best_of_each_set(found), list(found.values())[-1:]
+            step = of_sets[last[0].get(MEASURED_ON, "")] if last else manager.latest_step()
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{folder}: the scores of a step are damaged, move it away: {first_line(error)}"
         ) from error
     return None if step is None else folder / str(step)
+
+
+def scores(manager) -> dict[int, dict]:
+    """{step: its metrics} of the checkpoints of orbax's manager that have some, in order."""
+    found = {step: manager.metrics(step) for step in sorted(manager.all_steps())}
+    return {step: metrics for step, metrics in found.items() if metrics is not None}
+
+
+def best_of_each_set(found: dict[int, dict]) -> dict[str, int]:
+    """{fingerprint of a validation: its step with the highest score, the last of equals}.
+
+    Args:
+      found: {step: its metrics}, with the step measured last at the end.
+    """
+    best: dict[str, int] = {}
+    for step, metrics in found.items():
+        value, of = score(metrics), metrics.get(MEASURED_ON, "")
+        if of not in best or value >= score(found[best[of]]):
+            best[of] = step
+    return best
 
 
 def _checkpoint_in(path: Path) -> Path:
@@ -147,25 +205,15 @@ def _checkpoint_in(path: Path) -> Path:
 
 
 def _load_directory(path, as_trained):
-    import jax
-    import orbax.checkpoint as ocp
-
     if not (path / CONFIG).is_dir() or not (path / PARAMS).is_dir():
         raise CheckpointError(
             f"{path} is not a checkpoint; make one with `hcflow convert` or `hcflow train`"
         )
-    with _damage_named(path), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        items = ocp.args.Composite(**{CONFIG: ocp.args.JsonRestore()})
-        config = checkpointer.restore(path, items)[CONFIG]
+    config = restore(path, {}, [CONFIG])[CONFIG]
     model = build_model(model_fields(config, path))
-    target = abstract(model.init_params, jax.random.key(0))
     item = EMA if (path / EMA).is_dir() else PARAMS
-    with _damage_named(path), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        old = earlier.has_earlier_names(path / item)
-        target = earlier.renamed(target, earlier.EARLIER) if old else target
-        items = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
-        params = checkpointer.restore(path, items)[item]
-    params = earlier.renamed(params, earlier.TODAY) if old else params
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    params = jax.tree.map(jnp.asarray, restore(path, {item: shapes})[item])
     return model, params if as_trained else unbiased(model, params, config.get("loss", {}))
 
 
@@ -184,14 +232,32 @@ def unbiased(model: HCFlow, params, loss: dict):
 
 @contextlib.contextmanager
 def _damage_named(path):
-    """What orbax raises inside becomes a CheckpointError."""
+    """What is raised inside becomes a CheckpointError, which tells what to do without `path`."""
     try:
         yield
+    except hashes.MismatchError as error:
+        raise CheckpointError(
+            f"{path} is damaged: {error} is not what was written; {_remedy(path)}"
+        ) from error
     except Exception as error:
         raise CheckpointError(
-            f"{path} cannot be restored, it is damaged or of another version of hcflow: "
-            f"{first_line(error)}"
+            f"{path} is damaged or of another version of hcflow: {first_line(error)}; "
+            f"{_remedy(path)}"
         ) from error
+
+
+def _remedy(path):
+    """How to do without a checkpoint: of a training, by going back to the step before."""
+    if path.parent.name != "checkpoints" or not path.name.isdecimal():
+        return "copy or convert it again"
+    move = "gcloud storage mv" if paths.is_remote(path) else "mv"
+    aside = path.parent.parent / f"damaged-{path.name}"
+    command = f"{move} {shlex.quote(os.fspath(path))} {shlex.quote(os.fspath(aside))}"
+    others = [step for step in finished_steps(path.parent) if str(step) != path.name]
+    if not others:
+        return f"`{command}` puts it aside; no other step is saved"
+    before = max((step for step in others if step < int(path.name)), default=max(others))
+    return f"`{command}` puts it aside; step {before} is saved as {path.parent / str(before)}"
 
 
 def model_fields(config, path: Path) -> dict:
@@ -203,47 +269,3 @@ def model_fields(config, path: Path) -> dict:
             f"{path} does not say which model it holds; convert or train it again"
         )
     return fields
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, of 200 characters at most, or its type."""
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
-
-
-def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """{name: array} of a `.npz`, or of a `.pth` by torch with `weights_only=True`.
-
-    CheckpointError when the file is neither or is damaged.
-    """
-    if path.suffix.lower() == ".npz":
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except Exception as error:
-            reason = first_line(error)
-            raise CheckpointError(
-                f"{path} is not a readable .npz of plain arrays: {reason}"
-            ) from error
-    if path.suffix.lower() in (".pth", ".pt"):
-        return _read_torch(path)
-    raise CheckpointError(f"{path} is not a checkpoint; give a directory, a .npz or a .pth file")
-
-
-def _read_torch(path):
-    with needing("convert"):
-        import torch
-    try:
-        with path.open("rb") as file:
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = first_line(error)
-        raise CheckpointError(f"{path} holds more than weights, or is damaged: {reason}") from error
-    for key in ("state_dict", "params", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) and not value.is_complex()
-        for name, value in loaded.items()
-    ):
-        raise CheckpointError(f"{path} holds no state dict of named tensors of real numbers")
-    return {name: value.detach().to_dense().float().numpy() for name, value in loaded.items()}

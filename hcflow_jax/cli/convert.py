@@ -9,10 +9,11 @@ def add_command(commands) -> None:
     command = commands.add_parser(
         "convert",
         help="turn published weights into a checkpoint, or back",
-        description="weights.pth or weights.npz -> checkpoint directory; checkpoint -> weights.npz",
+        description="weights (.pth, .pt, .ckpt, .bin, .safetensors, .npz) -> checkpoint directory; "
+        "checkpoint -> weights.npz",
     )
     command.set_defaults(run=_convert)
-    command.add_argument("input", metavar="IN", help=".pth, .npz, or a checkpoint directory")
+    command.add_argument("input", metavar="IN", help="a file of weights, or a checkpoint directory")
     command.add_argument("-o", "--output", metavar="OUT", required=True, help="DIR, or a .npz")
     command.add_argument(
         "--quant",
@@ -41,25 +42,26 @@ def _convert(args):
     from absl import logging
 
     from hcflow_jax import checkpoints, images, paths
-    from hcflow_jax.checkpoints import published
+    from hcflow_jax.checkpoints import published, weights
     from hcflow_jax.model.dequantization import without_noise_mean
 
     logging.set_verbosity(logging.ERROR)  # orbax warns where all is well
     source, target = paths.reached(args.input), paths.reached(args.output)
     if paths.is_taken(target):
         raise UserError(f"{target} exists; name a new one")
-    if target.suffix.lower() in (".pth", ".pt"):
-        raise UserError(f"{target}: .pth is only read; name a .npz or a directory")
-    if target.suffix.lower() == ".npz":
+    suffix = target.suffix.lower()
+    if suffix in weights.SUFFIXES and suffix != ".npz":
+        raise UserError(f"{target}: {suffix} is only read; name a .npz or a directory")
+    if suffix == ".npz":
         paths.local(target, "name a local .npz and copy it there")
     if not (paths.is_remote(target) or target.absolute().parent.is_dir()):
         raise UserError(f"{target.parent} is not a folder; create it to write {target}")
-    model, params = checkpoints.load_model(source)
+    model, params = checkpoints.load_model(source, say=print)
     if args.quant:
         _check_quant(source, model)
         params = without_noise_mean(model, params, args.quant)
     print(f"{source}: {model.task} ×{model.scale}, {published.parameter_count(model):,} parameters")
-    if target.suffix.lower() == ".npz":
+    if suffix == ".npz":
         arrays = published.to_published(model, params)
         images.write_beside(target, lambda file: np.savez(file, **arrays))
     else:

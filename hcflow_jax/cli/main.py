@@ -2,14 +2,11 @@
 
 import argparse
 import errno
-import os
 import sys
-import tempfile
 import warnings
-from pathlib import Path
 
 from hcflow_jax import paths
-from hcflow_jax.cli import convert, data, pictures
+from hcflow_jax.cli import convert, data, pictures, programs
 from hcflow_jax.cli.arguments import Parser
 from hcflow_jax.errors import UserError, needing
 from hcflow_jax.training import memory
@@ -58,24 +55,7 @@ def _demo(args):
     demo.run(paths.local(args.output, "name a local folder"), args.checkpoint)
 
 
-def _enable_compilation_cache():
-    """Makes JAX cache compiled programs in the user's cache folder, if that can be written."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hcflow"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except (OSError, RuntimeError):
-        return
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**30))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-
-
 def _run(argv):
-    _enable_compilation_cache()
     warnings.filterwarnings("ignore", module="PIL")  # `images` reports what is wrong with a file
     if argv[:1] == ["train"]:
         with needing("train"):
@@ -97,7 +77,8 @@ def main(argv: list[str] | None = None) -> int:
         if argv[:1] == ["train"] and not {"-h", "--help"} & set(argv):
             memory.restart_with_settings(argv)
     try:
-        _run(argv)
+        with programs.kept():
+            _run(argv)
     except KeyboardInterrupt:
         print("hcflow: interrupted", file=sys.stderr)
         return 130

@@ -1,9 +1,11 @@
 """`hcflow train`."""
 
+import re
+import sys
+
 from hcflow_jax.errors import UserError
-from hcflow_jax.training import parallel, recipes
+from hcflow_jax.training import recipes
 from hcflow_jax.training.config import EARLIER_NAMES, help_text
-from hcflow_jax.training.loop import train
 
 USAGE = """usage: hcflow train --config=RECIPE[:VARIANT] --workdir=DIR [--config.FIELD=VALUE …]
 
@@ -59,12 +61,32 @@ def _reason(error, argv):
     return f"the config has no field {causes[-1].args[0]}"
 
 
+def _quieten():
+    """Hides warnings where all is well, and tracebacks of errors that orbax and clu raise too."""
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)
+    for logger in (logging.get_absl_logger(), logging.logging.getLogger("asyncio")):
+        logger.addFilter(_is_news)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _tell_unraisable
+
+
+def _is_news(record):
+    return not re.search(r"[/\\](orbax|clu|asyncio)[/\\]", record.pathname)
+
+
+def _tell_unraisable(found):
+    """What Python does, but for calls back of orbax's writers after one of them has failed."""
+    if str(found.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(found)
+
+
 def run(argv: list[str]) -> None:
     """Runs `hcflow train` with these arguments; UserError when they are wrong."""
-    from absl import flags, logging
+    from absl import flags
     from ml_collections import config_flags
 
-    logging.set_verbosity(logging.ERROR)  # orbax warns where all is well
     values, argv = flags.FlagValues(), _with_files(argv)
     config_flags.DEFINE_config_file(
         "config",
@@ -94,6 +116,10 @@ def run(argv: list[str]) -> None:
     for name in ("config", "workdir"):
         if values[name].value is None:
             raise UserError(f"--{name}=… is missing; see `hcflow train --help`")
+    _quieten()
+    from hcflow_jax.training import parallel  # imports of seconds, which wrong flags need not
+    from hcflow_jax.training.loop import train
+
     if values.distributed or values.coordinator:
         parallel.connect(values.coordinator, values.processes, values.process)
     train(config, values.workdir, alone=True)

@@ -6,25 +6,25 @@ import glob
 import hashlib
 import io
 import itertools
+import math
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections import deque
-from collections.abc import Iterator
-from concurrent import futures
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
-from tqdm import tqdm
 
 from hcflow_jax import images, paths
+from hcflow_jax.data import work
+from hcflow_jax.data.messages import listed
 from hcflow_jax.data.prepared import METADATA
-from hcflow_jax.data.source import SCALES, crop, listed
+from hcflow_jax.data.source import SCALES, crop
 from hcflow_jax.errors import UserError
-from hcflow_jax.images import read_uint8
+from hcflow_jax.images import metrics, read_uint8
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.locks import locked
 
@@ -36,6 +36,16 @@ SHARD_BYTES = 2**28
 
 _PNG_BYTES_PER_PIXEL = 2  # of photographs
 _LOCK = ".lock"  # in the folder of an unfinished build
+
+
+class _Info(tfds.core.DatasetInfo):
+    """A DatasetInfo that does not look for the set among TFDS's own in its bucket.
+
+    Looking leaves an empty folder among the temporary files.
+    """
+
+    def initialize_from_bucket(self):
+        """Does nothing."""
 
 
 class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -55,7 +65,7 @@ class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):  # type:
         super().__init__(data_dir=os.fspath(data_dir), file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
             description=f"HR and LR images, ×{self._scale}, for training hcflow_jax.",
             features=tfds.features.FeaturesDict(
@@ -77,8 +87,8 @@ class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):  # type:
 
     def _examples(self):
         digest = hashlib.sha256()
-        with _progress(None, len(self._pairs), "building") as bar:
-            for i, example in enumerate(_in_order(self._encode, self._pairs), start=1):
+        with work.progress(None, len(self._pairs), "building") as bar:
+            for i, example in enumerate(work.in_order(self._encode, self._pairs), start=1):
                 digest.update(example["hr"] + example["lr"])
                 self._facts["contents"] = digest.hexdigest()[:16]
                 bar.update()
@@ -91,7 +101,11 @@ class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):  # type:
 
 
 def encode(pair: Pair, scale: int) -> dict[str, bytes | str]:
-    """{"hr": PNG, "lr": PNG, "name": file name} of a pair; HR cropped to multiples of `scale`."""
+    """{"hr": PNG, "lr": PNG, "name": file name} of a pair; HR cropped to multiples of `scale`.
+
+    The crop takes the last rows and columns, as the crop to multiples before downscaling does by
+    which LR images of other programs are made.
+    """
     hr_path, lr_path = pair
     hr = crop(read_uint8(hr_path), scale)
     lr = imresize(hr, 1 / scale) if lr_path is None else read_uint8(lr_path)
@@ -113,27 +127,6 @@ def _same_png(path, array):
         plain = image.format == "PNG" and image.mode == "RGB" and "transparency" not in image.info
         same = plain and np.array_equal(np.asarray(image), array)
     return data if same else None
-
-
-def _in_order(function, items) -> Iterator:
-    """Yields function(item) for each, computed by threads that prefetch two items per core."""
-    count = os.cpu_count() or 1
-    with futures.ThreadPoolExecutor(count) as pool:
-        waiting = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * count:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _progress(items, total, what):
-    return tqdm(items, total=total, desc=what, unit=" images", file=sys.stderr, mininterval=1.0)
 
 
 def find_pairs(hr_dir: Path, lr_dir: Path | None, scale: int) -> list[Pair]:
@@ -169,11 +162,17 @@ def _by_stem(folder):
     return found
 
 
+ALIKE_DB = 20.0
+"""PSNR of an LR image to the bicubic LR of its HR image, below which it may be of another image."""
+
+
 def check_pairs(pairs: list[Pair], scale: int) -> list[tuple[int, int]]:
     """(height, width) of every LR image, after decoding all files.
 
+    Warns of LR images that hardly resemble their HR images.
+
     ImageError naming files that are damaged or too small, and pairs that do not match: LR sides
-    times `scale` must be the HR sides, and both grey or both in colour.
+    must be the HR sides / `scale`, rounded down, and both grey or both in colour.
     """
 
     def attempt(pair):
@@ -182,23 +181,32 @@ def check_pairs(pairs: list[Pair], scale: int) -> list[tuple[int, int]]:
         except images.ImageError as error:
             return error
 
-    checked = list(_progress(_in_order(attempt, pairs), len(pairs), "checking"))
+    checked = list(work.progress(work.in_order(attempt, pairs), len(pairs), "checking"))
     bad = [str(found) for found in checked if isinstance(found, Exception)]
     if bad:
         raise images.ImageError(listed(bad))
-    return checked
+    unlike = [
+        f"{lr_path} has {psnr:.1f} dB to the bicubic LR of {hr_path}"
+        for (hr_path, lr_path), (_, psnr) in zip(pairs, checked, strict=True)
+        if psnr < ALIKE_DB
+    ]
+    if unlike:
+        line = f"warning: {listed(unlike)}: see whether they are of the same image"
+        print(line, file=sys.stderr)
+    return [size for size, _ in checked]
 
 
 def _check_pair(pair, scale):
+    """((height, width) of LR, its PSNR to the bicubic one)."""
     hr_path, lr_path = pair
     hr = images.read(hr_path)
     height, width = (side // scale for side in hr.rgb.shape[:2])
     if min(height, width) < 1:
         raise images.ImageError(f"{hr_path} is smaller than the scale {scale}; remove it")
     if lr_path is None:
-        return height, width
+        return (height, width), math.inf
     lr = images.read(lr_path)
-    if hr.rgb.shape[:2] != tuple(scale * side for side in lr.rgb.shape[:2]):
+    if lr.rgb.shape[:2] != (height, width):
         raise images.ImageError(
             f"{hr_path} is {hr.rgb.shape[1]}×{hr.rgb.shape[0]}, not {scale} times {lr_path}, "
             f"{lr.rgb.shape[1]}×{lr.rgb.shape[0]}; crop it, or name another --scale"
@@ -206,7 +214,8 @@ def _check_pair(pair, scale):
     if hr.grey != lr.grey:
         kinds = [["in colour", "grey"][picture.grey] for picture in (hr, lr)]
         raise images.ImageError(f"{hr_path} is {kinds[0]} but {lr_path} {kinds[1]}; convert one")
-    return height, width
+    bicubic = imresize(crop(hr.rgb, scale), 1 / scale)
+    return (height, width), metrics.psnr(255 * bicubic, 255 * lr.rgb)
 
 
 def build(
@@ -237,10 +246,22 @@ def build(
             pairs=pairs, scale=scale, shards=shards, facts=facts, data_dir=temporary
         )
         config = tfds.download.DownloadConfig(try_download_gcs=False)
-        builder.download_and_prepare(download_config=config)
-        _check_output(output)
-        os.rename(builder.data_dir, output)
+        try:
+            builder.download_and_prepare(download_config=config)
+            _check_output(output)
+            os.rename(builder.data_dir, output)
+        except (OSError, RuntimeError) as error:
+            raise _refused(error, output) from error
     return output
+
+
+def _refused(error, output):
+    """The UserError of what the system refused while `output` was written; others as they are."""
+    told = re.search(r"\w+\(\) failed: ([^;]+)", str(error))  # of array_record's writer
+    reason = getattr(error, "strerror", None) or (told and told[1])
+    if reason is None:
+        return error
+    return UserError(f"cannot write {output} ({reason}); free space or name another folder")
 
 
 def _folder(name):
@@ -276,6 +297,8 @@ def _unfinished(output):
     prefix = f".{output.name}.unfinished-"
     for folder in output.parent.glob(f"{glob.escape(prefix)}*"):
         with contextlib.suppress(OSError):
+            if folder.is_symlink():
+                continue
             with locked(folder / _LOCK) as held:
                 pass
             if held:

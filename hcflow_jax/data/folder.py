@@ -1,28 +1,13 @@
 """The images directly in a folder as training pairs."""
 
-import hashlib
 import os
 from pathlib import Path
 
 from hcflow_jax import images, paths
-from hcflow_jax.data.source import CACHE_BYTES, Source, crop, listed, too_small
+from hcflow_jax.data.contents import Part
+from hcflow_jax.data.messages import listed, too_small
+from hcflow_jax.data.source import CACHE_BYTES, Source, crop
 from hcflow_jax.images import header_sizes, read_uint8
-
-TRACE_BYTES = 4096
-"""Bytes at the end of a file that are hashed: enough to tell photographs apart, and fast."""
-
-
-def _trace(path):
-    """(size of a file in bytes, hash of its last TRACE_BYTES)."""
-    if paths.is_remote(path):
-        data = path.read_bytes()
-        size, end = len(data), data[-TRACE_BYTES:]
-    else:
-        with open(path, "rb") as file:
-            size = os.path.getsize(path)
-            file.seek(max(size - TRACE_BYTES, 0))
-            end = file.read()
-    return size, hashlib.sha256(end).hexdigest()[:16]
 
 
 class FolderSource(Source):
@@ -65,9 +50,11 @@ class FolderSource(Source):
         if bad:
             raise images.ImageError(listed(bad))
 
-    def _identity(self):
-        names = enumerate(self._names)
-        return [[name, *_trace(paths.located(self.name(i)))] for i, name in names]
+    def _parts(self):
+        return [Part(self.name(i), range(i, i + 1)) for i in range(len(self))]
+
+    def _identity(self, digests):
+        return [list(pair) for pair in zip(self._names, digests, strict=True)]
 
     def _load(self, index):
         hr = crop(read_uint8(self.name(index)), self.scale)

@@ -1,7 +1,10 @@
 """Batches of random patches, the same for any number of workers, hosts and restarts."""
 
 import dataclasses
+import multiprocessing
 import os
+import queue
+import re
 import signal
 import threading
 import weakref
@@ -16,6 +19,9 @@ from hcflow_jax.data.source import Source
 from hcflow_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
+
+_LONG_S = 3600.0
+_CLOSING_S = 3.0
 
 _NEVER_SHARED = 2**62
 """Bytes above which arrays go through shared memory: more than there are."""
@@ -84,17 +90,66 @@ def patches(
 class Batches(Iterator[Batch]):
     """An iterator over the batches of a grain stream.
 
-    `close()`, or the end of its `with` block or of the program, ends threads and workers.
+    `close()`, or the end of its `with` block or of the program, ends threads and workers, within
+    seconds also those that hang.
+
+    Args:
+      stream: of batches.
+      what: the data, in messages.
     """
 
-    def __init__(self, stream: grain.IterDataset):
+    def __init__(self, stream: grain.IterDataset, what: str):
+        self._what = what
+        self._waiting: queue.SimpleQueue | None = None
+        self._others = set(multiprocessing.active_children())
         self._open = [iter(stream)]
-        self.close = weakref.finalize(self, _close, self._open)
+        self.close = weakref.finalize(self, _close, self._open, self._others)
 
     def __next__(self) -> Batch:
+        while (batch := self.get(_LONG_S)) is None:
+            pass
+        return batch
+
+    def get(self, seconds: float) -> Batch | None:
+        """The next batch, or None where it is not there within `seconds`; ask again then.
+
+        UserError when a worker process has ended.
+        """
         if not self._open:
             raise ValueError("these batches are closed")
-        return next(self._open[0])
+        if self._waiting is None:  # in a thread, as nothing ends a `next` that hangs
+            self._waiting = queue.SimpleQueue()
+            arguments = self._open[0], self._waiting
+            threading.Thread(target=_read, args=arguments, daemon=True).start()
+        try:
+            batch, error = self._waiting.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        self._waiting = None
+        if error is not None:
+            raise self._explained(error) from error
+        return batch
+
+    def _explained(self, error):
+        """grain's error about a worker that has ended, as a UserError; others as they are."""
+        code = re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))
+        if not (isinstance(error, RuntimeError) and code):
+            return error
+        number = int(code[1])
+        how = f"was killed by signal {-number}" if number < 0 else f"ended with code {number}"
+        return UserError(
+            f"a worker process that reads {self._what} {how}; where memory is short, set "
+            "--config.data.workers lower"
+        )
+
+    def late(self, seconds: float) -> UserError:
+        """The error about a batch that has not come within `seconds`."""
+        workers = sorted(child.pid for child in _workers(self._others))
+        who = f"processes {', '.join(map(str, workers))}" if workers else "threads"
+        return UserError(
+            f"no batch of {self._what} came within {seconds:g} s from the {who} that read it; see "
+            "whether they or the disk hang, or set --config.data.timeout higher"
+        )
 
     def __enter__(self):
         return self
@@ -103,17 +158,46 @@ class Batches(Iterator[Batch]):
         self.close()
 
 
-def _close(iterators):
+def _read(iterator, results):
+    """Puts (batch, None) or (None, error) into the queue `results`."""
+    try:
+        results.put((next(iterator), None))
+    except BaseException as error:
+        results.put((None, error))
+
+
+def _workers(others):
+    """The worker processes of grain that are not among `others`."""
+    children = multiprocessing.active_children()
+    return [c for c in children if c.name.startswith("grain-") and c not in others]
+
+
+def _close(iterators, others):
+    """Closes; kills workers that are not gone after some seconds, as stopped ones never are."""
     while iterators:
-        iterators.pop().close()
+        close = iterators.pop().close
+        closing = threading.Thread(target=close, daemon=True)
+        try:
+            closing.start()
+        except RuntimeError:  # Python is ending and starts no more threads
+            close()
+            continue
+        closing.join(_CLOSING_S)
+        if closing.is_alive():
+            for worker in _workers(others):
+                worker.kill()
+            closing.join(_CLOSING_S)
 
 
-def iterate(dataset: grain.MapDataset, first: int = 0, workers: int = 0) -> Batches:
+def iterate(
+    dataset: grain.MapDataset, first: int = 0, workers: int = 0, what: str = "the data"
+) -> Batches:
     """dataset[first], dataset[first + 1], …, with prefetch.
 
     Args:
       first: the number of the first batch: after k steps, resume with k.
       workers: number of processes that read; 0 for threads of this one. The batches are the same.
+      what: the data, in messages.
     """
     if workers < 0:
         raise UserError(f"workers must be 0 or more, got {workers}; set --config.data.workers")
@@ -128,7 +212,7 @@ def iterate(dataset: grain.MapDataset, first: int = 0, workers: int = 0) -> Batc
         stream = grain.experimental.WithOptionsIterDataset(stream, pipes)
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
         stream = stream.mp_prefetch(options, worker_init_fn=_start_worker)
-    return Batches(stream)
+    return Batches(stream, what)
 
 
 def _start_worker(index, count):

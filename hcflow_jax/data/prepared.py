@@ -1,15 +1,20 @@
 """Prepared data sets as training pairs: TFDS's own, or built by `hcflow data build`."""
 
 import contextlib
+import functools
 import io
 import os
+import re
 import threading
 
 import numpy as np
 from PIL import Image
 
 from hcflow_jax import images, paths
-from hcflow_jax.data.source import CACHE_BYTES, Source, crop, too_small
+from hcflow_jax.data import features
+from hcflow_jax.data.contents import Part
+from hcflow_jax.data.messages import too_small
+from hcflow_jax.data.source import CACHE_BYTES, Source, crop
 from hcflow_jax.errors import UserError, needing
 
 METADATA = "hcflow_pairs"
@@ -24,10 +29,10 @@ class _PreparedSource(Source):
         self._directory, self._split = paths.normal(directory), split
         self._keys, self._opened, self._lock = keys, None, threading.Lock()
         self._sizes = {}
-        self._info_name, self._parts, self._length = _split_facts(self._directory, split)
+        self._info_name, self._lengths, self._length = _split_facts(self._directory, split)
         try:
-            for name in _files(self._directory, split):
-                paths.located(name).stat()
+            for file, _, _ in _files(self._directory, split):
+                paths.located(file).stat()
         except Exception as error:
             raise self._damaged(f"{self._info_name} {split}", error) from error
 
@@ -54,8 +59,15 @@ class _PreparedSource(Source):
                 self._sizes[index] = image.height // self.scale, image.width // self.scale
         return self._sizes[index]
 
-    def _identity(self):
-        return [self._info_name, self._split, self._parts]
+    def _parts(self):
+        parts, first = [], 0
+        for file, skip, take in _files(self._directory, self._split):
+            indices = range(first, first := first + take)
+            parts.append(Part(os.fspath(file), indices, f"[{skip}:{skip + take}]"))
+        return parts
+
+    def _identity(self, digests):
+        return [self._info_name, self._split, self._lengths, digests]
 
     @property
     def _records(self):
@@ -130,8 +142,13 @@ class BuiltSource(_PreparedSource):
         if min(lr_size) < size:
             raise images.ImageError(too_small(name, lr_size, size, self.scale))
 
-    def _identity(self):
-        return [*super()._identity(), self._facts]
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """As of any source; the pictures were hashed when the set was built."""
+        return self._fingerprint([])
+
+    def _identity(self, digests):
+        return [self._info_name, self._split, self._lengths, self._facts]
 
     def _load(self, index):
         record = self._record(index)
@@ -149,15 +166,22 @@ def _naming(directory):
     """A context that turns every exception into a UserError naming the data set."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{directory} is damaged ({reason}); prepare the data set again") from error
 
 
 def _info(directory):
-    tfds = _tfds()
     with _naming(directory):
-        return tfds.builder_from_directory(directory).info
+        return _builder(directory).info
+
+
+def _builder(directory):
+    tfds = _tfds()
+    features.check(directory)
+    return tfds.builder_from_directory(directory)
 
 
 def metadata(directory) -> dict:
@@ -168,14 +192,15 @@ def metadata(directory) -> dict:
 
 
 def _records(directory, split):
-    tfds = _tfds()
-    builder, skip = tfds.builder_from_directory(directory), tfds.decode.SkipDecoding
+    builder, skip = _builder(directory), _tfds().decode.SkipDecoding
     decoders = {key: skip() for key in _image_keys(builder.info)}
     return builder.as_data_source(split, decoders=decoders)
 
 
 def _files(directory, split):
-    return [part.filename for part in _info(directory).splits[split].file_instructions]
+    """(file, first picture, number of pictures) of every file that a split reads."""
+    instructions = _info(directory).splits[split].file_instructions
+    return [(part.filename, part.skip, part.take) for part in instructions]
 
 
 def _split_facts(directory, split):
@@ -223,8 +248,12 @@ def _image_feature(info):
 def installed(name: str) -> str:
     """The folder of the TFDS data set `name`, prepared as array_record."""
     tfds = _tfds()
+    folder = os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
     try:
-        builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+        features.check_all(os.path.join(folder, re.split("[/:]", name)[0]))
+        builder = tfds.builder(name, data_dir=folder)
+    except UserError:
+        raise
     except Exception as error:
         line = next((line.strip() for line in str(error).split("\n") if line.strip()), repr(error))
         reason = line.split('}": ')[-1]

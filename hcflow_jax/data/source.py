@@ -8,11 +8,13 @@ import functools
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from hcflow_jax import images
+from hcflow_jax.data import contents, work
+from hcflow_jax.data.messages import too_small
 from hcflow_jax.errors import UserError
 from hcflow_jax.images.resize import imresize
 
@@ -23,9 +25,6 @@ SCALES = (2, 4, 8, 16)
 """Powers of two: the crop of an LR picture equals the LR of a crop, to the last bit."""
 
 _MARGIN = 2  # LR pixels that the widened cubic kernel reaches to either side
-
-LISTED = 5
-"""Problems that one message names."""
 
 
 class Source(abc.ABC):
@@ -62,14 +61,49 @@ class Source(abc.ABC):
         """{"hr": uint8 [H, W, 3]}, sides multiples of the scale, and "lr" if the source has it."""
 
     @abc.abstractmethod
-    def _identity(self) -> list:
-        """What identifies the data, as JSON values, for `fingerprint`."""
+    def _parts(self) -> list[contents.Part]:
+        """The files of the data, and the pairs in each."""
+
+    @abc.abstractmethod
+    def _identity(self, digests: list[str]) -> list:
+        """What identifies the data, as JSON values; `digests` are those of the parts' files."""
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of kind, scale, split, names, sizes and contents; not of the path."""
-        text = json.dumps([type(self).__name__, self.scale, *self._identity()])
+        """16 hex digits of kind, scale, split, names and whole contents; not of the path.
+
+        ImageError when a file cannot be read.
+        """
+        return self._fingerprint(contents.examine(self._parts(), None, contents.Known()))
+
+    def _fingerprint(self, digests):
+        text = json.dumps([type(self).__name__, self.scale, *self._identity(digests)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def examine(
+        self,
+        known: contents.Known,
+        decode: bool = True,
+        patch: int = 0,
+        poll: Callable[[], None] = work.nothing,
+    ) -> None:
+        """Computes `fingerprint`, and decodes every image (`decode`), of files not in `known`.
+
+        Args:
+          patch: the least side of an image, in LR pixels.
+          poll: called again and again; what it raises ends the work.
+
+        Raises:
+          ImageError: naming the images that are damaged or too small.
+        """
+        check = functools.partial(self._check, patch) if decode else None
+        digests = contents.examine(self._parts(), check, known, poll)
+        self.__dict__["fingerprint"] = self._fingerprint(digests)
+
+    def _check(self, patch, index):
+        height, width = (side // self.scale for side in self._load(index)["hr"].shape[:2])
+        if min(height, width) < patch:
+            raise images.ImageError(too_small(self.name(index), (height, width), patch, self.scale))
 
     def pair(self, index: int) -> dict[str, np.ndarray]:
         """{"hr": uint8 [H, W, 3], "lr": uint8 [H/s, W/s, 3]}."""
@@ -131,21 +165,6 @@ class _Cache:
 
     def __reduce__(self):
         return _Cache, (self._limit,)
-
-
-def too_small(name: str, lr_size: tuple[int, int], size: int, scale: int) -> str:
-    """The message about an image smaller than a patch; sizes in LR pixels."""
-    height, width = (scale * side for side in lr_size)
-    return (
-        f"{name} is {width}×{height}, smaller than patch_size {scale * size}; remove it "
-        "or set --config.data.patch_size lower"
-    )
-
-
-def listed(problems: Sequence[str]) -> str:
-    """The first LISTED of the problems in one line, and how many more there are."""
-    more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-    return "; ".join(problems[:LISTED]) + more
 
 
 def crop(array: np.ndarray, scale: int) -> np.ndarray:

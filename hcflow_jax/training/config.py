@@ -31,6 +31,18 @@ class Data:
     patch_size: int = field(160, "side of the patches, in HR pixels", least=1)
     rotate: bool = field(True, "augment by rotations of 90°, besides flips")
     workers: int = field(0, "processes that prefetch; 0: threads do", least=0, free=True)
+    timeout: float = field(
+        600.0, "seconds to wait for a batch before training saves and ends", above=0, free=True
+    )
+    check: bool = field(
+        True, "decode all images before the first step; once for a workdir", free=True
+    )
+    changed: str = field(
+        "refuse",
+        "what to do where the data are not those of the last checkpoint",
+        choices=("refuse", "accept"),
+        free=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

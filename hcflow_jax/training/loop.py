@@ -3,77 +3,28 @@
 import contextlib
 import functools
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import ml_collections
 import numpy as np
 
-from hcflow_jax import checkpoints, data, paths
+from hcflow_jax import checkpoints, paths
 from hcflow_jax.data import pipeline
 from hcflow_jax.errors import UserError
-from hcflow_jax.images import metrics
+from hcflow_jax.images import ImageError, write_beside
 from hcflow_jax.training import config as configuration
-from hcflow_jax.training import memory, objectives, parallel, perceptual, steps
+from hcflow_jax.training import inputs, memory, parallel, perceptual, steps
 from hcflow_jax.training.config import Config
-from hcflow_jax.training.preemption import Preemption
-from hcflow_jax.training.reporting import Report, say
-from hcflow_jax.training.validation import Validation, centre_crops
+from hcflow_jax.training.initial import initial_state, start_key
+from hcflow_jax.training.preemption import Preemption, Stopped
+from hcflow_jax.training.reporting import Profiler, Report, say
 from hcflow_jax.training.workdir import Checkpoints, locked
 
-
-def _source(section, scale):
-    """The source of a section of the config, data or valid."""
-    split = section.split or ("train" if section.path else "validation")
-    return data.open_source(section.path, section.tfds, split, scale)
-
-
-def _key(config) -> jax.Array:
-    """The key of all random numbers in iterations."""
-    return jax.random.key(config.train.seed + 1)
-
-
-def _initial_params(config, batch):
-    """Initial parameters: those of `init_from`, or new ones with ActNorms set from the batch."""
-    model = config.model
-    if config.init_from:
-        published = getattr(config.loss, "dequantization", "") == "published"
-        initial_model, params = checkpoints.load_model(config.init_from, as_trained=published)
-        configuration.check_same_model(initial_model, model, config.init_from)
-        return jax.tree.map(np.asarray, params)
-    key = jax.random.key(config.train.seed, impl="unsafe_rbg")  # faster to compile
-    params = parallel.replicate(jax.jit(model.init_params)(key))
-    noise_key = jax.random.fold_in(_key(config), 0)  # that of the first iteration
-    first_row = jax.process_index() * len(batch["hr"])
-    noisy = jax.jit(functools.partial(objectives.draw_noise, config))(noise_key, batch, first_row)
-    hr = batch["hr"] + np.asarray(noisy.get("dequantization", 0), batch["hr"].dtype)
-    return parallel.fetch(parallel.pmap_data_init(model)(params, parallel.shard(hr)))
-
-
-def initial_state(config: Config, batch) -> steps.TrainState:
-    """The state before the first step, as numpy arrays; `batch` is this process's first one."""
-    params = _initial_params(config, batch)
-    key = jax.random.key(config.train.seed + 2)
-    return jax.tree.map(np.asarray, steps.create_state(config, params, key, config.data.patch_size))
-
-
-def _resumed(checkpoints, config, step, fingerprint):
-    """(state, key, progress) saved at `step`; UserError when config or data do not match."""
-    saved, progress = checkpoints.read(step)
-    configuration.check_resumable(saved, config, checkpoints.path.parent)
-    if saved["train"]["steps"] != config.train.steps:
-        say(
-            f"train.steps was {saved['train']['steps']}, is {config.train.steps}: the schedule's "
-            "fractions count the new steps"
-        )
-    if progress["data"] != fingerprint:
-        raise UserError(
-            f"the training data are not those that {checkpoints.path.parent} was trained on; "
-            "restore them, or name another --workdir and give this one by --config.init_from"
-        )
-    shapes, _, _ = steps.abstract_arguments(config, 1, config.data.patch_size)
-    key = jax.random.wrap_key_data(np.array(progress["rng"], np.uint32))
-    return checkpoints.restore(step, shapes), key, progress
+_POLL_S = 0.2
+"""Time from one look for a signal to the next, where a batch is awaited."""
 
 
 class Training:
@@ -93,11 +44,11 @@ class Training:
             configuration.check_start(config)
         train = config.train
         parallel.check_batch(train.batch_size, train.accumulate)
-        self.alone, self.validated = alone, True
+        self.alone, self.progress = alone, None
         self.vgg = {}
         if config.perceptual:
             self.vgg = perceptual.load(config.loss.vgg, config.loss.vgg_sha256)
-        self.source = _source(config.data, self.model.scale)
+        self.source = inputs.open_source(config.data, self.model.scale)
         self.data = pipeline.patches(
             self.source,
             self.model.scale,
@@ -108,7 +59,8 @@ class Training:
             jax.process_index(),
             jax.process_count(),
         )
-        self.validation = self._validation()
+        self.validation = inputs.open_validation(config)
+        self.measured_on = self.validation.fingerprint(train.seed) if self.validation else ""
 
     @contextlib.contextmanager
     def opened(self):
@@ -116,7 +68,6 @@ class Training:
 
         Locked first: opening checkpoints removes unfinished ones, which may be another training's.
         """
-        checkpoints.check_name(paths.absolute(self.workdir))
         try:
             self.workdir.mkdir(parents=True, exist_ok=True)
         except Exception as error:  # of whichever package reads buckets
@@ -132,33 +83,40 @@ class Training:
             stack.callback(self.checkpoints.abandon)
             yield
 
-    def _validation(self):
-        valid = self.config.valid
-        if not (valid.path or valid.tfds):
-            return None
-        source, least = _source(valid, self.model.scale), metrics.SSIM_WINDOW + 2 * self.model.scale
-        pairs = centre_crops(source, valid.count, valid.size)
-        for index, pair in enumerate(pairs):
-            height, width, _ = pair["hr"].shape
-            if min(height, width) < least:
-                raise UserError(
-                    f"{source.name(index)} leaves {width}×{height} pixels to validate on, SSIM "
-                    f"needs {least}; set --config.valid.size higher or remove it"
-                )
-        loss = self.config.loss
-        return Validation(self.model, pairs, valid.temperatures, valid.samples, loss)
+    def check(self, poll: Callable[[], None]) -> None:
+        """Decodes the training images, and compares the last checkpoint with config and data.
+
+        Args:
+          poll: called again and again; what it raises ends the check.
+        """
+        step, config = self.checkpoints.latest(), self.config
+        if step is not None:
+            saved, self.progress = self.checkpoints.read(step)
+            configuration.check_resumable(saved, config, self.workdir)
+        inputs.examine(config, self.source, self.workdir, poll)
+        if step is None:
+            return
+        inputs.check_same(config, self.source, self.progress, self.workdir)
+        if (before := saved["train"]["steps"]) != config.train.steps:
+            say(
+                f"train.steps was {before}, is {config.train.steps}: the schedule's fractions "
+                "count the new steps"
+            )
+        if self.validation and (others := self.checkpoints.of_other_sets(self.measured_on)):
+            say(
+                f"scores up to step {max(others)} are of other validation images or settings: "
+                "they are not compared with new ones"
+            )
 
     def start(self) -> tuple[steps.TrainState, jax.Array, int]:
         """(state, key, index of the next batch) of the latest checkpoint, or initial ones."""
-        step = self.checkpoints.latest()
-        if step is not None:
-            state, key, progress = _resumed(
-                self.checkpoints, self.config, step, self.source.fingerprint
-            )
-            self.validated = progress["validated"]
-            return state, key, progress["next_batch"]
-        state = initial_state(self.config, self.data[0])
-        return state, _key(self.config), 0
+        if self.progress is None:
+            state = initial_state(self.config, self.data[0])
+            return state, start_key(self.config), 0
+        shapes, _, _ = steps.abstract_arguments(self.config, 1, self.config.data.patch_size)
+        state = self.checkpoints.restore(self.checkpoints.latest(), shapes)
+        key = jax.random.wrap_key_data(np.array(self.progress["rng"], np.uint32))
+        return state, key, self.progress["next_batch"]
 
     def introduce(self) -> None:
         """Prints model, data, devices and starting point; writes parameters.txt."""
@@ -185,7 +143,13 @@ class Training:
     def _write_overview(self, text):
         """The first file that a training writes; UserError when, as in buckets, that fails now."""
         try:
-            (self.workdir / "parameters.txt").write_text(text)
+            path = self.workdir / "parameters.txt"
+            if paths.is_remote(path):
+                path.write_text(text)
+            else:
+                write_beside(path, lambda file: file.write(text.encode()))
+        except UserError:
+            raise
         except Exception as error:  # of whichever package writes to buckets
             reason = getattr(error, "strerror", None) or checkpoints.first_line(error)
             raise UserError(
@@ -208,22 +172,28 @@ class Training:
     def save(self, state, key, psnr_y=None) -> None:
         """Starts writing a checkpoint of a replicated state."""
         progress = {
-            "validated": psnr_y is not None,
-            "data": self.source.fingerprint,
+            "contents": self.source.fingerprint,
             "next_batch": int(parallel.fetch(state.step)),
             "rng": np.asarray(jax.random.key_data(key)).tolist(),
         }
         config = configuration.as_json(self.config)
-        self.checkpoints.save(parallel.fetch(state), config, progress, psnr_y)
+        state = parallel.fetch(state)
+        self.checkpoints.save(state, config, progress, psnr_y, self.measured_on)
 
-    def validate(self, state, report: Report) -> float:
-        """Validates, reports, and returns PSNR-Y at the first temperature."""
+    def validate(self, state, report: Report, poll: Callable[[], None]) -> float | None:
+        """Validates, reports, and returns PSNR-Y at the first temperature.
+
+        None where `poll`, called again and again, raised Stopped.
+        """
         params = state.model.params if state.ema is None else state.ema
-        figures, pictures = self.validation(params, self.config.train.seed)
+        try:
+            figures, pictures = self.validation(params, self.config.train.seed, poll)
+        except Stopped:
+            return None
         step = int(parallel.fetch(state.step))
         report.validation(step, figures, pictures)
         report.pause(step)
-        return figures[f"psnr_y@{self.config.valid.temperatures[0]:g}"]
+        return figures[self.validation.metric]
 
     def _programs(self):
         """run(i, state, …) -> (state, metrics): iteration i, its program compiled at first use.
@@ -256,47 +226,86 @@ class Training:
         values = configuration.as_json(config)
         report = Report(self.workdir, first, last, pixels, values, train.tensorboard)
         vgg = parallel.replicate(self.vgg)
-        profiler = _Profiler(self.workdir / "profile", first + 10, train.profile)
+        profiler = Profiler(self.workdir / "profile", first + 10, train.profile)
         iterate, streak = self._programs(), None
-        prefetch = pipeline.iterate(self.data, next_batch, config.data.workers)
+        name, workers = repr(self.source), config.data.workers
+        prefetch = pipeline.iterate(self.data, next_batch, workers, name)
         with contextlib.closing(report), contextlib.closing(profiler), prefetch as batches:
-            if first and self._validation_due(first) and not self.validated:
-                self.validate(state, report)
+            if first and self.lacks_score(first):
+                with self._saving(state, key):
+                    psnr_y = self.validate(state, report, preemption.check)
+                if psnr_y is not None and jax.process_index() == 0:
+                    self.checkpoints.add_score(first, psnr_y, self.measured_on)
             for i in range(first + 1, last + 1):
                 if i == first + 1 and preemption.requested:
                     break
                 profiler.before(i)
-                with report.waiting():
-                    batch = parallel.shard(self._next(batches, state, key))
-                state, figures = iterate(i, state, batch, key, vgg)
+                with report.waiting(), self._saving(state, key):
+                    batch = self._next(batches, preemption)
+                if batch is None:
+                    self._save_new(state, key)
+                    break
+                state, figures = iterate(i, state, parallel.shard(batch), key, vgg)
                 self._check_streak(i - 1, streak)
                 streak = figures["skipped_in_a_row"]
                 if i % train.log_every == 0 or i in (1, last):
-                    report.step(i, {k: float(v) for k, v in parallel.fetch(figures).items()})
+                    with self._saving(state, key):
+                        report.step(i, {k: float(v) for k, v in parallel.fetch(figures).items()})
                 stop, due = preemption.due(i), self._validation_due(i)
                 if stop or due or i % train.save_every == 0 or i == last:
                     finite = self._check_streak(i, streak)
-                    psnr_y = self.validate(state, report) if due and not stop else None
+                    psnr_y = None
+                    if due and not stop:
+                        with self._saving(state, key):
+                            psnr_y = self.validate(state, report, preemption.check)
+                        stop = psnr_y is None
                     if finite or stop or i == last:  # saving skipped steps would replace others
                         self.save(state, key, psnr_y)
                 if stop:
                     break
         return parallel.fetch(state)
 
-    def _validation_due(self, step):
-        every = self.config.valid.every
-        return self.validation and (step % every == 0 or step == self.config.train.steps)
+    def lacks_score(self, step: int) -> bool:
+        """Whether the checkpoint of `step` is to be validated and was not."""
+        return self._validation_due(step) and not self.checkpoints.has_score(step)
 
-    def _next(self, batches, state, key):
-        """The next batch; saves the state before raising the UserError of a damaged image."""
+    def _validation_due(self, step):
+        every, last = self.config.valid.every, self.config.train.steps
+        return self.validation is not None and (step % every == 0 or step == last)
+
+    def _next(self, batches, preemption):
+        """The next batch, or None where a stop is asked for before it is there."""
+        limit = self.config.data.timeout
+        due = time.monotonic() + limit
+        while (batch := batches.get(_POLL_S)) is None:
+            if preemption.asked():
+                return None
+            if time.monotonic() > due:
+                raise batches.late(limit)
+        return batch
+
+    @contextlib.contextmanager
+    def _saving(self, state, key):
+        """A context whose UserErrors are raised after the state is saved, and say so."""
         try:
-            return next(batches)
-        except UserError:
-            done = int(parallel.fetch(state.step))
-            if jax.process_count() == 1 and done > (self.checkpoints.latest() or 0):
-                self.save(state, key)
-                self.checkpoints.wait()
-            raise
+            yield
+        except UserError as error:
+            if jax.process_count() > 1 or not self._save_new(state, key):
+                raise
+            again = "the same command continues"
+            if isinstance(error, ImageError):
+                again += ", with --config.data.changed=accept when that is done"
+            step = int(parallel.fetch(state.step))
+            raise UserError(f"{error}; step {step} is saved: {again}") from error
+
+    def _save_new(self, state, key):
+        """Saves the state, unless it is the last one saved or no step was done; whether it is."""
+        self.checkpoints.wait()
+        done = int(parallel.fetch(state.step))
+        if done > (self.checkpoints.latest() or 0):
+            self.save(state, key)
+            self.checkpoints.wait()
+        return done > 0
 
     def _check_streak(self, step, streak):
         """Whether `step` was finite; UserError when it ends too many skipped steps in a row."""
@@ -317,26 +326,6 @@ class Training:
         )
 
 
-class _Profiler:
-    """JAX's trace of `count` steps from step `first` on."""
-
-    def __init__(self, folder, first, count):
-        self._folder, self._first, self._stop, self._on = folder, first, first + count, False
-
-    def before(self, step):
-        if self._first < self._stop and step == self._first:
-            jax.profiler.start_trace(str(self._folder))
-            self._on = True
-        if step == self._stop:
-            self.close()
-
-    def close(self):
-        if self._on:
-            jax.profiler.stop_trace()
-            say(f"profile in {self._folder}; look at it with TensorBoard or xprof")
-        self._on = False
-
-
 def train(
     config: Config | ml_collections.ConfigDict, workdir: str | Path, alone: bool = False
 ) -> Path:
@@ -351,25 +340,38 @@ def train(
         are left as they are.
     """
     workdir = paths.reached(workdir)
+    checkpoints.check_name(paths.absolute(workdir))
     config = config if isinstance(config, Config) else configuration.parse(config)
     with Preemption().watched() as preemption, contextlib.ExitStack() as stack:
         training = Training(config, workdir, alone)
         stack.enter_context(training.opened())
+        try:
+            training.check(preemption.check)
+        except Stopped:
+            say("stopped while the data were checked; the same command continues")
+            return workdir
         training.introduce()
         state, key, next_batch = training.start()
         training.check_agreement(state)
-        if int(state.step) < config.train.steps:
+        if int(state.step) < config.train.steps or training.lacks_score(int(state.step)):
             state = parallel.replicate(state)  # frees the host's copy
             state = training.run(state, key, next_batch, preemption)
+        training.checkpoints.wait()
+        _conclude(training, int(state.step), int(state.skipped))
         training.checkpoints.close()
-    step, skipped = int(state.step), int(state.skipped)
+    return workdir
+
+
+def _conclude(training, step, skipped):
+    """Says how a training ended, and what comes next."""
+    model, workdir = training.model, training.workdir
     if skipped:
         say(f"{skipped} steps met values that are not finite and changed nothing")
-    if step < config.train.steps:
+    if step == 0:
+        say("stopped before the first step, there is nothing to save")
+    elif step < training.config.train.steps or training.lacks_score(step):
         say(f"stopped at step {step}, saved; the same command continues")
-        return workdir
-    model = config.model
-    command = f"upscale --scale={model.scale}" if model.task == "sr" else "downscale"
-    say(f"done; the checkpoint to use is {checkpoints.best(workdir)}")
-    say(f"try it: hcflow {command} --checkpoint={workdir} PICTURE")
-    return workdir
+    else:
+        command = f"upscale --scale={model.scale}" if model.task == "sr" else "downscale"
+        say(f"done; the checkpoint to use is {checkpoints.best(workdir)}")
+        say(f"try it: hcflow {command} --checkpoint={workdir} PICTURE")

@@ -75,16 +75,13 @@ def _pixel(recipe, params, batch):
     return recipe.loss.pixel_weight * value, ({"pixel": value}, None)
 
 
-def _discriminator(recipe, discriminator, axis_name):
-    """images -> (logits, updated batch statistics), in training mode."""
+def _discriminator(recipe, params, axis_name):
+    """images -> logits, in training mode: batch norm by the statistics of the images.
+
+    Running averages of the statistics, which evaluation would need, are not kept.
+    """
     network = discriminators.build(recipe.discriminator, axis_name)
-
-    def apply(images):
-        variables = {"params": discriminator.params, "batch_stats": discriminator.batch_stats}
-        logits, updated = network.apply(variables, images, mutable=["batch_stats"])
-        return logits, updated["batch_stats"]
-
-    return apply
+    return lambda images: network.apply({"params": params}, images, mutable=["batch_stats"])[0]
 
 
 def _perceptual_and_adversarial(recipe, discriminator, vgg, axis_name, params, batch):
@@ -96,22 +93,18 @@ def _perceptual_and_adversarial(recipe, discriminator, vgg, axis_name, params, b
         metrics["perceptual"] = losses.distance(*features, loss.perceptual_norm)
         value += loss.perceptual_weight * metrics["perceptual"]
     if recipe.adversarial:
-        discriminate = _discriminator(recipe, discriminator, axis_name)
-        fake, _ = discriminate(image)
-        real = discriminate(batch["hr"])[0] if loss.gan_type == "ragan" else None
+        discriminate = _discriminator(recipe, discriminator.params, axis_name)
+        fake = discriminate(image)
+        real = discriminate(batch["hr"]) if loss.gan_type == "ragan" else None
         metrics["gan"] = losses.generator_loss(loss.gan_type, real, fake, axis_name)
         value += loss.gan_weight * metrics["gan"]
     return value, (metrics, image)
 
 
-def discriminator_objective(
-    recipe: Recipe, discriminator: Learner, axis_name, params, batch: Batch
-):
-    """(loss, (metrics, batch statistics)) of the discriminator on the batch's "hr" and "fake"."""
-    discriminator = discriminator.replace(params=params)
-    real, stats = _discriminator(recipe, discriminator, axis_name)(batch["hr"])
-    discriminator = discriminator.replace(batch_stats=stats)
-    fake, stats = _discriminator(recipe, discriminator, axis_name)(batch["fake"])
+def discriminator_objective(recipe: Recipe, axis_name, params, batch: Batch):
+    """(loss, (metrics, None)) of the discriminator on the batch's "hr" and "fake"."""
+    discriminate = _discriminator(recipe, params, axis_name)
+    real, fake = discriminate(batch["hr"]), discriminate(batch["fake"])
     kind = recipe.loss.gan_type
     value, on_real, on_fake = losses.discriminator_losses(kind, real, fake, axis_name)
     metrics = {
@@ -120,7 +113,7 @@ def discriminator_objective(
         "logit_real": jnp.mean(real),
         "logit_fake": jnp.mean(fake),
     }
-    return value, (metrics, stats)
+    return value, (metrics, None)
 
 
 def objectives(

@@ -8,11 +8,10 @@ from jax.flatten_util import ravel_pytree
 
 
 class Learner(flax.struct.PyTreeNode):
-    """A network in training: parameters, optimiser state, a discriminator's batch statistics."""
+    """A network in training: parameters and optimiser state."""
 
     params: dict
     opt_state: optax.OptState
-    batch_stats: dict = flax.struct.field(default_factory=dict)
 
 
 OPTIMIZER = optax.chain(
@@ -23,18 +22,18 @@ OPTIMIZER = optax.chain(
 """Clipping by value, then by norm, then Adam, on all gradients as one vector."""
 
 
-def new_learner(params, batch_stats=None) -> Learner:
+def new_learner(params) -> Learner:
     """A network before its first update; the optimiser state is that of one vector."""
     leaves = jax.tree.leaves(params)
     vector = jnp.zeros(sum(x.size for x in leaves), jnp.result_type(*leaves))
-    return Learner(params, OPTIMIZER.init(vector), batch_stats or {})
+    return Learner(params, OPTIMIZER.init(vector))
 
 
 def _value_and_grad(loss, params, batch, micro_batches):
     """((value, metrics, aux), gradients) of loss(params, batch) by gradient accumulation.
 
     Means over `micro_batches` equal parts of the batch. aux is an array of images, which is
-    concatenated, None, or a dictionary of batch statistics, which are averaged.
+    concatenated, or None.
     """
     differentiate = jax.value_and_grad(loss, has_aux=True)
     if micro_batches == 1:
@@ -51,9 +50,7 @@ def _value_and_grad(loss, params, batch, micro_batches):
 
     sums, aux = jax.lax.scan(accumulate, (value, metrics, gradients), split)
     value, metrics, gradients = jax.tree.map(lambda x: x / micro_batches, sums)
-    if isinstance(aux, dict):
-        aux = jax.tree.map(lambda x: jnp.mean(x, 0), aux)
-    elif aux is not None:
+    if aux is not None:
         aux = aux.reshape(-1, *aux.shape[2:])
     return (value, metrics, aux), gradients
 

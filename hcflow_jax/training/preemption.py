@@ -9,6 +9,10 @@ import jax
 from jax.experimental import multihost_utils
 
 
+class Stopped(Exception):  # noqa: N818
+    """A stop was asked for in the midst of something."""
+
+
 class Preemption:
     """Whether SIGTERM or Ctrl-C asked the training to stop; processes agree on the step."""
 
@@ -25,7 +29,7 @@ class Preemption:
         else:
             name = signal.Signals(number).name
             again = "; Ctrl-C again to stop without saving" if number == signal.SIGINT else ""
-            os.write(2, f"{name}: saving and stopping after this step{again}\n".encode())
+            os.write(2, f"{name}: saving and stopping{again}\n".encode())
         self.requested = True
 
     @contextlib.contextmanager
@@ -41,6 +45,15 @@ class Preemption:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def asked(self) -> bool:
+        """Whether to stop at once; False of several processes, which stop after a step alone."""
+        return self.requested and jax.process_count() == 1
+
+    def check(self) -> None:
+        """Raises Stopped where a stop `asked` for is due at once."""
+        if self.asked():
+            raise Stopped
 
     def due(self, step: int) -> bool:
         """Whether to stop after `step`."""

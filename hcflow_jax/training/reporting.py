@@ -56,7 +56,7 @@ class Report:
             if board and self._board is None:
                 say("no TensorBoard files: pip install 'hcflow_jax[tensorboard]' for them")
             elif board and first == 0:
-                self._board.write_hparams({k: _plain(v) for k, v in flat(config)})
+                self._draw("write_hparams", {k: _plain(v) for k, v in flat(config)})
 
     @contextlib.contextmanager
     def waiting(self):
@@ -90,25 +90,54 @@ class Report:
     def validation(self, step: int, figures: dict[str, float], pictures: dict) -> None:
         """Writes the figures and pictures of a validation."""
         self._write(step, {f"valid/{k}": v for k, v in figures.items()})
-        if self._board is not None:
-            images = {f"valid/{k}": _rgb(x)[None] for k, x in pictures.items()}
-            self._board.write_images(step, images)
-            self._board.flush()
+        self._draw("write_images", step, {f"valid/{k}": _rgb(x)[None] for k, x in pictures.items()})
+        self._draw("flush")
         shown = "  ".join(f"{k} {v:.4g}" for k, v in figures.items())
         say(f"step {step}  validation: {shown}")
 
     def _write(self, step, values):
         if self._record is not None:
             self._record.write(step, values)
-        if self._board is not None:
-            self._board.write_scalars(step, values)
+        self._draw("write_scalars", step, values)
+
+    def _draw(self, method, *arguments):
+        """Calls a method of TensorBoard's writer, if there is one; gives it up where it fails."""
+        if self._board is None:
+            return
+        try:
+            getattr(self._board, method)(*arguments)
+        except Exception as error:  # of a thread, and of whichever kind TensorFlow raises
+            self._board = None
+            reason = " ".join(str(error.__cause__ or error).split())[:200]
+            say(f"TensorBoard files are written no more: {reason}")
 
     def close(self) -> None:
         """Flushes and closes the files."""
         if self._record is not None:
             self._record.close()
-        if self._board is not None:
-            self._board.close()
+        self._draw("close")
+
+
+class Profiler:
+    """JAX's trace of `count` steps from step `first` on."""
+
+    def __init__(self, folder, first, count):
+        self._folder, self._first, self._stop, self._on = folder, first, first + count, False
+
+    def before(self, step: int) -> None:
+        """To be called before each step."""
+        if self._first < self._stop and step == self._first:
+            jax.profiler.start_trace(str(self._folder))
+            self._on = True
+        if step == self._stop:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the trace where one is being recorded."""
+        if self._on:
+            jax.profiler.stop_trace()
+            say(f"profile in {self._folder}; look at it with TensorBoard or xprof")
+        self._on = False
 
 
 def _rgb(picture: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def create_state(recipe: Recipe, params, rng: jax.Array, patch: int) -> TrainSta
     if recipe.adversarial:
         images = jnp.zeros((1, patch, patch, recipe.model.image_channels))
         network = discriminators.build(recipe.discriminator)
-        discriminator = new_learner(**network.init(rng, images, train=False))
+        discriminator = new_learner(network.init(rng, images)["params"])
     zero = jnp.zeros((), jnp.int32)
     ema = jax.tree.map(jnp.copy, params) if recipe.train.ema else None
     return TrainState(zero, new_learner(params), discriminator, ema, zero, zero)
@@ -99,16 +99,12 @@ def iteration(
             metrics |= _prefixed(found, name) | {"learning_rate": rate}
             finites.append(finite)
     if discriminator is not None:
-        loss = functools.partial(
-            objectives.discriminator_objective, recipe, discriminator, axis_name
-        )
+        loss = functools.partial(objectives.discriminator_objective, recipe, axis_name)
         batch = batch | {"fake": jax.lax.stop_gradient(fake)}
         rate = recipe.discriminator_schedule(state.step + 1)
-        old_stats = discriminator.batch_stats
-        discriminator, found, stats, finite = update(
+        discriminator, found, _, finite = update(
             loss, rate, discriminator, batch, micro_batches, axis_name
         )
-        discriminator = discriminator.replace(batch_stats=_where(finite, stats, old_stats))
         metrics |= _prefixed(found, "discriminator")
         finites.append(finite)
     finite = functools.reduce(jnp.logical_and, finites)

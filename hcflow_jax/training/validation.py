@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 
 import jax
@@ -102,8 +104,27 @@ class Validation:
         self._map_downscale = _mapped(functools.partial(_downscale, model))
         self._map_sample = _mapped(functools.partial(_sample_one, model, loss))
 
-    def __call__(self, params, seed: int) -> tuple[dict[str, float], Images]:
+    @property
+    def metric(self) -> str:
+        """The figure that selects the best checkpoint: PSNR-Y at the first temperature."""
+        return f"psnr_y@{self._temperatures[0]:g}"
+
+    def fingerprint(self, seed: int) -> str:
+        """16 hex digits of all that `metric` depends on beside the parameters."""
+        drawn = [self._samples, seed] if self._temperatures[0] else []
+        facts = [self._model.task, self._model.scale, self.metric, *drawn]
+        found = hashlib.sha256(json.dumps(facts).encode())
+        for pair in self._pairs:
+            for name in ("hr", "lr"):
+                found.update(repr(pair[name].shape).encode() + pair[name].tobytes())
+        return found.hexdigest()[:16]
+
+    def __call__(
+        self, params, seed: int, poll: Callable[[], None] = lambda: None
+    ) -> tuple[dict[str, float], Images]:
         """(figures, pictures) for replicated parameters.
+
+        `poll` is called before every image and sample; what it raises ends the validation.
 
         Figures: "nll" and "bits_per_dim" (SR), "lr_psnr_own" (rescaling: the model's LR against
         the bicubic), and per temperature "psnr@τ", "ssim@τ", "psnr_y@τ", "ssim_y@τ", "lr_psnr@τ"
@@ -112,7 +133,7 @@ class Validation:
         """
         total, pictures = {}, {}
         for group in self._groups():
-            for figures, shown, (index, counts) in self._evaluate(params, seed, group):
+            for figures, shown, (index, counts) in self._evaluate(params, seed, group, poll):
                 if index == 0:
                     pictures = shown
                 for name, value in figures.items():
@@ -140,7 +161,7 @@ class Validation:
                 padded = [(i, True) for i in group] + [(group[0], False)] * (devices - len(group))
                 yield padded[first : first + local]
 
-    def _evaluate(self, params, seed, group):
+    def _evaluate(self, params, seed, group, poll):
         """Yields (figures, pictures, (image number, whether it counts)) of a group's images."""
         pairs = [self._pairs[index] for index, _ in group]
         hr, lr = (np.stack([p[k] for p in pairs]).astype(np.float32) / 255 for k in ("hr", "lr"))
@@ -153,11 +174,12 @@ class Validation:
         sampled = {}
         for tau in self._temperatures:
             count = self._samples if tau else 1
-            drawn = [
-                self._map_sample(params, _keys(seed + 1 + k, indices), lr, _on_all_devices(tau))
-                for k in range(count)
-            ]
-            sampled[tau] = metrics.to_uint8(np.stack([parallel.local_shards(x) for x in drawn], 1))
+            drawn = []
+            for k in range(count):
+                poll()
+                keys, heat = _keys(seed + 1 + k, indices), _on_all_devices(tau)
+                drawn.append(parallel.local_shards(self._map_sample(params, keys, lr, heat)))
+            sampled[tau] = metrics.to_uint8(np.stack(drawn, 1))
         scores, lr = (
             {k: parallel.local_shards(v) for k, v in scores.items()},
             metrics.to_uint8(parallel.local_shards(lr)),

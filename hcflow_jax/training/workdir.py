@@ -3,6 +3,7 @@
 checkpoints/STEP/   one orbax composite: config, parameters, averaged parameters, the remaining
                     state, position in the data and random key
 log.jsonl           a line per logged step
+data.json           which files of the training data were decoded, and their hashes
 tensorboard/        the same and pictures, where TensorFlow is installed
 """
 
@@ -10,6 +11,8 @@ import contextlib
 import json
 import math
 import os
+import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -21,15 +24,18 @@ from hcflow_jax import checkpoints, locks, paths
 from hcflow_jax.checkpoints import (
     CONFIG,
     EMA,
+    MEASURED_ON,
     METRIC,
     PARAMS,
     PROGRESS,
     TRAINING,
     CheckpointError,
+    best_of_each_set,
     earlier,
 )
 from hcflow_jax.errors import UserError
 from hcflow_jax.images import write_beside
+from hcflow_jax.training.optimizer import Learner
 from hcflow_jax.training.steps import TrainState
 
 
@@ -48,9 +54,20 @@ def _split(state: TrainState):
 def _join(step, state: TrainState, items) -> TrainState:
     """The inverse of `_split`."""
     training = dict(items[TRAINING])
+    if isinstance(adversary := training["discriminator"], dict):  # of an earlier version
+        training["discriminator"] = Learner(adversary["params"], adversary["opt_state"])
     model = state.model.replace(params=items[PARAMS], opt_state=training.pop("opt_state"))
     ema = items.get(EMA)
     return TrainState(step=np.int32(step), model=model, ema=ema, **training)  # type: ignore[arg-type]
+
+
+class _BestOfEachSet(managers.PreservationPolicy):
+    """Keeps the checkpoint with the best score of every validation set."""
+
+    def should_preserve(self, checkpoints, *, context):
+        found = {info.step: info.metrics for info in checkpoints if info.metrics is not None}
+        best = best_of_each_set(found).values()
+        return [info.step in best for info in checkpoints]
 
 
 class Checkpoints:
@@ -58,7 +75,8 @@ class Checkpoints:
 
     Args:
       path: their folder.
-      keep: number of latest ones kept, besides the one with the best PSNR-Y.
+      keep: number of latest ones kept, besides the one with the best PSNR-Y, of each validation
+        set that there was.
       keep_every: those at multiples of so many steps are kept for good.
     """
 
@@ -67,9 +85,7 @@ class Checkpoints:
         policies = [
             managers.LatestN(keep),
             managers.EveryNSteps(keep_every),
-            managers.BestN(
-                get_metric_fn=checkpoints.score, n=1, keep_checkpoints_without_metrics=False
-            ),
+            _BestOfEachSet(),
         ]
         options = ocp.CheckpointManagerOptions(
             preservation_policy=managers.AnyPreservationPolicy(policies),
@@ -82,7 +98,9 @@ class Checkpoints:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error):
-        reason = getattr(error, "strerror", None) or checkpoints.first_line(error)
+        code = re.search(r"os_error_code='(\d+)'", str(error))  # of orbax's writers
+        reason = os.strerror(int(code[1])) if code else getattr(error, "strerror", None)
+        reason = reason or checkpoints.first_line(error)
         latest = self.latest()
         kept = "nothing was saved before" if latest is None else f"step {latest} is kept"
         return CheckpointError(f"cannot write a checkpoint to {self.path}: {reason}; {kept}")
@@ -91,54 +109,84 @@ class Checkpoints:
         """The last step with a complete checkpoint, or None."""
         return max(checkpoints.finished_steps(self.path), default=None)
 
-    def save(self, state: TrainState, config: dict, progress: dict, psnr_y: float | None) -> None:
+    def save(
+        self,
+        state: TrainState,
+        config: dict,
+        progress: dict,
+        psnr_y: float | None,
+        measured_on: str = "",
+    ) -> None:
         """Starts writing a state of numpy arrays; CheckpointError when the last write failed.
 
         Args:
           config: of the training, as JSON values.
           progress: position in the data and random key, as JSON values.
           psnr_y: of a validation at this step, or None.
+          measured_on: the fingerprint of that validation.
         """
-        trees = {name: ocp.args.StandardSave(tree) for name, tree in _split(state).items()}
-        texts = {CONFIG: ocp.args.JsonSave(config), PROGRESS: ocp.args.JsonSave(progress)}
-        metrics = None if psnr_y is None else {METRIC: psnr_y}
+        items = checkpoints.to_save(_split(state), {CONFIG: config, PROGRESS: progress})
+        metrics = None if psnr_y is None else {METRIC: psnr_y, MEASURED_ON: measured_on}
+        self.wait()
+        self._check_space(_split(state))
         try:
-            self._manager.save(
-                int(state.step), args=ocp.args.Composite(**trees, **texts), metrics=metrics
-            )
+            self._manager.save(int(state.step), args=items, metrics=metrics)
         except Exception as error:  # that of the last write in the background
             raise self._unwritable(error) from error
 
+    def _check_space(self, trees):
+        """CheckpointError where the disk has no place for a checkpoint, which orbax says in pages.
+
+        It takes what its arrays do, or the checkpoint before did.
+        """
+        if paths.is_remote(self.path):
+            return
+        needed, latest = sum(x.nbytes for x in jax.tree.leaves(trees)), self.latest()
+        with contextlib.suppress(OSError):
+            if latest is not None:
+                files = (self.path / str(latest)).rglob("*")
+                needed = max(needed, sum(_on_disk(file) for file in files))
+            disk = shutil.disk_usage(self.path)
+            if disk.total and disk.free < needed:  # the total is 0 where it is not known
+                reason = f"it takes {needed / 1e6:.1f} MB, {disk.free / 1e6:.1f} MB are free"
+                raise self._unwritable(reason)
+
+    def has_score(self, step: int) -> bool:
+        """Whether the checkpoint of `step` was validated."""
+        return step in checkpoints.scores(self._manager)
+
+    def add_score(self, step: int, psnr_y: float, measured_on: str) -> None:
+        """Writes the score of a checkpoint that has none; arguments as for `save`."""
+        folder = self.path / str(step) / "metrics"
+        data = json.dumps({METRIC: psnr_y, MEASURED_ON: measured_on}).encode()
+        folder.mkdir(exist_ok=True)
+        if paths.is_remote(folder):
+            (folder / "metrics").write_bytes(data)
+        else:
+            write_beside(folder / "metrics", lambda file: file.write(data))
+        self._manager.reload()
+
+    def of_other_sets(self, fingerprint: str) -> list[int]:
+        """The steps whose scores come from validations of another fingerprint."""
+        scores = checkpoints.scores(self._manager)
+        return [step for step, found in scores.items() if found.get(MEASURED_ON) != fingerprint]
+
     def read(self, step: int) -> tuple[dict, dict]:
         """(config, progress) as saved at `step`."""
-        items = {name: ocp.args.JsonRestore() for name in (CONFIG, PROGRESS)}
-        found = self._restore(step, items)
+        found = checkpoints.restore(self.path / str(step), {}, [CONFIG, PROGRESS])
         return found[CONFIG], found[PROGRESS]
 
     def restore(self, step: int, state: TrainState) -> TrainState:
         """The state saved at `step`, as numpy arrays; `state` has its shapes and types."""
-        empty = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), _split(state))
-        old = [name for name in (PARAMS, EMA) if name in empty and self._is_earlier(step, name)]
-        empty |= {name: earlier.renamed(empty[name], earlier.EARLIER) for name in old}
-        items = {name: ocp.args.StandardRestore(tree) for name, tree in empty.items()}
-        found = dict(self._restore(step, items))
-        found |= {name: earlier.renamed(found[name], earlier.TODAY) for name in old}
-        return _join(step, state, found)
+        trees = _split(state)
+        if state.discriminator is not None and (old := self._statistics(step)):
+            trees[TRAINING]["discriminator"] = dict(vars(state.discriminator), batch_stats=old)
+        return _join(step, state, checkpoints.restore(self.path / str(step), trees))
 
-    def _is_earlier(self, step, name):
-        with contextlib.suppress(Exception):  # `_restore` reports a damaged item
-            return earlier.has_earlier_names(paths.absolute(self.path) / str(step) / name)
-        return False
-
-    def _restore(self, step, items):
-        try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except Exception as error:
-            raise CheckpointError(
-                f"{self.path}/{step} is damaged, move it away to continue from an earlier step, or "
-                f"is of another version of hcflow, continue with that: "
-                f"{checkpoints.first_line(error)}"
-            ) from error
+    def _statistics(self, step):
+        with contextlib.suppress(Exception):  # reading reports a damaged item
+            return earlier.statistics(paths.absolute(self.path) / str(step) / TRAINING)
+        return {}
 
     def wait(self) -> None:
         """Blocks until everything is written; CheckpointError when that failed."""
@@ -162,39 +210,64 @@ class Record:
     """Writes `log.jsonl`: one JSON object per logged step, in order.
 
     Opening it for a training that resumes at step `first` drops the lines of later steps. A file
-    in a bucket, which cannot be appended to, is rewritten for every line.
+    in a bucket, which cannot be appended to, is rewritten for every line. UserError where the file
+    is a symbolic link or cannot be written.
     """
 
     def __init__(self, path: Path, first: int):
-        text = kept = b""
+        self._path, text, kept = path, b"", b""
+        if not paths.is_remote(path) and path.is_symlink():
+            raise UserError(f"{path} is a symbolic link, which is not followed; remove it")
         if path.exists():
             text = path.read_bytes()
             lines = [line for line in text.splitlines() if _step(line) <= first]
             kept = b"".join(line + b"\n" for line in lines)
         self._file = None
         if paths.is_remote(path):
-            self._path, self._text = path, kept.decode()
+            self._text = kept.decode()
             return
         if kept != text:
             write_beside(path, lambda file: file.write(kept))
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        try:
+            self._file = open(path, "a", encoding="utf-8", opener=_opener)  # noqa: SIM115
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error):
+        return UserError(f"cannot write {self._path}: {error.strerror}; free space, or remove it")
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Appends a line; a value that is not finite becomes null."""
+        """Appends a line; a value that is not finite becomes null.
+
+        UserError where it cannot be written.
+        """
         clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
         line = json.dumps({"step": step} | clean) + "\n"
         if self._file is None:
             self._text += line
             self._path.write_text(self._text)
             return
-        self._file.write(line)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def close(self) -> None:
         """Closes the file."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # of a line that could not be written, said already
+                self._file.close()
+
+
+def _on_disk(path):
+    found = path.lstat()
+    return getattr(found, "st_blocks", 0) * 512 or found.st_size
+
+
+def _opener(path, flags):
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _step(line: bytes) -> float:
@@ -224,7 +297,7 @@ def locked(workdir: Path):
             ) from error
         except OSError as error:
             raise UserError(
-                f"cannot lock {workdir}/.lock: {error.strerror}; remove it, or name another "
-                "--workdir"
+                f"cannot lock {workdir}/.lock: {error.strerror}; make it a plain file that you "
+                "can write, or name another --workdir"
             ) from error
         yield held

@@ -60,7 +60,7 @@ def test_damaged_scores_are_named(workdir, text):
         checkpoints.best(workdir)
 
 
-@pytest.mark.parametrize("name", ["a [1]", "a\\b", "[1]/a"])
+@pytest.mark.parametrize("name", ["a [1]", "a\\b", "[1]/a", "[", "a\\/b/c"])
 def test_names_that_orbax_takes_for_patterns_are_refused(tmp_path, name):
     """It would write a checkpoint that nothing can read."""
     with pytest.raises(checkpoints.CheckpointError, match="rename it"):
@@ -68,14 +68,40 @@ def test_names_that_orbax_takes_for_patterns_are_refused(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["a b", "it's é", 'q"*?{x}#%20:'])
-def test_other_odd_names_are_kept(tmp_path, name):
-    model = ONE_LEVEL["sr"]
-    params = jax.jit(model.init_params)(jax.random.key(0))
-    checkpoints.save_model(tmp_path / name, model, params)
-    found, again = checkpoints.load_model(tmp_path / name)
-    assert found == model
+@pytest.fixture(scope="module")
+def params():
+    return jax.jit(ONE_LEVEL["sr"].init_params)(jax.random.key(0))
+
+
+ODD = [*" *?{}#%&$!~'\"`;:|<>()^=+@,]\x7f\t\n", "é", "日", "\U0001f600", "..a", "a.", "%20", "${x}"]
+
+
+@pytest.mark.parametrize("name", [*(f"a{c}b" for c in ODD), "-a", "--", " a ", "*", "".join(ODD)])
+def test_other_odd_names_are_kept(tmp_path, params, name):
+    """Of the checkpoint and of the folder that it is in."""
+    path = tmp_path / name / name
+    path.parent.mkdir()
+    checkpoints.save_model(path, ONE_LEVEL["sr"], params)
+    found, again = checkpoints.load_model(path)
+    assert found == ONE_LEVEL["sr"] and [p.name for p in path.parent.iterdir()] == [name]
     jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+def test_the_best_is_the_best_of_the_validation_set_that_was_measured_last():
+    scores = [("a", 30.0), ("b", 20.0), ("a", 30.0), ("b", 10.0), (None, 50.0), ("b", 15.0)]
+    found = {
+        step: {"psnr_y": score} | ({} if of is None else {"measured_on": of})
+        for step, (of, score) in enumerate(scores)
+    }
+    assert checkpoints.best_of_each_set(found) == {"a": 2, "b": 1, "": 4}
+
+
+def test_scores_of_other_validation_sets_are_not_compared(workdir):
+    for step, of in {1: "a", 2: "b", 10: "b"}.items():
+        path = workdir / f"checkpoints/{step}/metrics/metrics"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"psnr_y": 100.0 - step, "measured_on": of}))
+    assert checkpoints.best(workdir).name == "2"
 
 
 def test_a_bug_in_the_model_is_not_told_as_damage(tmp_path, monkeypatch):

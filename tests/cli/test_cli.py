@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from hcflow_jax import build_model, checkpoints, cli, images, sampling
-from hcflow_jax.cli.main import _enable_compilation_cache
 from hcflow_jax.cli.pictures import SIZE_KEY
 from tests.support import randomized
 from tests.tiny import RESCALING, SIZES, SR
@@ -315,17 +314,3 @@ def test_a_tile_that_cannot_work_is_refused(folder, photo, models, capsys):
 def test_a_sample_that_overflows_is_refused(folder, photo, models, capsys):
     argv = ["upscale", photo, "--checkpoint", models["sr"], "--temperature", "1e38"]
     _fails(capsys, argv, photo, "--temperature")
-
-
-def test_programs_are_kept_where_that_is_possible(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "environ", {"XDG_CACHE_HOME": str(tmp_path / "cache")})
-    _enable_compilation_cache()
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "cache" / "hcflow")
-    (tmp_path / "file").touch()
-    for environment in (
-        {"XDG_CACHE_HOME": str(tmp_path / "file")},
-        {"JAX_COMPILATION_CACHE_DIR": "mine", "XDG_CACHE_HOME": str(tmp_path)},
-    ):
-        monkeypatch.setattr(os, "environ", dict(environment))
-        _enable_compilation_cache()
-        assert os.environ == environment

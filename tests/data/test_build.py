@@ -1,9 +1,11 @@
 """Building data sets, by function and by `hcflow data build`."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 from hcflow_jax import cli, images
 from hcflow_jax import data as sources
 from hcflow_jax.data import build
+from hcflow_jax.errors import UserError
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.locks import locked
 
@@ -65,7 +68,17 @@ def test_a_built_set_equals_its_folder(place, monkeypatch, shards, scale):
     names = [built.name(i) for i in range(len(built))]
     assert names == [os.path.basename(folder.name(i)) for i in range(len(folder))]
     assert sorted(os.listdir(place)) == ["even", "hr", "set", "small"]
-    assert path.stat().st_mode & 0o755 == 0o755
+    assert path.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_built_set_has_the_permissions_that_the_umask_leaves(place):
+    before = os.umask(0o027)
+    try:
+        path = build.build("hr", "set")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o750
+    assert {file.stat().st_mode & 0o777 for file in path.iterdir()} == {0o640}
 
 
 def test_given_lr_pictures_are_kept(place):
@@ -83,6 +96,65 @@ def test_given_lr_pictures_are_kept(place):
 
 def images_of(path):
     return np.asarray(Image.open(path))
+
+
+def test_lr_pictures_of_hr_that_was_cropped_first_fit_any_size(place, capsys):
+    """DIV2K's, and MATLAB's modcrop: 49×47 has an LR picture of 12×11."""
+    os.makedirs("odd"), os.makedirs("odd_small")
+    _save("odd/a.png", 0, 49, 47)
+    hr = images_of("odd/a.png")
+    lr = imresize(hr[:48, :44], 1 / 4)
+    Image.fromarray(lr).save("odd_small/a.png")
+    pair = _open(build.build("odd", "set", "odd_small")).pair(0)
+    np.testing.assert_array_equal(pair["hr"], hr[:48, :44])
+    np.testing.assert_array_equal(pair["lr"], lr)
+    assert "warning" not in capsys.readouterr().err
+    Image.fromarray(imresize(hr, 1 / 4)).save("odd_small/a.png")  # 13×12
+    with pytest.raises(images.ImageError, match="a.png is 47×49, not 4 times odd_small/a.png"):
+        build.build("odd", "other", "odd_small")
+
+
+def test_pictures_that_were_swapped_are_warned_of(place, capsys):
+    os.makedirs("two"), os.makedirs("two_small")
+    for i in range(2):
+        pixels = np.zeros((64, 64, 3), np.uint8)
+        pixels[:, 32 * i : 32 * i + 32] = 200
+        Image.fromarray(pixels).save(f"two/{i}.png")
+        Image.fromarray(imresize(pixels, 1 / 4)).save(f"two_small/{1 - i}.png")
+    build.build("two", "set", "two_small")
+    (line,) = [line for line in capsys.readouterr().err.split("\n") if "warning" in line]
+    assert "two_small/0.png has 2.2 dB to the bicubic LR of two/0.png" in line
+    assert "two_small/1.png has 2.2 dB" in line
+    os.rename("two_small/0.png", "two_small/x")
+    os.rename("two_small/1.png", "two_small/0.png"), os.rename("two_small/x", "two_small/1.png")
+    build.build("two", "right", "two_small")
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_left(place, capsys):
+    """Of array_record's writer, and of ours."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*set \(File too large\); free space"):
+            build.build("hr", "set")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(os.listdir(place)) == ["even", "hr", "small"]
+
+
+def test_no_temporary_folder_is_left(place, monkeypatch):
+    os.makedirs("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", "temporary")
+    build.build("hr", "set")
+    assert os.listdir("temporary") == []
+
+
+def test_a_link_in_the_place_of_an_unfinished_build_is_not_followed(place):
+    os.makedirs("mine")
+    os.symlink("mine", ".set.unfinished-x")
+    build.build("hr", "set")
+    assert os.listdir("mine") == []
 
 
 def test_plain_pngs_go_in_as_they_are(place):
@@ -170,7 +242,7 @@ def test_an_interrupted_build_leaves_nothing(place, monkeypatch, error):
         return encode(pair, scale)
 
     encode = build.encode
-    with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, OSError)):
+    with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, UserError)):
         patched.setattr(build, "encode", fail)
         build.build("hr", "set")
     assert sorted(os.listdir(place)) == ["even", "hr", "small"]

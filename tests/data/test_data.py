@@ -2,10 +2,13 @@
 
 import io
 import itertools
+import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -16,6 +19,7 @@ from PIL import Image
 from hcflow_jax import data as sources
 from hcflow_jax import images
 from hcflow_jax.data import build, pipeline
+from hcflow_jax.errors import UserError
 from hcflow_jax.images.resize import imresize
 
 SIZES = [(33, 30), (24, 47), (61, 40)]
@@ -273,6 +277,38 @@ def test_workers_outlast_sigterm_but_not_their_parent(photos, script):
     pytest.fail("workers are left")
 
 
+@pytest.mark.parametrize(
+    "name, words", [("SIGKILL", "was killed by signal 9"), ("SIGSTOP", r"within 3 s from the proc")]
+)
+def test_a_worker_that_is_killed_or_hangs_is_told_and_ended(photos, name, words):
+    dataset = pipeline.patches(sources.FolderSource(photos, 4), 4, 16, True, 3, seed=5)
+    with pipeline.iterate(dataset, 0, workers=1, what="photos") as batches:
+        next(batches)
+        (worker,) = pipeline._workers(set())
+        os.kill(worker.pid, getattr(signal, name))
+        with pytest.raises(UserError, match=f"{words}.*--config.data") as error:
+            while True:
+                if batches.get(3) is None:
+                    raise batches.late(3)
+        assert "photos" in str(error.value)
+        since = time.monotonic()
+    assert time.monotonic() - since < 15  # grain alone waits 25 s
+    worker.join(5)
+    assert not worker.is_alive()
+
+
+def test_a_batch_that_is_late_is_asked_for_again(photos, monkeypatch):
+    dataset = pipeline.patches(sources.FolderSource(photos, 4), 4, 16, True, 3, seed=5)
+    held, load = threading.Event(), sources.FolderSource._load
+    monkeypatch.setattr(sources.FolderSource, "_load", lambda *a: held.wait() and load(*a))
+    with pipeline.iterate(dataset, 4) as batches:
+        assert batches.get(0.1) is None
+        assert "threads that read it" in str(batches.late(0.1))
+        held.set()
+        _assert_same(batches.get(60), dataset[4])
+        _assert_same(next(batches), dataset[5])
+
+
 def test_closed_batches_are_refused(photos):
     dataset = pipeline.patches(sources.FolderSource(photos, 4), 4, 16, True, 3, seed=5)
     batches = pipeline.iterate(dataset)
@@ -300,7 +336,10 @@ def test_a_truncated_file_is_named_when_it_is_met(photos, workers):
         ((4, 0, True, 4, 0), "patch_size 0"),
         ((2, 16, True, 4, 0), "scale"),
         ((4, 16, True, 5, 0, 0, 2), "batch_size 5.*2 processes"),
-        ((4, 32, True, 4, 0), r"0.png is 28×32.*patch_size 32.*1.png is 44×24.*patch_size"),
+        (
+            (4, 32, True, 4, 0),
+            r"0.png is 28×32, .*; 1.png is 44×24, .*patch_size lower$",
+        ),
     ],
 )
 def test_bad_requests_are_refused(photos, arguments, words):
@@ -403,6 +442,30 @@ def test_unfit_sets_are_refused(tiny_set):
         file.write(text.replace('"array_record"', '"tfrecord"'))
     for arguments in (("", "tiny_set/image"), (directory, "")):
         with pytest.raises(ValueError, match="not in array_record form.*download_and_prepare"):
+            sources.open_source(*arguments, "train", 4)
+
+
+@pytest.fixture
+def harmful(tmp_path, monkeypatch):
+    """A module that says that it was imported."""
+    (tmp_path / "harmful_features.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_features_of_a_set_import_nothing(tiny_set, harmful, legacy):
+    directory = tiny_set("image")
+    path = os.path.join(directory, "features.json")
+    with open(path) as file:
+        found = json.load(file)
+    if legacy:
+        found = {"type": "harmful_features.Image", "content": {}}
+    else:
+        found["featuresDict"]["features"]["image"]["pythonClassName"] = "harmful_features.Image"
+    with open(path, "w") as file:
+        json.dump(found, file)
+    for arguments in ((directory, ""), ("", "tiny_set/image")):
+        with pytest.raises(UserError, match="features.json names 'harmful_features.Image'"):
             sources.open_source(*arguments, "train", 4)
 
 

@@ -11,7 +11,7 @@ from jax import export
 from hcflow_jax import sampling
 from hcflow_jax.sampling import pictures, tiling
 from tests.support import randomized
-from tests.tiny import ONE_LEVEL
+from tests.tiny import ONE_LEVEL, SR
 
 RNG = np.random.default_rng(0)
 
@@ -64,6 +64,22 @@ def test_noise_belongs_to_places():
 def _cut(latent):
     factor = latent.shape[0] // 70
     return latent[21 * factor : 51 * factor, 37 * factor : 57 * factor]
+
+
+def test_no_two_blocks_of_noise_are_alike():
+    """Nor two levels': a repetition would show in flat parts of pictures."""
+    side, rows, columns = tiling.NOISE_BLOCK, 4, 3
+    drawn = tiling.latents(SR, jax.random.key(3), jnp.array([0, 0]), side * rows, side * columns)
+    blocks = [
+        np.reshape(level, (rows, len(level) // rows, columns, len(level) // rows, -1))
+        .swapaxes(1, 2)
+        .reshape(rows * columns, -1)
+        for level in drawn
+    ]
+    least = min(level.shape[1] for level in blocks)
+    together = np.concatenate([level[:, :least] for level in blocks])
+    found = np.corrcoef(together) - np.eye(len(together))
+    assert len(together) == 24 and np.abs(found).max() < 0.15
 
 
 @pytest.mark.parametrize("task", ["sr", "rescaling"])

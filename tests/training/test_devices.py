@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from hcflow_jax import checkpoints
 from hcflow_jax.training import parallel, recipes, steps
 from tests.command import config, log, photographs, recipe, saved, start
 
@@ -140,6 +141,8 @@ def test_two_processes_train_as_one(tmp_path, monkeypatch):
         assert ours.keys() == theirs.keys()
         np.testing.assert_allclose(list(ours.values()), list(theirs.values()), 1e-4, 1e-4)
     jax.tree.map(_assert_close, saved("two", 2), saved("one", 2))
+    assert (tmp_path / "two/checkpoints/2/hashes").is_dir()
+    checkpoints.load_model("two")  # compares
 
 
 def _assert_close(found, expected):

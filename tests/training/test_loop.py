@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import jax
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hcflow_jax import checkpoints, cli, images
+from hcflow_jax import checkpoints, cli, errors, images
+from hcflow_jax.data import pipeline
 from hcflow_jax.training import loop as training
 from tests.command import arguments, config, log, photographs, recipe, saved, train
 from tests.reference import recipe as reference
@@ -136,21 +139,132 @@ def test_stopping_and_continuing_is_as_never_having_stopped(root, monkeypatch, c
         (["--config.train.seed=1"], ("train.seed 0", "1", "init_from")),
         (["--config.model.hidden=6"], ("model.hidden 4", "6")),
         (["--config.loss.quant=128"], ("loss.quant 64", "128", "set --config.loss.quant back")),
-        (["--config.data.path=others"], ("training data",)),
+        (["--config.data.path=others"], ("training data", "--config.data.changed=accept")),
     ],
 )
 def test_a_changed_training_is_not_continued(run, capsys, flags, words):
     before = sorted(os.listdir(run / "checkpoints"))
     assert train(run, *SAME, *flags) == 2
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
     assert error.count("\n") == 1 and all(word in error for word in (*words, "--workdir")), error
+    assert "resuming" not in out
     assert sorted(os.listdir(run / "checkpoints")) == before
 
 
 def test_what_does_not_change_the_training_may_change(run, capsys):
     flags = ("--config.train.log_every=1", "--config.model.remat=True", "--config.valid.count=1")
     assert train(run, *SAME, *flags) == 0
-    assert "resuming from step 4" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "resuming from step 4" in out
+    assert "scores up to step 4 are of other validation images or settings" in out
+
+
+def test_changed_data_may_be_accepted_and_are_then_those_of_the_training(run, capsys):
+    flags = (*SAME, "--config.train.steps=5", "--config.data.path=others")
+    assert train(run, *flags, "--config.data.changed=accept", "--config.valid.path=") == 0
+    assert "the training data have changed, and are accepted" in capsys.readouterr().out
+    assert train(run, *flags, "--config.valid.path=") == 0
+    assert "have changed" not in capsys.readouterr().out
+
+
+def test_damaged_pictures_are_told_before_the_first_step(root, capsys):
+    photographs("spoilt", count=4)
+    for name in ("1", "3"):
+        with open(f"spoilt/{name}.png", "r+b") as file:
+            file.truncate(900)
+    assert train("never", data="spoilt") == 2
+    out, error = capsys.readouterr()
+    assert "spoilt/1.png is truncated" in error and "spoilt/3.png is truncated" in error
+    assert error.count("\n") == 1 and "compiling" not in out
+    assert checkpoints.finished_steps(root / "never/checkpoints") == []
+
+
+def test_a_stop_before_the_first_step_says_that_nothing_is_saved(root, run, monkeypatch, capsys):
+    monkeypatch.setattr(training.Preemption, "asked", lambda self: True)
+    assert train("unbegun") == 0
+    assert "stopped while the data were checked" in capsys.readouterr().out
+    monkeypatch.undo()
+    os.chdir(root)
+    monkeypatch.setattr(training.Preemption, "watched", _asked_from_the_start)
+    monkeypatch.setattr(training.Preemption, "check", lambda self: None)
+    assert train("unbegun") == 0
+    assert "stopped before the first step, there is nothing to save" in capsys.readouterr().out
+    assert checkpoints.finished_steps(root / "unbegun/checkpoints") == []
+
+
+@contextlib.contextmanager
+def _asked_from_the_start(self):
+    self.requested = True
+    yield self
+
+
+def test_a_stop_while_data_do_not_come_costs_no_steps(root, monkeypatch, capsys):
+    given, get = iter(range(2)), pipeline.Batches.get
+
+    def late(self, seconds):
+        return None if next(given, None) is None else get(self, 60)
+
+    monkeypatch.setattr(pipeline.Batches, "get", late)
+    monkeypatch.setattr(training.Preemption, "asked", lambda self: not list(given))
+    monkeypatch.setattr(training.Preemption, "check", lambda self: None)
+    assert train("late", "--config.train.save_every=4") == 0
+    assert "stopped at step 2, saved; the same command continues" in capsys.readouterr().out
+    assert checkpoints.finished_steps(root / "late/checkpoints") == [2]
+
+
+def test_waiting_for_data_has_a_limit():
+    data = types.SimpleNamespace(timeout=0.01)
+    itself = types.SimpleNamespace(config=types.SimpleNamespace(data=data))
+    batches = types.SimpleNamespace(
+        get=lambda seconds: None, late=lambda limit: errors.UserError(f"waited {limit}")
+    )
+    with pytest.raises(errors.UserError, match=r"waited 0\.01"):
+        training.Training._next(itself, batches, training.Preemption())
+
+
+def test_a_stop_in_a_validation_saves_at_once_and_it_is_made_up_for(root, monkeypatch, capsys):
+    def stopped(self, params, seed, poll):
+        raise training.Stopped
+
+    flags = ("--config.train.steps=2", "--config.valid.path=others", "--config.valid.samples=2")
+    with monkeypatch.context() as patched:
+        patched.setattr(training.inputs.Validation, "__call__", stopped)
+        assert train("validated", *flags) == 0
+        assert "stopped at step 2, saved" in capsys.readouterr().out
+    os.chdir(root)
+    score = root / "validated/checkpoints/2/metrics/metrics"
+    assert not score.exists()
+    assert train("validated", *flags) == 0
+    assert "done; the checkpoint to use is" in capsys.readouterr().out
+    assert json.loads(score.read_text())["psnr_y"] == log("validated")[-1]["valid/psnr_y@0"]
+    before = log("validated")
+    assert train("validated", *flags) == 0 and log("validated") == before
+
+
+def test_the_table_of_parameters_is_written_beside_a_link_and_by_the_umask(run, tmp_path):
+    (tmp_path / "mine").write_text("kept")
+    (run / "parameters.txt").unlink()
+    (run / "parameters.txt").symlink_to(tmp_path / "mine")
+    before = os.umask(0o027)
+    try:
+        assert train(run, *SAME) == 0
+    finally:
+        os.umask(before)
+    assert (tmp_path / "mine").read_text() == "kept"
+    assert (run / "parameters.txt").lstat().st_mode & 0o777 == 0o640
+
+
+def test_a_workdir_that_cannot_hold_checkpoints_is_refused_before_anything_is_done(root, capsys):
+    assert train("a[1]/run", data="absent") == 2
+    error = capsys.readouterr().err
+    assert "a[1]/run: checkpoints cannot be kept below a name with [" in error
+    assert not os.path.exists("a[1]")
+
+
+def test_wrong_flags_are_told_before_the_long_imports(root, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "hcflow_jax.training.loop", None)
+    assert train("w", "--config.train.zap=1") == 2
+    assert "the config has no field zap" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_named_and_kept(run, capsys):
@@ -190,27 +304,25 @@ def test_plusplus_starts_from_a_training_with_every_loss(root, capsys):
     first, second = log("plusplus")
     assert "nll" not in first and "d_real" in first
     assert {"nll", "pixel", "perceptual", "gan", "d_fake"} <= second.keys()
-    moved = saved("plusplus", 2)["training"]["discriminator"]["batch_stats"]
-    assert any(np.any(x != 0) for x in jax.tree.leaves(moved))
+    kept = saved("plusplus", 2)["training"]["discriminator"]
+    assert kept.keys() == {"params", "opt_state"}
     assert train("plusplus", *flags, **named) == 0
     assert "resuming from step 2" in capsys.readouterr().out
 
 
 def test_a_picture_that_is_damaged_costs_no_steps(root, capsys, monkeypatch):
-    def broken(*arguments):
-        batches, count = iterate(*arguments), iter(range(3))
+    count, get = iter(range(3)), pipeline.Batches.get
 
-        def read():
-            for _ in count:
-                yield next(batches)
+    def broken(self, seconds):
+        if next(count, None) is None:
             raise images.ImageError("1.png is damaged; export it again")
+        return get(self, 60)
 
-        return contextlib.nullcontext(read())
-
-    iterate = training.pipeline.iterate
-    monkeypatch.setattr(training.pipeline, "iterate", broken)
+    monkeypatch.setattr(pipeline.Batches, "get", broken)
     assert train("damaged") == 2
-    assert "1.png is damaged" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "1.png is damaged; export it again; step 3 is saved: the same command cont" in error
+    assert "--config.data.changed=accept" in error and error.count("\n") == 1
     assert max(checkpoints.finished_steps(root / "damaged/checkpoints")) == 3
 
 

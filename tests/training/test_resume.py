@@ -1,9 +1,12 @@
 """Trainings that are killed, preempted or out of disk space, and go on as if nothing had been."""
 
 import errno
+import os
 import random
 import resource
+import shutil
 import signal
+import subprocess
 import time
 
 import filelock
@@ -85,11 +88,24 @@ def _state(value=0.0):
     return jax.tree.map(np.asarray, state)
 
 
+def test_statistics_that_earlier_versions_kept_of_a_discriminator_are_left_out(tmp_path):
+    state = _state(1.0)
+    state = state.replace(discriminator=optimizer.new_learner({"k": np.full(2, 3.0)}))
+    written = Checkpoints(tmp_path / "c", keep=1, keep_every=100)
+    with_statistics = dict(vars(state.discriminator), batch_stats={"bn1": {"mean": np.ones(3)}})
+    written.save(state.replace(step=np.int32(2), discriminator=with_statistics), {}, PLACE, None)
+    written.close()
+    again = Checkpoints(tmp_path / "c", keep=1, keep_every=100)
+    found = again.restore(2, state).discriminator
+    assert isinstance(found, optimizer.Learner)
+    np.testing.assert_array_equal(found.params["k"], [3.0, 3.0])
+
+
 PLACE = {"data": "", "next_batch": 0, "rng": [0, 0]}
 
 
-def _save(folder, step, value=0.0, psnr_y=None):
-    folder.save(_state(value).replace(step=np.int32(step)), {}, PLACE, psnr_y)
+def _save(folder, step, value=0.0, psnr_y=None, measured_on=""):
+    folder.save(_state(value).replace(step=np.int32(step)), {}, PLACE, psnr_y, measured_on)
 
 
 def test_the_last_every_mth_and_the_best_stay(tmp_path):
@@ -99,6 +115,22 @@ def test_the_last_every_mth_and_the_best_stay(tmp_path):
         _save(written, step, psnr_y=score)
     written.close()
     assert sorted(checkpoints.finished_steps(tmp_path / "c")) == [3, 10, 13, 14]
+
+
+def test_the_best_of_every_validation_set_stays(tmp_path):
+    written = Checkpoints(tmp_path / "checkpoints", keep=1, keep_every=100)
+    for step, (of, score) in enumerate([("a", 30.0), ("a", 40.0), ("b", 9.0), ("b", 8.0)], 1):
+        _save(written, step, psnr_y=score, measured_on=of)
+    written.wait()
+    assert written.of_other_sets("b") == [2]
+    assert [written.has_score(step) for step in (2, 5)] == [True, False]
+    _save(written, 5)
+    written.wait()
+    written.add_score(5, 8.5, "b")
+    assert written.has_score(5)
+    written.close()
+    assert checkpoints.finished_steps(tmp_path / "checkpoints") == [2, 3, 5]
+    assert checkpoints.best(tmp_path).name == "3"
 
 
 def test_the_best_stays_the_best_when_scores_fall_and_the_folder_is_opened_again(tmp_path):
@@ -143,12 +175,70 @@ def test_the_second_of_two_trainings_touches_nothing(tmp_path, monkeypatch):
     assert saved("run", step).keys() == {"params", "training"}
 
 
-def test_a_lock_that_is_a_link_is_refused(tmp_path):
-    (tmp_path / "mine").write_text("kept")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lock_that_is_a_link_is_refused(tmp_path, there):
+    if there:
+        (tmp_path / "mine").write_text("kept")
     (tmp_path / ".lock").symlink_to(tmp_path / "mine")
     with pytest.raises(UserError, match="cannot lock .*/.lock"), locked(tmp_path):
         pass
-    assert (tmp_path / "mine").read_text() == "kept"
+    assert (tmp_path / "mine").exists() == there and (not there or _text(tmp_path) == "kept")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_log_that_is_a_link_is_refused(tmp_path, there):
+    if there:
+        (tmp_path / "mine").write_text("kept")
+    (tmp_path / "log.jsonl").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"log\.jsonl is a symbolic link"):
+        Record(tmp_path / "log.jsonl", 0)
+    assert (tmp_path / "mine").exists() == there and (not there or _text(tmp_path) == "kept")
+
+
+def _text(folder):
+    return (folder / "mine").read_text()
+
+
+def test_files_of_a_workdir_have_the_permissions_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o027)
+    try:
+        written = Checkpoints(tmp_path / "c", keep=1, keep_every=100)
+        _save(written, 1, psnr_y=1.0)
+        written.close()
+        record = Record(tmp_path / "log.jsonl", 0)
+        record.close()
+    finally:
+        os.umask(before)
+    found = [path for path in (tmp_path / "c").rglob("*") if path.is_dir()]
+    assert {path.stat().st_mode & 0o777 for path in found} == {0o750}
+    assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
+    record = Record(tmp_path / "log.jsonl", 0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*log\.jsonl: File too large; free"):
+            record.write(1, {"nll": 0.5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    record.close()
+
+
+def test_a_disk_without_place_for_a_checkpoint_is_told_before_orbax_writes(tmp_path, monkeypatch):
+    written = Checkpoints(tmp_path / "c", keep=2, keep_every=100)
+    _save(written, 1)
+    written.wait()
+    size = sum(path.stat().st_size for path in (tmp_path / "c/1").rglob("*"))
+    free = type("Usage", (), {"total": 10**9, "free": size - 1})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: free)
+    with pytest.raises(checkpoints.CheckpointError, match=r"it takes .* MB, .* free; step 1 is k"):
+        _save(written, 2)
+    free.total = 0
+    _save(written, 2)
+    written.close()
+    assert checkpoints.finished_steps(tmp_path / "c") == [1, 2]
 
 
 def test_a_file_system_without_locks_is_put_up_with(tmp_path, monkeypatch):
@@ -175,6 +265,25 @@ def test_a_full_disk_is_reported_and_what_was_saved_stays(tmp_path):
     again = Checkpoints(tmp_path / "c", keep=2, keep_every=100)
     assert again.latest() == 1
     np.testing.assert_array_equal(again.restore(1, _state()).model.params["w"], np.ones(4))
+
+
+def test_a_state_that_is_not_what_was_saved_is_put_aside_by_the_command_told(tmp_path):
+    written = Checkpoints(tmp_path / "c r/checkpoints", keep=3, keep_every=100)
+    for step in (1, 2, 3):
+        _save(written, step, float(step))
+    written.close()
+    steps = tmp_path / "c r/checkpoints"
+    shutil.rmtree(steps / "3/params")
+    shutil.copytree(steps / "1/params", steps / "3/params")
+    with pytest.raises(
+        checkpoints.CheckpointError, match="params/w is not what was .* step 2 is"
+    ) as e:
+        written.restore(3, _state())
+    assert written.read(3)[1] == PLACE
+    subprocess.run(str(e.value).split("`")[1], shell=True, check=True)
+    again = Checkpoints(steps, keep=3, keep_every=100)
+    assert again.latest() == 2
+    np.testing.assert_array_equal(again.restore(2, _state()).model.params["w"], np.full(4, 2))
 
 
 def test_the_record_forgets_what_a_broken_run_wrote_after_its_checkpoint(tmp_path):

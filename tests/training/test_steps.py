@@ -15,7 +15,7 @@ from tests.support import randomized
 from tests.tiny import ONE_LEVEL
 
 MODEL = ONE_LEVEL["sr"]
-TRAIN = Train(learning_rate=1e-3)
+TRAIN = Train(learning_rate=1e-3, steps=10, milestones=(0.5,))
 
 
 def _batch(rows=4, seed=0, dtype=np.float64):
@@ -57,6 +57,25 @@ def test_an_iteration_moves_everything_and_the_average_a_tenth(everything):
         assert all(jax.tree.leaves(moved)), moved
     tenth = jax.tree.map(lambda old, now: 0.9 * old + 0.1 * now, state.ema, new.model.params)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9), new.ema, tenth)
+
+
+def test_an_iteration_draws_its_own_noise_and_has_its_own_rates(everything):
+    """Iterations count from 1: the fifth is the first at half the rate."""
+    step, state = everything
+    losses, rates = set(), []
+    for done in (2, 3, 4):
+        before = state.replace(step=jnp.int32(done))
+        after, metrics = step(before, _batch(), jax.random.key(0))
+        losses.add(float(metrics["nll"]))
+        moves = jax.tree.map(
+            lambda a, b: np.abs(a - b).max(),
+            before.discriminator.params,
+            after.discriminator.params,
+        )
+        rates.append((float(metrics["learning_rate"]), max(jax.tree.leaves(moves))))
+    assert len(losses) == 3
+    expected = [(1e-3, 1e-3), (1e-3, 1e-3), (5e-4, 5e-4)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-3)  # Adam's first step is the rate
 
 
 @pytest.mark.parametrize("where", ["hr", "lr"])

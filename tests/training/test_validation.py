@@ -72,6 +72,53 @@ def test_figures_at_temperature_0_are_those_of_the_protocol(validated):
     assert pictures["sample@0"].shape == pictures["hr"].shape == (24, 24, 3)
 
 
+def test_every_image_has_noise_of_its_own(validated, monkeypatch):
+    """Equal images have different samples, in one group of devices and in two."""
+    model, params, pairs, *_ = validated
+    seen, complete = [], Validation._complete
+
+    def kept(self, figures, pair, lr, sampled):
+        seen.append((figures.get("nll"), sampled[0.5].tobytes()))
+        return complete(self, figures, pair, lr, sampled)
+
+    monkeypatch.setattr(Validation, "_complete", kept)
+    validation = Validation(model, pairs[:1] * 3, (0.5,), samples=1, quant=64)
+    validation(parallel.replicate(params), 0)
+    assert len({sample for _, sample in seen}) == 3
+    assert model.task == "rescaling" or len({nll for nll, _ in seen}) == 3
+
+
+def test_a_fingerprint_tells_what_the_score_depends_on(validated):
+    model, _, pairs, *_ = validated
+    other = [pairs[0] | {"lr": pairs[0]["lr"] ^ 1}, *pairs[1:]]
+
+    def fingerprint(pairs=pairs, temperatures=(0.0, 0.5), samples=2, seed=0):
+        return Validation(model, pairs, temperatures, samples, quant=64).fingerprint(seed)
+
+    same = [fingerprint(), fingerprint(temperatures=(0.0, 0.9)), fingerprint(samples=3, seed=1)]
+    assert len(set(same)) == 1 and len(same[0]) == 16
+    warm = {"temperatures": (0.5,)}
+    different = [
+        *(fingerprint(), fingerprint(pairs[:3]), fingerprint(other), fingerprint(pairs[::-1])),
+        *(fingerprint(**warm), fingerprint(**warm, samples=3), fingerprint(**warm, seed=1)),
+    ]
+    assert len(set(different)) == 7
+
+
+def test_a_validation_can_be_ended_between_samples(validated):
+    model, params, pairs, *_ = validated
+    calls = []
+
+    def poll():
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        validation = Validation(model, pairs, (0.0, 0.5), samples=2, quant=64)
+        validation(parallel.replicate(params), 0, poll)
+
+
 def test_samples_differ_and_likelihood_belongs_to_super_resolution(validated):
     model, _, _, figures, pictures = validated
     assert figures["diversity@0.5"] > 0 and "diversity@0" not in figures

@@ -1,0 +1,40 @@
+"""The state before the first step."""
+
+import functools
+
+import jax
+import numpy as np
+
+from hcflow_jax import checkpoints
+from hcflow_jax.training import config as configuration
+from hcflow_jax.training import objectives, parallel, steps
+from hcflow_jax.training.config import Config
+
+
+def start_key(config: Config) -> jax.Array:
+    """The key of all random numbers in iterations."""
+    return jax.random.key(config.train.seed + 1)
+
+
+def _initial_params(config, batch):
+    """Initial parameters: those of `init_from`, or new ones with ActNorms set from the batch."""
+    model = config.model
+    if config.init_from:
+        published = getattr(config.loss, "dequantization", "") == "published"
+        initial_model, params = checkpoints.load_model(config.init_from, as_trained=published)
+        configuration.check_same_model(initial_model, model, config.init_from)
+        return jax.tree.map(np.asarray, params)
+    key = jax.random.key(config.train.seed, impl="unsafe_rbg")  # faster to compile
+    params = parallel.replicate(jax.jit(model.init_params)(key))
+    noise_key = jax.random.fold_in(start_key(config), 0)  # that of the first iteration
+    first_row = jax.process_index() * len(batch["hr"])
+    noisy = jax.jit(functools.partial(objectives.draw_noise, config))(noise_key, batch, first_row)
+    hr = batch["hr"] + np.asarray(noisy.get("dequantization", 0), batch["hr"].dtype)
+    return parallel.fetch(parallel.pmap_data_init(model)(params, parallel.shard(hr)))
+
+
+def initial_state(config: Config, batch) -> steps.TrainState:
+    """The state before the first step, as numpy arrays; `batch` is this process's first one."""
+    params = _initial_params(config, batch)
+    key = jax.random.key(config.train.seed + 2)
+    return jax.tree.map(np.asarray, steps.create_state(config, params, key, config.data.patch_size))
