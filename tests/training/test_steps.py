@@ -93,6 +93,16 @@ def test_what_is_not_finite_changes_nothing_and_is_counted(everything, where):
     assert (int(good.skipped), int(metrics["skipped_in_a_row"])) == (2, 0)
 
 
+def test_a_later_update_that_is_not_finite_undoes_those_before(everything):
+    step, state = everything
+    nan = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state.discriminator.params)
+    state = state.replace(discriminator=state.discriminator.replace(params=nan))
+    after, metrics = step(state, _batch(), jax.random.key(0))
+    assert np.isfinite(metrics["nll"]) and int(after.skipped) == 1
+    for name in ("model", "discriminator", "ema"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(after, name))
+
+
 def test_the_first_steps_of_a_gan_train_the_discriminator_alone(everything):
     _, state = everything
     step = jax.jit(partial(steps.train_step, _everything(), only_discriminator=True))
