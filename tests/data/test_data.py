@@ -336,10 +336,7 @@ def test_a_truncated_file_is_named_when_it_is_met(photos, workers):
         ((4, 0, True, 4, 0), "patch_size 0"),
         ((2, 16, True, 4, 0), "scale"),
         ((4, 16, True, 5, 0, 0, 2), "batch_size 5.*2 processes"),
-        (
-            (4, 32, True, 4, 0),
-            r"0.png is 28×32, .*; 1.png is 44×24, .*patch_size lower$",
-        ),
+        ((4, 32, True, 4, 0), r"0.png is 28×32, [^;]*; .*1.png is 44×24, .*patch_size lower$"),
     ],
 )
 def test_bad_requests_are_refused(photos, arguments, words):
