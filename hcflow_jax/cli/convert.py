@@ -1,6 +1,6 @@
 """`hcflow convert`."""
 
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, shown
 
 
 def add_command(commands) -> None:
@@ -33,10 +33,11 @@ def _convert(args):
     if not (paths.is_remote(target) or target.absolute().parent.is_dir()):
         raise UserError(f"{target.parent} is not a folder; create it to write {target}")
     model, params = checkpoints.load_model(source)
-    print(f"{source}: {model.task} ×{model.scale}, {published.parameter_count(model):,} parameters")
+    count = published.parameter_count(model)
+    print(f"{shown(source)}: {model.task} ×{model.scale}, {count:,} parameters")
     if target.suffix.lower() == ".npz":
         arrays = published.to_published(model, params)
         images.write_beside(target, lambda file: np.savez(file, **arrays))
     else:
         checkpoints.save_model(target, model, params)
-    print(f"{target} written")
+    print(f"{shown(target)} written")

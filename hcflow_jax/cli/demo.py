@@ -117,4 +117,4 @@ def run(output: Path, checkpoints: list[str]) -> None:
     print(f"spread of {count} samples at {temperature:.1f}, mean {mean:5.2f} of 255")
     tiles.append(_tile(shown, f"spread of {count} samples, T = {temperature}"))
     save("demo", _grid(tiles, 4))
-    print(f"{output / 'demo.png'} shows them side by side")
+    print(f"{shown(output / 'demo.png')} shows them side by side")

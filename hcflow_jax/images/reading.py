@@ -81,8 +81,8 @@ def read_uint8(path: str | Path | bytes, max_pixels: int | None = None) -> np.nd
         return np.rint(255 * _as_picture(upright, {}).rgb).astype(np.uint8)
 
 
-def header_size(path: str | Path, max_pixels: int | None = None) -> tuple[int, int]:
-    """(height, width) of what `read` gives, of most files without decoding them; ImageError too."""
+def header_size(path: str | Path | bytes, max_pixels: int | None = None) -> tuple[int, int]:
+    """(height, width) of what `read` gives, of most files without decoding them."""
     with opened(path, max_pixels) as image:
         if image.format == "PNG" and _tells_more_after_pixels(path):
             image.load()
@@ -180,7 +180,7 @@ def _unknown(path):
 
 def _tells_more_after_pixels(path):
     """Whether a PNG has chunks behind its pixels in which an orientation may be."""
-    with _stream(located(path)) as file:
+    with _stream(path if isinstance(path, bytes) else located(path)) as file:
         file.seek(8)
         pixels = False
         while len(head := file.read(8)) == 8:

@@ -14,7 +14,7 @@ import numpy as np
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.sampling import tiling
 
-LIMIT = 25.0
+LIMIT = 30.0
 """The largest departure, of 255, of a sample that is kept; twice what photographs reach at
 temperature 1 (experiments/README.md)."""
 
@@ -112,7 +112,7 @@ def mend(
         redraw(picture)
     hopeless = _places(_beyond(picture, np.maximum(limit, picture.results[1][..., 1])) & inside)
     _put_bicubic(picture, hopeless)
-    scale = picture.results[0].shape[0] // inside.shape[0]
+    scale = len(picture.results[0]) // len(inside)
     return Sample(
         picture.results[0][: scale * size[0], : scale * size[1]],
         colder=float(np.mean((picture.temperatures < asked)[inside])),
