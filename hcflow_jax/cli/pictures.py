@@ -100,7 +100,7 @@ def _checked(args, source, sample):
     if sample.bicubic:
         said.append(
             f"{_share(sample.bicubic)} enlarged by bicubic interpolation instead, as the network "
-            "fails there at temperature 0 too"
+            "fails there at temperature 0 too (--no-check shows how)"
         )
     if said:
         print(f"{shown(source)}: {'; '.join(said)}", file=sys.stderr, flush=True)

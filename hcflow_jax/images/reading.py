@@ -119,7 +119,8 @@ def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[
     path, limit = path if isinstance(path, bytes) else located(path), max_pixels or MAX_PIXELS
     name = "the picture" if isinstance(path, bytes) else path
     try:
-        _allow(limit)
+        if max_pixels:
+            _allow(max_pixels)
         with _stream(path) as file, Image.open(file, formats=KINDS) as image:
             if image.width * image.height > limit:
                 raise Image.DecompressionBombError
