@@ -15,8 +15,8 @@ from hcflow_jax.images.resize import imresize
 from hcflow_jax.sampling import tiling
 
 LIMIT = 30.0
-"""The largest departure, of 255, of a sample that is kept; twice what photographs reach at
-temperature 1 (experiments/README.md)."""
+"""The largest departure, of 255, of a sample that is kept above temperature 0. Photographs reach
+22 at temperature 1, lettering 32 at 0.5, where specks begin to show (experiments/README.md)."""
 
 NEIGHBOURHOOD = 5
 """Side, in LR pixels, of the square over which departures are averaged."""

@@ -217,9 +217,11 @@ def sample(
     seed: int = 0,
     index: int = 0,
     tile: int = tiling.TILE,
+    check: bool = True,
 ) -> np.ndarray:
     """The pixels of `sample_all` of one picture: sample number `index` of `seed`.
 
     The same picture, seed, index and temperature always give the same result.
     """
-    return next(sample_all(model, params, [(lr, index)], temperature, seed, tile)).pixels
+    inputs = [(lr, index)]
+    return next(sample_all(model, params, inputs, temperature, seed, tile, check=check)).pixels

@@ -82,8 +82,8 @@ def test_upscale_is_the_models_sample_and_repeats(folder, models):
     np.testing.assert_array_equal(a, b)
     assert np.abs(a - c).max() > 0.05
     model, params = sampling.load(models["sr"], "sr")
-    inputs = [(PHOTO.astype(np.float32) / 255, 0)]
-    expected = next(sampling.sample_all(model, params, inputs, 0.5, 3, check=False)).pixels
+    lr = PHOTO.astype(np.float32) / 255
+    expected = sampling.sample(model, params, lr, 0.5, 3, check=False)
     np.testing.assert_allclose(a, expected, atol=0.51 / 255)
 
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from hcflow_jax import sampling
 from hcflow_jax.images.resize import imresize
-from hcflow_jax.sampling import checking, pictures, tiling
+from hcflow_jax.sampling import checking, pictures
 from tests.tiny import ONE_LEVEL
 
 RNG = np.random.default_rng(0)
@@ -97,7 +97,9 @@ def test_places_that_stray_are_drawn_colder_and_no_others(sample):
     assert changed[around].mean() > 0.9 and not changed[~around].any()
     assert found.colder == pytest.approx(48 * 48 / (200 * 260))
     cold = sample(lr, 0.0).pixels
-    np.testing.assert_array_equal(found.pixels[2 * 84 : 2 * 92], cold[2 * 84 : 2 * 92])
+    inside = slice(2 * 84, 2 * 92), slice(2 * 100, 2 * 108)
+    np.testing.assert_array_equal(found.pixels[inside], cold[inside])
+    np.testing.assert_array_equal(found.pixels, sample(lr, 1.0).pixels)
 
 
 def test_half_the_temperature_is_tried_before_none(sample):
@@ -146,14 +148,12 @@ def test_temperatures_without_meaning_are_refused(sample, temperature):
 
 
 def test_lettering_is_drawn_as_near_to_its_input_as_bicubic():
-    """By the shipped weights, whose samples of lettering have specks; twice the same picture."""
+    """By the shipped weights, whose samples of lettering have specks."""
     page = Image.new("L", (32, 32), "white")
     ImageDraw.Draw(page).text((2, 2), "text\nsmall", fill="black")
     lr = np.repeat(np.asarray(page, np.float32)[..., None] / 255, 3, -1)
     model, params = sampling.load()
-    found, again = (next(sampling.sample_all(model, params, [(lr, 0)], 1.0)) for _ in range(2))
+    found = next(sampling.sample_all(model, params, [(lr, 0)], 1.0))
     assert found.colder > 0
-    np.testing.assert_array_equal(found.pixels, again.pixels)
     own, plain = np.moveaxis(checking.departures(lr[None], found.pixels[None])[0], -1, 0)
     assert np.all(own <= np.maximum(checking.LIMIT, plain) + 1e-3)
-    assert tiling.NOISE_BLOCK == checking.PLACE
