@@ -1,6 +1,7 @@
 """Several pictures: folders, what fails among them, names that terminals must not see."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,15 @@ def test_a_full_disk_ends_a_batch_and_what_failed_before_is_still_listed(
     first, second, last = capsys.readouterr().err.splitlines()
     assert first == "hcflow: 1 of 3 pictures failed:" and "in/0.png" in second
     assert "No space left on device" in last and os.listdir("out") == []
+
+
+def test_a_reader_that_leaves_does_not_end_a_batch(folder, capsys, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert cli.main(["upscale", "in", "-o", "out"]) == 0
+    assert not capsys.readouterr().err and len(os.listdir("out")) == 2
 
 
 @pytest.mark.parametrize("output", ["new/", "new/folder", "out.d"])

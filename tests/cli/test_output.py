@@ -61,14 +61,6 @@ def test_a_full_disk_is_told_once_and_ends_nothing():
     ]
 
 
-def test_a_reader_that_leaves_is_no_trouble():
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run([*COMMAND, "--help"], stdout=writing, stderr=subprocess.PIPE)
-    os.close(writing)
-    assert (done.returncode, done.stderr) == (0, b"")
-
-
 def test_help_in_ascii():
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run([*COMMAND, "upscale", "--help"], capture_output=True, env=environment)
