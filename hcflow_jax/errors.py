@@ -1,15 +1,36 @@
-"""Errors that a user can correct."""
+"""Errors that a user can correct, and text as a terminal may show it."""
 
 import contextlib
 import sys
+
+LINE = 2000
+"""Characters of the longest line that is shown."""
+
+
+def shown(text: object, most: int = LINE) -> str:
+    """`text` (a name, a path, what a file says) as one line of `most` characters, safe to print.
+
+    Runs of white space, line breaks included, become a space; every other character that is not
+    printable (control characters, what turns the direction of writing, bytes of file names that
+    are no text) its Python escape, such as \\x1b; and of a longer line the middle becomes "…".
+    """
+    line = " ".join(str(text).split())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    if len(line) <= most:
+        return line
+    end = most // 3
+    return f"{line[: most - end - 1]}…{line[-end:]}"
 
 
 class UserError(ValueError):
     """Bad input, configuration, data or checkpoint; the message is one line that names the remedy.
 
-    The command line prints it and exits with 2. Any other exception is a bug and keeps its
-    traceback.
+    The message is kept as `shown` shows it, so that names of files in it are harmless. The command
+    line prints it and exits with 2. Any other exception is a bug and keeps its traceback.
     """
+
+    def __init__(self, message: str):
+        super().__init__(shown(message))
 
 
 @contextlib.contextmanager

@@ -80,3 +80,24 @@ def test_a_bug_while_converting_is_no_trouble_with_the_disk(tmp_path, monkeypatc
     monkeypatch.setattr("hcflow_jax.checkpoints.published.to_published", broken)
     with pytest.raises(ValueError, match="^shapes differ"):
         cli.main(["convert", "c", "-o", str(tmp_path / "w.npz")])
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("a\x1b[31m\x9b.png", "a\\x1b[31m\\x9b.png"),
+        ("two\nlines\r\n\tand\u2028more", "two lines and more"),
+        ("gnp.\u202eexe", "gnp.\\u202eexe"),
+        ("\udce9t\u00e9 日本.png", "\\udce9té 日本.png"),
+        ("9" * 5000, "9" * 1333 + "…" + "9" * 666),
+    ],
+)
+def test_whatever_is_shown_is_one_harmless_line(text, line):
+    assert errors.shown(text) == str(errors.UserError(text)) == line
+    assert errors.shown(line) == line
+
+
+def test_a_remedy_survives_a_long_name():
+    said = str(errors.UserError(f"{'x' * 4000} is empty; export it again"))
+    assert len(said) == errors.LINE and said.endswith("is empty; export it again")
+    assert errors.shown("123456789", 4) == "12…9"

@@ -126,7 +126,9 @@ def load_model(
     """
     path = paths.absolute(paths.reached(path))
     if not path.exists():
-        raise CheckpointError(f"{path} does not exist; give a checkpoint directory or .npz file")
+        raise CheckpointError(
+            f"{path} does not exist; name a checkpoint, a workdir, a .npz or a .pth"
+        )
     if path.is_dir():
         return _load_directory(_checkpoint_in(path), as_trained)
     try:

@@ -1,7 +1,6 @@
 """Arguments of the commands: the parser, and the types and options that several of them share."""
 
 import argparse
-import math
 
 from hcflow_jax.errors import UserError
 
@@ -14,13 +13,16 @@ class Parser(argparse.ArgumentParser):
 
 
 def temperature(text: str) -> float:
-    """The temperature that `text` is; ArgumentTypeError unless it is a finite number ≥ 0."""
+    """The temperature that `text` is; ArgumentTypeError for what `check_temperature` refuses."""
+    from hcflow_jax import sampling
+
     try:
         value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a temperature; give a number from 0 up")
+        sampling.check_temperature(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a temperature; give a number from 0 to {sampling.MAX_TEMPERATURE:g}"
+        ) from error
     return value
 
 
@@ -50,7 +52,8 @@ def add_picture_command(commands, name: str, run, summary: str, output: str):
         "-o",
         "--output",
         metavar="OUT",
-        help=f"a file, or for several inputs an existing folder (default: {output} beside IN)",
+        help="a file, or a folder, which several inputs need; a folder is made where there is "
+        f"none (default: {output} beside IN)",
     )
     command.add_argument(
         "--checkpoint",
@@ -67,18 +70,32 @@ def add_picture_command(commands, name: str, run, summary: str, output: str):
         "and a multiple of the scale; a smaller one takes less memory, the result is the same "
         "(default: %(default)s)",
     )
+    command.add_argument(
+        "--max-pixels",
+        type=whole_number(1),
+        default=100_000_000,
+        metavar="N",
+        help="refuse larger pictures, which may be made to exhaust the memory (default: "
+        "%(default)s)",
+    )
     return command
 
 
 def add_sampling(command, default: float, why: str) -> None:
-    """Adds --temperature, whose `default` the text `why` explains, and --seed."""
+    """Adds --temperature, whose `default` the text `why` explains, --seed and --no-check."""
     command.add_argument(
         "--temperature",
         type=temperature,
         default=default,
         metavar="T",
-        help=f"standard deviation of the latents, from 0 up (default: {default:g}, {why})",
+        help=f"standard deviation of the latents, from 0 to 2 (default: {default:g}, {why})",
     )
     command.add_argument(
         "--seed", type=whole_number(0), default=0, metavar="S", help="same seed, same picture"
+    )
+    command.add_argument(
+        "--no-check",
+        action="store_true",
+        help="write what the network gives even where it does not match the input, instead of "
+        "drawing that again at a lower temperature",
     )

@@ -7,11 +7,11 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, shown
 
 
 def _outputs(args, inputs, label):
-    """The output path of each input, before samples are numbered."""
+    """The output path of each input, before samples are numbered; makes the folder they are in."""
     beside = [path.with_name(f"{path.stem}_{label}.png") for path in inputs]
     if args.output is None:
         return beside
@@ -21,9 +21,21 @@ def _outputs(args, inputs, label):
     several = len(inputs) > 1 or any(Path(name).is_dir() for name in args.inputs)
     if not (several or output.is_dir() or args.output.endswith(os.sep)):
         return [output]
-    if not output.is_dir():
-        raise UserError(f"{output} is not a folder; several results need one, create or name it")
+    _make_folder(output)
     return [output / path.name for path in beside]
+
+
+def _make_folder(path):
+    from hcflow_jax import images
+
+    if path.suffix.lower() in images.FORMATS and not path.is_dir():
+        raise UserError(f"{path} is no name of a folder, and several results need one")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {path} ({error.strerror}); name another"
+        ) from error
 
 
 def _numbered(target, samples):
@@ -40,8 +52,8 @@ def _resolved(path):
 def plan(args, label, samples=1):
     """[(input, its outputs)] of a command line.
 
-    UserError unless inputs can be read, and outputs written without overwriting one another or
-    an input.
+    UserError unless inputs are there, and outputs can be written without overwriting one another
+    or an input. Nothing is read yet.
     """
     from hcflow_jax import images
 
@@ -51,7 +63,6 @@ def plan(args, label, samples=1):
     taken = {_resolved(path): f"{path}" for path in inputs}
     planned = []
     for source, output in zip(inputs, _outputs(args, inputs, label), strict=True):
-        alpha = images.read(source).alpha is not None
         targets = _numbered(output, samples)
         for target in targets:
             if _resolved(target) in taken:
@@ -60,7 +71,7 @@ def plan(args, label, samples=1):
                     f"{taken[_resolved(target)]}; name another -o"
                 )
             taken[_resolved(target)] = f"that of {source}"
-            images.check_writable(target, alpha)
+            images.check_writable(target)
         planned.append((source, targets))
     return planned
 
@@ -70,7 +81,7 @@ def write(target, rgb, alpha, grey=False, info=None):
     from hcflow_jax import images
 
     images.write(target, rgb, alpha=alpha, grey=grey, info=info)
-    print(f"{target}  {rgb.shape[1]}×{rgb.shape[0]}", flush=True)
+    print(f"{shown(target)}  {rgb.shape[1]}×{rgb.shape[0]}", flush=True)
 
 
 @contextlib.contextmanager
@@ -98,41 +109,80 @@ def _progress():
             bar.close()
 
 
-def run(plan, convert, write):
+def run(plan, read, convert, write):
     """write(source, picture, target, result) for every target of `plan`, in order.
 
-    convert: (pictures, progress) -> results, one per target. Prefetch and writing have threads of
-    their own, so that devices wait for neither.
-    """
-    from hcflow_jax import images
+    A picture that cannot be done is left out of a batch, which goes on, and listed in the end.
 
+    Args:
+      read: (source, targets) -> picture, after checking what can be checked before the work.
+      convert: (pictures, progress) -> results, one per target. Prefetch and writing have threads
+        of their own, so that devices wait for neither.
+
+    Returns:
+      The exit code: 0, 1 where some pictures failed, 2 where all did.
+
+    Raises:
+      UserError: the only picture failed, or results can no longer be written.
+    """
+    failed = {}
+
+    def fail(source, error):
+        if len(plan) == 1:
+            raise error
+        failed.setdefault(source, error)
+
+    try:
+        _run(plan, read, convert, write, fail)
+    finally:
+        if failed:
+            print(f"hcflow: {len(failed)} of {len(plan)} pictures failed:", file=sys.stderr)
+        for error in failed.values():
+            print(f"  {shown(error)}", file=sys.stderr)
+    return 0 if not failed else 2 if len(failed) == len(plan) else 1
+
+
+def _run(plan, read, convert, write, fail):
+    """What `run` does; fail(source, error) is told of every picture that cannot be done."""
     pending, results, writing = deque(), [], deque()
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, _progress() as report:
 
         def pictures():
             prefetched = deque()
             for source, targets in plan:
-                prefetched.append((source, targets, reader.submit(images.read, source)))
+                prefetched.append((source, targets, reader.submit(read, source, targets)))
                 if len(prefetched) > 1:
                     yield from for_each_target(*prefetched.popleft())
             for item in prefetched:
                 yield from for_each_target(*item)
 
         def for_each_target(source, targets, reading):
-            picture = reading.result()
+            try:
+                picture = reading.result()
+            except UserError as error:
+                fail(source, error)
+                return
             pending.append((source, picture, targets))
             for index, _ in enumerate(targets):
                 yield picture, index
+
+        def written(source, job):
+            try:
+                job.result()
+            except UserError as error:
+                if getattr(error.__cause__, "errno", None):  # the disk's: others would fail too
+                    raise
+                fail(source, error)
 
         for result in convert(pictures(), report):
             results.append(result)
             source, picture, targets = pending[0]
             target = targets[len(results) - 1]
-            writing.append(writer.submit(write, source, picture, target, result))
+            writing.append((source, writer.submit(write, source, picture, target, result)))
             if len(results) == len(targets):
                 pending.popleft()
                 results.clear()
-            while len(writing) > 1 or (writing and writing[0].done()):
-                writing.popleft().result()
-        for job in writing:
-            job.result()
+            while len(writing) > 1 or (writing and writing[0][1].done()):
+                written(*writing.popleft())
+        for item in writing:
+            written(*item)

@@ -1,7 +1,7 @@
 """`hcflow convert`."""
 
 from hcflow_jax.cli.arguments import whole_number
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, shown
 
 
 def add_command(commands) -> None:
@@ -60,10 +60,11 @@ def _convert(args):
     if args.quant:
         _check_quant(source, model)
         params = without_noise_mean(model, params, args.quant)
-    print(f"{source}: {model.task} ×{model.scale}, {published.parameter_count(model):,} parameters")
+    count = published.parameter_count(model)
+    print(f"{shown(source)}: {model.task} ×{model.scale}, {count:,} parameters")
     if suffix == ".npz":
         arrays = published.to_published(model, params)
         images.write_beside(target, lambda file: np.savez(file, **arrays))
     else:
         checkpoints.save_model(target, model, params)
-    print(f"{target} written")
+    print(f"{shown(target)} written")

@@ -3,7 +3,7 @@
 import shlex
 
 from hcflow_jax.cli.arguments import Parser
-from hcflow_jax.errors import UserError, needing
+from hcflow_jax.errors import UserError, needing, shown
 
 
 def add_command(commands) -> None:
@@ -39,6 +39,6 @@ def _build(args):
     count = len(open_source(str(output), "", "train", args.scale))
     size = sum(path.stat().st_size for path in output.iterdir())
     config = f"sr_x{args.scale}" if args.scale in (4, 8) else "CONFIG.py"
-    print(f"{output}: {count:,} pairs ×{args.scale}, {size:,} bytes; to train on them:")
-    path = shlex.quote(args.output)
+    print(f"{shown(output)}: {count:,} pairs ×{args.scale}, {size:,} bytes; to train on them:")
+    path = shown(shlex.quote(args.output))
     print(f"hcflow train --config={config} --workdir=runs/sr --config.data.path={path}")

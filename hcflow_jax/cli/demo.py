@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hcflow_jax import checkpoints, images, sampling
+from hcflow_jax.errors import shown
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
 
@@ -112,9 +113,9 @@ def run(output: Path, checkpoints: list[str]) -> None:
         sampling.sample(model, params, bicubic_lr, TEMPERATURES[-1], index=i)
         for i in range(DEVIATION_SAMPLES)
     ]
-    mean, shown = _deviation(samples)
+    mean, spread = _deviation(samples)
     count, temperature = DEVIATION_SAMPLES, TEMPERATURES[-1]
     print(f"spread of {count} samples at {temperature:.1f}, mean {mean:5.2f} of 255")
-    tiles.append(_tile(shown, f"spread of {count} samples, T = {temperature}"))
+    tiles.append(_tile(spread, f"spread of {count} samples, T = {temperature}"))
     save("demo", _grid(tiles, 4))
-    print(f"{output / 'demo.png'} shows them side by side")
+    print(f"{shown(output / 'demo.png')} shows them side by side")

@@ -5,10 +5,10 @@ import errno
 import sys
 import warnings
 
-from hcflow_jax import paths
-from hcflow_jax.cli import convert, data, pictures, programs
+from hcflow_jax import __version__, paths
+from hcflow_jax.cli import convert, data, output, pictures, programs
 from hcflow_jax.cli.arguments import Parser
-from hcflow_jax.errors import UserError, needing
+from hcflow_jax.errors import UserError, needing, shown
 from hcflow_jax.training import memory
 
 EPILOG = """examples:
@@ -29,6 +29,7 @@ def _parser():
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"hcflow {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     pictures.add_commands(commands)
     demo = commands.add_parser("demo", help="shrink, restore and super-resolve a photograph")
@@ -61,35 +62,38 @@ def _run(argv):
         with needing("train"):
             from hcflow_jax.cli import train
         train.run(argv)
-        return
+        return 0
+    if not argv:
+        _parser().print_help()
+        return 0
     args = _parser().parse_args(argv)
-    args.run(args)
+    return args.run(args) or 0
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code.
 
-    0; 2 after one line on stderr with the cause and the remedy; 130 when interrupted. An exception
-    that is a bug is raised, with its traceback.
+    0; 1 where some pictures of several failed; 2 after one line on stderr with the cause and the
+    remedy; 130 when interrupted. An exception that is a bug is raised, with its traceback.
     """
     if argv is None:
         argv = sys.argv[1:]
         if argv[:1] == ["train"] and not {"-h", "--help"} & set(argv):
             memory.restart_with_settings(argv)
-    try:
-        with programs.kept():
-            _run(argv)
-    except KeyboardInterrupt:
-        print("hcflow: interrupted", file=sys.stderr)
-        return 130
-    except Exception as error:
-        line = _one_line(error)
-        if line is None:
-            error.add_note("This is a bug in hcflow; please report it with the lines above.")
-            raise
-        print(f"hcflow: {line}", file=sys.stderr)
-        return 2
-    return 0
+    with output.steady():
+        try:
+            with programs.kept():
+                return _run(argv)
+        except KeyboardInterrupt:
+            print("hcflow: interrupted", file=sys.stderr)
+            return 130
+        except Exception as error:
+            line = _one_line(error)
+            if line is None:
+                error.add_note("This is a bug in hcflow; please report it with the lines above.")
+                raise
+            print(f"hcflow: {line}", file=sys.stderr)
+            return 2
 
 
 _OF_THE_SYSTEM = {
@@ -105,4 +109,4 @@ def _one_line(error):
     if out_of_memory and not isinstance(error, UserError):
         return "out of memory; use a smaller picture or batch"
     system = isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM
-    return " ".join(str(error).split()) if system or isinstance(error, UserError) else None
+    return shown(error) if system or isinstance(error, UserError) else None

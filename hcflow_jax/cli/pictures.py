@@ -1,8 +1,11 @@
 """`hcflow upscale`, `downscale` and `restore`."""
 
+import re
+import sys
+
 from hcflow_jax.cli import batch
 from hcflow_jax.cli.arguments import add_picture_command, add_sampling, whole_number
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, shown
 
 SIZE_KEY, GREY_KEY = "hcflow:size", "hcflow:grey"
 """Text chunks of the small PNG: the original's width and height, and whether it was grey."""
@@ -50,25 +53,27 @@ def add_commands(commands) -> None:
     add_sampling(restore, 0.0, "the most faithful")
 
 
-def _resized_alpha(picture, shape, multiple=1):
+def _reader(args, check=None):
+    """read(source, targets) -> Picture of `batch.run`; check(source, picture) refuses some."""
     from hcflow_jax import images
-    from hcflow_jax.images.resize import imresize
 
-    if picture.alpha is None:
-        return None
-    alpha = images.pad_reflect(picture.alpha[..., None], multiple)[..., 0]
-    return imresize(alpha, size=tuple(shape[:2]))
+    def read(source, targets):
+        picture = images.read(source, args.max_pixels)
+        for target in targets:
+            images.check_writable(target, picture.alpha is not None)
+        if check is not None:
+            check(source, picture)
+        return picture
+
+    return read
 
 
-def _check_finite(args, source, hr):
-    """UserError where a sample overflowed, as happens with pictures unlike photographs."""
+def _check_finite(source, pixels, remedy):
+    """UserError where a network overflowed."""
     import numpy as np
 
-    if not np.all(np.isfinite(hr)):
-        raise UserError(
-            f"{source}: its sample at temperature {args.temperature:g} is not finite; "
-            "give a lower --temperature, 0 is the safest"
-        )
+    if not np.all(np.isfinite(pixels)):
+        raise UserError(f"{source}: the network's result is not finite; {remedy}")
 
 
 def _sampler(args, model, params):
@@ -77,14 +82,45 @@ def _sampler(args, model, params):
     def convert(pictures, report):
         inputs = ((picture.rgb, index) for picture, index in pictures)
         return sampling.sample_all(
-            model, params, inputs, args.temperature, args.seed, args.tile, progress=report
+            model,
+            params,
+            inputs,
+            args.temperature,
+            args.seed,
+            args.tile,
+            check=not args.no_check,
+            progress=report,
         )
 
     return convert
 
 
+def _checked(args, source, sample):
+    """The pixels of a sample, after a line on stderr where it is not what was asked for."""
+    said = []
+    if sample.colder:
+        said.append(
+            f"{_share(sample.colder)} drawn again at a lower temperature, as samples at "
+            f"{args.temperature:g} did not match the input there"
+        )
+    if sample.bicubic:
+        said.append(
+            f"{_share(sample.bicubic)} enlarged by bicubic interpolation instead, as the network "
+            "fails there at temperature 0 too (--no-check shows how)"
+        )
+    if said:
+        print(f"{shown(source)}: {'; '.join(said)}", file=sys.stderr, flush=True)
+    _check_finite(source, sample.pixels, "leave out --no-check")
+    return sample.pixels
+
+
+def _share(fraction):
+    return f"{100 * fraction:.0f} %" if fraction >= 0.01 else "less than 1 %"
+
+
 def _upscale(args):
     from hcflow_jax import sampling
+    from hcflow_jax.images import transparency
 
     if args.samples > 1 and args.temperature == 0:
         raise UserError(
@@ -93,15 +129,17 @@ def _upscale(args):
     plan = batch.plan(args, f"x{args.scale}", args.samples)
     model, params = sampling.load(args.checkpoint, "sr", args.scale, args.as_trained)
 
-    def write(source, picture, target, hr):
-        _check_finite(args, source, hr)
-        batch.write(target, hr, _resized_alpha(picture, hr.shape), picture.grey)
+    def write(source, picture, target, sample):
+        hr = _checked(args, source, sample)
+        alpha = transparency.resized(picture.alpha, hr.shape[:2])
+        batch.write(target, hr, alpha, picture.grey)
 
-    batch.run(plan, _sampler(args, model, params), write)
+    return batch.run(plan, _reader(args), _sampler(args, model, params), write)
 
 
 def _downscale(args):
     from hcflow_jax import sampling
+    from hcflow_jax.images import transparency
 
     plan = batch.plan(args, "lr")
     for _, (target,) in plan:
@@ -113,12 +151,14 @@ def _downscale(args):
         inputs = (picture.rgb for picture, _ in pictures)
         return sampling.downscale_all(model, params, inputs, args.tile, progress=report)
 
-    def write(_, picture, target, lr):
+    def write(source, picture, target, lr):
+        _check_finite(source, lr, "use other weights by --checkpoint")
         height, width, _ = picture.rgb.shape
         info = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(picture.grey))}
-        batch.write(target, lr, _resized_alpha(picture, lr.shape, model.scale), info=info)
+        alpha = transparency.resized(picture.alpha, lr.shape[:2], model.scale)
+        batch.write(target, lr, alpha, info=info)
 
-    batch.run(plan, convert, write)
+    return batch.run(plan, _reader(args), convert, write)
 
 
 def _original_size(source, picture, scale):
@@ -127,12 +167,11 @@ def _original_size(source, picture, scale):
     text = picture.info.get(SIZE_KEY)
     if text is None:
         return height * scale, width * scale
-    try:
-        full_width, full_height = (int(part) for part in text.split("x"))
-    except ValueError as error:
+    if not re.fullmatch(r"[0-9]{1,9}x[0-9]{1,9}", text):
         raise UserError(
-            f"{source}: its {SIZE_KEY} {text!r} is not a size; downscale again"
-        ) from error
+            f"{source}: its {SIZE_KEY} {shown(text, 40)!r} is not a size; downscale again"
+        )
+    full_width, full_height = (int(part) for part in text.split("x"))
     if (-(-full_height // scale), -(-full_width // scale)) != (height, width):
         raise UserError(
             f"{source} is {width}×{height} but was made from {full_width}×{full_height}; "
@@ -142,19 +181,21 @@ def _original_size(source, picture, scale):
 
 
 def _restore(args):
-    from hcflow_jax import images, sampling
+    from hcflow_jax import sampling
+    from hcflow_jax.images import transparency
 
     plan = batch.plan(args, "restored")
     model, params = sampling.load(args.checkpoint, "rescaling")
-    for source, _ in plan:
-        _original_size(source, images.read(source), model.scale)
 
-    def write(source, picture, target, hr):
-        _check_finite(args, source, hr)
+    def check(source, picture):
+        _original_size(source, picture, model.scale)
+
+    def write(source, picture, target, sample):
+        hr = _checked(args, source, sample)
         height, width = _original_size(source, picture, model.scale)
-        alpha = _resized_alpha(picture, hr.shape)
+        alpha = transparency.resized(picture.alpha, hr.shape[:2])
         alpha = None if alpha is None else alpha[:height, :width]
         grey = picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
         batch.write(target, hr[:height, :width], alpha, grey)
 
-    batch.run(plan, _sampler(args, model, params), write)
+    return batch.run(plan, _reader(args, check), _sampler(args, model, params), write)

@@ -35,6 +35,7 @@ SHARD_BYTES = 2**28
 """Approximate size of a shard, on disk, and in memory while it is written."""
 
 _PNG_BYTES_PER_PIXEL = 2  # of photographs
+_FAINT = 0.1  # difference of channels that the LR image of a picture may well lack
 _LOCK = ".lock"  # in the folder of an unfinished build
 
 
@@ -123,7 +124,7 @@ def _same_png(path, array):
     if path.suffix.lower() != ".png":
         return None
     data = path.read_bytes()
-    with Image.open(io.BytesIO(data)) as image:
+    with images.opened(data) as image:
         plain = image.format == "PNG" and image.mode == "RGB" and "transparency" not in image.info
         same = plain and np.array_equal(np.asarray(image), array)
     return data if same else None
@@ -211,7 +212,8 @@ def _check_pair(pair, scale):
             f"{hr_path} is {hr.rgb.shape[1]}×{hr.rgb.shape[0]}, not {scale} times {lr_path}, "
             f"{lr.rgb.shape[1]}×{lr.rgb.shape[0]}; crop it, or name another --scale"
         )
-    if hr.grey != lr.grey:
+    colour = max(np.ptp(picture.rgb, axis=-1).max() for picture in (hr, lr))
+    if hr.grey != lr.grey and colour > _FAINT:
         kinds = [["in colour", "grey"][picture.grey] for picture in (hr, lr)]
         raise images.ImageError(f"{hr_path} is {kinds[0]} but {lr_path} {kinds[1]}; convert one")
     bicubic = imresize(crop(hr.rgb, scale), 1 / scale)

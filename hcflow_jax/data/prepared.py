@@ -2,13 +2,11 @@
 
 import contextlib
 import functools
-import io
 import os
 import re
 import threading
 
 import numpy as np
-from PIL import Image
 
 from hcflow_jax import images, paths
 from hcflow_jax.data import features
@@ -55,8 +53,9 @@ class _PreparedSource(Source):
 
     def size(self, index: int) -> tuple[int, int]:
         if index not in self._sizes:
-            with self._open(index, self._record(index)[self._keys[0]]) as image:
-                self._sizes[index] = image.height // self.scale, image.width // self.scale
+            data = self._record(index)[self._keys[0]]
+            height, width = self._read(images.header_size, index, data)
+            self._sizes[index] = height // self.scale, width // self.scale
         return self._sizes[index]
 
     def _parts(self):
@@ -82,18 +81,15 @@ class _PreparedSource(Source):
         except Exception as error:
             raise self._damaged(_PreparedSource.name(self, index), error) from error
 
-    def _open(self, index, data):
-        try:
-            return Image.open(io.BytesIO(data))
-        except Exception as error:
-            raise self._damaged(self.name(index), error) from error
-
     def _decode(self, index, data):
-        with self._open(index, data) as image:
-            try:
-                return np.array(image.convert("RGB"))
-            except Exception as error:
-                raise self._damaged(self.name(index), error) from error
+        return self._read(images.read_uint8, index, data)
+
+    def _read(self, reader, index, data):
+        """reader(data) of the bytes of a picture."""
+        try:
+            return reader(data)
+        except Exception as error:
+            raise self._damaged(self.name(index), error.__cause__ or error) from error
 
     def _damaged(self, name, error):
         reason = " ".join(str(error).split())[:200]

@@ -1,23 +1,22 @@
 """Images as arrays: files, resizing, quality metrics."""
 
-from hcflow_jax.images.files import (
-    FORMATS,
+from hcflow_jax.images.padding import extend, pad_reflect
+from hcflow_jax.images.reading import (
+    MAX_PIXELS,
     ImageError,
     Picture,
-    check_writable,
-    extend,
     header_size,
     header_sizes,
     list_images,
-    pad_reflect,
+    opened,
     read,
     read_uint8,
-    write,
-    write_beside,
 )
+from hcflow_jax.images.writing import FORMATS, check_writable, write, write_beside
 
 __all__ = [
     "FORMATS",
+    "MAX_PIXELS",
     "ImageError",
     "Picture",
     "check_writable",
@@ -25,6 +24,7 @@ __all__ = [
     "header_size",
     "header_sizes",
     "list_images",
+    "opened",
     "pad_reflect",
     "read",
     "read_uint8",

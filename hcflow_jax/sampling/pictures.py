@@ -4,6 +4,7 @@ Pictures are numpy [H, W, 3] in [0, 1]; the model runs jitted on all local devic
 per window shape.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -17,11 +18,16 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hcflow_jax import checkpoints, images
+from hcflow_jax.errors import UserError
 from hcflow_jax.model import HCFlow
-from hcflow_jax.sampling import tiling
+from hcflow_jax.sampling import checking, tiling
+from hcflow_jax.sampling.checking import Sample
 
 SHIPPED = {("sr", 4): "sr_x4.npz", ("rescaling", 4): "rescaling_x4.npz"}
 """Files of the weights that ship with the package, by (task, scale)."""
+
+MAX_TEMPERATURE = 2.0
+"""The highest temperature of a sample; networks are trained for 1."""
 
 
 def load(
@@ -59,17 +65,31 @@ def load(
 
 @partial(jax.jit, static_argnums=0)
 def _encode_lr(model, params, hr):
-    return jnp.clip(model.encode(params, hr).lr, 0, 1)
+    return _clamped(model.encode(params, hr).lr)
 
 
 @partial(jax.jit, static_argnums=0)
-def _decode_windows(model, params, lr, origins, seeds, indices, temperature):
+def _decode_windows(model, params, lr, temperatures, origins, seeds, indices):
+    """(samples, clamped; their `departures`) of windows."""
+
     def draw(origin, seed, index):
         key = jax.random.fold_in(jax.random.key(seed), index)
         return tiling.latents(model, key, origin, *lr.shape[1:3])
 
     latents = jax.vmap(draw)(origins, seeds, indices)
-    return jnp.clip(model.decode(params, lr, [temperature * e for e in latents]), 0, 1)
+    hr = model.decode(params, lr, [_spread(temperatures, e) * e for e in latents])
+    return _clamped(hr), checking.departures(lr, hr)
+
+
+def _spread(temperatures, latent):
+    """Temperatures [n, h, w] of LR pixels for a latent [n, f·h, f·w, C]."""
+    factor = latent.shape[1] // temperatures.shape[1]
+    return temperatures.repeat(factor, axis=1).repeat(factor, axis=2)[..., None]
+
+
+def _clamped(image):
+    """Clamped to [0, 1]; NaN where a value is not finite, which a clamp would hide."""
+    return jnp.where(jnp.isfinite(image), jnp.clip(image, 0, 1), jnp.nan)
 
 
 def _replicated(params):
@@ -98,8 +118,8 @@ def downscale_all(
 ) -> Iterator[np.ndarray]:
     """The model's LR image, clamped, of each picture: [H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, 3].
 
-    Sides that do not divide are first padded by reflection. Windows have `tile` pixels a side,
-    which bounds the memory, and overlap by `halo` on each.
+    NaN where a value is not finite. Sides that do not divide are first padded by reflection.
+    Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each.
     """
     tiling.check_tile(tile, model.scale)
     params, shard = _replicated(params)
@@ -108,17 +128,19 @@ def downscale_all(
     def padded():
         for hr in pictures:
             sizes.append([-(-side // model.scale) for side in hr.shape[:2]])
-            yield tiling.TiledPicture(_padded(hr, 1))
+            pixels = _padded(hr, 1)
+            shape = [side // model.scale for side in pixels.shape[:2]]
+            yield tiling.TiledPicture(pixels, np.zeros(shape, np.float32))
 
     def apply(pixels, *_):
-        return _encode_lr(model, params, shard(pixels))
+        return [_encode_lr(model, params, shard(pixels))]
 
     grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
     for done in tiling.run(
-        apply, padded(), inputs=model.scale, outputs=1, progress=progress, **grid
+        apply, padded(), inputs=model.scale, outputs=(1,), progress=progress, **grid
     ):
         height, width = sizes.popleft()
-        yield done.result[:height, :width]
+        yield done.results[0][:height, :width]
 
 
 def sample_all(
@@ -129,31 +151,60 @@ def sample_all(
     seed: int = 0,
     tile: int = tiling.TILE,
     halo: int = tiling.HALO,
+    check: bool = True,
     progress=lambda count: None,
-) -> Iterator[np.ndarray]:
+) -> Iterator[Sample]:
     """A sample, clamped, of each (LR picture, index): [h, w, 3] -> [scale·h, scale·w, 3].
 
     The noise is a function of seed, index and position in the picture, so that windows agree
     where they overlap. `tile` and `halo` as in `downscale_all`, in pixels of the result.
+
+    Args:
+      temperature: 0 to MAX_TEMPERATURE; UserError for others.
+      check: draw again, colder, where a sample is not finite or, in super-resolution, strays from
+        its input, as `checking.mend` does. Without it such pixels are as the network gives them,
+        NaN where they are not finite.
     """
     tiling.check_tile(tile, model.scale)
+    check_temperature(temperature)
     params, shard = _replicated(params)
+    limit = checking.LIMIT if model.task == "sr" else math.inf
     sizes = deque()
 
     def padded():
         for lr, index in pictures:
-            sizes.append([model.scale * side for side in lr.shape[:2]])
-            yield tiling.TiledPicture(_padded(lr, model.scale), seed, index)
+            sizes.append(lr.shape[:2])
+            pixels = _padded(lr, model.scale)
+            temperatures = np.full(pixels.shape[:2], temperature, np.float32)
+            yield tiling.TiledPicture(pixels, temperatures, seed, index)
 
     def apply(*batch):
-        return _decode_windows(model, params, *map(shard, batch), temperature)
+        return _decode_windows(model, params, *map(shard, batch))
 
-    grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
-    for done in tiling.run(
-        apply, padded(), inputs=1, outputs=model.scale, progress=progress, **grid
-    ):
-        height, width = sizes.popleft()
-        yield done.result[:height, :width]
+    def draw(pictures):
+        sides = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
+        outputs = (model.scale, 1)
+        return tiling.run(apply, pictures, inputs=1, outputs=outputs, progress=progress, **sides)
+
+    def redraw(picture):
+        return next(draw([picture]))
+
+    for done in draw(padded()):
+        size = sizes.popleft()
+        if check:
+            yield checking.mend(done, size, limit, redraw)
+        else:
+            height, width = (model.scale * side for side in size)
+            yield Sample(done.results[0][:height, :width])
+
+
+def check_temperature(temperature: float) -> None:
+    """UserError unless it is a number from 0 to MAX_TEMPERATURE."""
+    if not 0 <= temperature <= MAX_TEMPERATURE:
+        raise UserError(
+            f"temperature {temperature} is not from 0 to {MAX_TEMPERATURE:g}; full-size networks "
+            "look best at 0.8 to 0.9"
+        )
 
 
 def downscale(model: HCFlow, params, hr: np.ndarray, tile: int = tiling.TILE) -> np.ndarray:
@@ -169,9 +220,11 @@ def sample(
     seed: int = 0,
     index: int = 0,
     tile: int = tiling.TILE,
+    check: bool = True,
 ) -> np.ndarray:
-    """`sample_all` of one picture: sample number `index` of `seed`.
+    """The pixels of `sample_all` of one picture: sample number `index` of `seed`.
 
     The same picture, seed, index and temperature always give the same result.
     """
-    return next(sample_all(model, params, [(lr, index)], temperature, seed, tile))
+    inputs = [(lr, index)]
+    return next(sample_all(model, params, inputs, temperature, seed, tile, check=check)).pixels

@@ -28,15 +28,20 @@ class TiledPicture:
 
     Attributes:
       pixels: [H, W, C], what the model reads.
+      temperatures: of the noise, [h, w], one for each LR pixel.
       seed, index: of its noise; sample number `index` of `seed`.
-      result: [H', W', C], filled in window by window.
+      results: arrays [H', W', C'], filled in window by window.
+      stale: [h, w], where something changed: only windows that hold such LR pixels are computed.
+        None stands for everywhere.
       windows_left: windows whose results are missing.
     """
 
     pixels: np.ndarray
+    temperatures: np.ndarray
     seed: int = 0
     index: int = 0
-    result: np.ndarray | None = None
+    results: list[np.ndarray] = dataclasses.field(default_factory=list)
+    stale: np.ndarray | None = None
     windows_left: int = 0
 
 
@@ -103,12 +108,12 @@ def _span(start, begin, end, window, halo):
     return slice(0 if start == begin else halo, window if start == end else window - halo)
 
 
-def _windows(picture, inputs, tile, halo):
-    """The windows of a picture, in LR pixels, for each of which `inputs` pixels are read."""
-    height, width = (side // inputs for side in picture.pixels.shape[:2])
+def _windows(picture, tile, halo):
+    """The windows of a picture, in LR pixels, that are to be computed."""
+    height, width = picture.temperatures.shape
     shape = min(height, tile), min(width, tile)
     rows, columns = starts(height, shape[0], halo), starts(width, shape[1], halo)
-    return [
+    windows = [
         _Window(
             picture,
             (row, column),
@@ -121,15 +126,7 @@ def _windows(picture, inputs, tile, halo):
         for row in rows
         for column in columns
     ]
-
-
-def _begin(picture, inputs, outputs, tile, halo):
-    """The windows of a picture, after allocating its result."""
-    windows = _windows(picture, inputs, tile, halo)
-    height, width, channels = picture.pixels.shape
-    size = (height // inputs * outputs, width // inputs * outputs, channels)
-    picture.result, picture.windows_left = np.empty(size, np.float32), len(windows)
-    return windows
+    return [w for w in windows if picture.stale is None or picture.stale[_crop(w, 1)].any()]
 
 
 def _crop(window, factor):
@@ -139,22 +136,32 @@ def _crop(window, factor):
     )
 
 
-def _paste(window, values, factor):
+def _paste(window, values, factors):
+    """Puts the inner part of each of a window's results into those of its picture."""
     picture = window.picture
-    source = tuple(slice(factor * s.start, factor * s.stop) for s in window.core)
-    target = tuple(
-        slice(factor * (o + s.start), factor * (o + s.stop))
-        for o, s in zip(window.origin, window.core, strict=True)
-    )
-    picture.result[target] = values[source]
+    if not picture.results:
+        height, width = picture.temperatures.shape
+        sizes = [
+            (height * factor, width * factor, *found.shape[2:])
+            for found, factor in zip(values, factors, strict=True)
+        ]
+        picture.results = [np.empty(size, np.float32) for size in sizes]
+    for result, found, factor in zip(picture.results, values, factors, strict=True):
+        source = tuple(slice(factor * s.start, factor * s.stop) for s in window.core)
+        target = tuple(
+            slice(factor * (o + s.start), factor * (o + s.stop))
+            for o, s in zip(window.origin, window.core, strict=True)
+        )
+        result[target] = found[source]
     picture.windows_left -= 1
 
 
 def _batch(group, rows, inputs):
-    """(pixels, origins, seeds, indices) of windows, the last repeated until there are `rows`."""
+    """What `run`'s `apply` takes of windows, the last repeated until there are `rows`."""
     padded = group + group[-1:] * (rows - len(group))
     return (
         np.stack([w.picture.pixels[_crop(w, inputs)] for w in padded]),
+        np.stack([w.picture.temperatures[_crop(w, 1)] for w in padded]),
         np.array([w.origin for w in padded], np.int32),
         np.array([w.picture.seed for w in padded], np.uint32),
         np.array([w.picture.index for w in padded], np.uint32),
@@ -166,7 +173,7 @@ def run(
     pictures: Iterable[TiledPicture],
     *,
     inputs: int,
-    outputs: int,
+    outputs: tuple[int, ...],
     tile: int,
     halo: int,
     progress: Callable[[int], None] = lambda count: None,
@@ -177,9 +184,9 @@ def run(
     dispatching a batch and fetching the results of the last overlap.
 
     Args:
-      apply: (pixels [n, h, w, C], origins [n, 2], seeds [n], indices [n]) -> [n, h', w', C],
-        sharded over n local devices.
-      inputs, outputs: pixels read and written per LR pixel, along a side.
+      apply: (pixels [n, h', w', C], temperatures [n, h, w], origins [n, 2], seeds [n],
+        indices [n]) -> arrays [n, h', w', C'], sharded over n local devices.
+      inputs, outputs: pixels read, and written of each array, per LR pixel, along a side.
       tile, halo: in LR pixels.
       progress: called with the number of windows added (positive) or done (negative).
     """
@@ -194,8 +201,9 @@ def run(
 
     def collect():
         group, values = in_flight.popleft()
-        for window, result in zip(group, np.asarray(values), strict=False):
-            _paste(window, result, outputs)
+        fetched = [np.asarray(array) for array in values]
+        for i, window in enumerate(group):
+            _paste(window, [array[i] for array in fetched], outputs)
         progress(-len(group))
 
     def finished():
@@ -203,7 +211,8 @@ def run(
             yield unfinished.popleft()
 
     for picture in pictures:
-        windows = _begin(picture, inputs, outputs, tile, halo)
+        windows = _windows(picture, tile, halo)
+        picture.windows_left = len(windows)
         unfinished.append(picture)
         progress(len(windows))
         for window in windows:

@@ -1,0 +1,149 @@
+"""Samples held against their input: drawn again, colder, where they strayed from it.
+
+A flow extrapolates on pictures unlike those of its training (lettering, dither), the more the
+higher the temperature: specks, blobs, infinity. What it sampled must shrink to what it read.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hcflow_jax.images.resize import imresize
+from hcflow_jax.sampling import tiling
+
+LIMIT = 30.0
+"""The largest departure, of 255, of a sample that is kept above temperature 0. Photographs reach
+22 at temperature 1, lettering 32 at 0.5, where specks begin to show (experiments/README.md)."""
+
+NEIGHBOURHOOD = 5
+"""Side, in LR pixels, of the square over which departures are averaged."""
+
+PLACE = tiling.NOISE_BLOCK
+"""Side, in LR pixels, of the squares that are drawn again."""
+
+_MARGIN = 4  # LR pixels around a place that its bicubic enlargement may read
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A checked sample.
+
+    Attributes:
+      pixels: [H, W, 3], clamped to [0, 1].
+      colder: share of the picture that was drawn again below the temperature asked for.
+      bicubic: share that failed at temperature 0 too, and is the LR image's bicubic enlargement.
+    """
+
+    pixels: np.ndarray
+    colder: float = 0.0
+    bicubic: float = 0.0
+
+
+def departures(lr: jax.Array, hr: jax.Array) -> jax.Array:
+    """How far HR images, and bicubic enlargements, are from the LR images they were made of.
+
+    √ of the mean, over NEIGHBOURHOOD² LR pixels, of max over channels (255·(shrink(hr) − lr))²,
+    where shrink is MATLAB's bicubic imresize.
+
+    Args:
+      lr: [n, h, w, C] in [0, 1]; hr: [n, s·h, s·w, C], clamped first.
+
+    Returns:
+      [n, h, w, 2]: of `hr`, NaN for LR pixels in which a value of `hr` is not finite; and of the
+      LR image's bicubic enlargement, clamped.
+    """
+    n, h, w, _ = lr.shape
+    scale = hr.shape[1] // h
+    finite = jnp.isfinite(hr).all(-1).reshape(n, h, scale, w, scale).all((2, 4))
+    own = _departure(lr, jnp.nan_to_num(hr))
+    return jnp.stack([jnp.where(finite, own, jnp.nan), _departure(lr, _resized(lr, scale, 1))], -1)
+
+
+def _departure(lr, hr):
+    shrunk = _resized(jnp.clip(hr, 0, 1), 1, hr.shape[1] // lr.shape[1])
+    square = jnp.square(255 * (shrunk - lr)).max(-1)
+    reach = NEIGHBOURHOOD // 2
+    square = jnp.pad(square, [(0, 0), (reach, reach), (reach, reach)], "symmetric")
+    window, steps = (1, NEIGHBOURHOOD, NEIGHBOURHOOD), (1, 1, 1)
+    sums = jax.lax.reduce_window(square, 0.0, jax.lax.add, window, steps, "VALID")
+    return jnp.sqrt(sums / NEIGHBOURHOOD**2)
+
+
+def _resized(image, times, parts):
+    """`image` [n, h, w, C] to times / parts of its sides, as imresize; JAX's borders differ."""
+    n, h, w, channels = image.shape
+    margin = 3 * parts
+    padded = jnp.pad(image, [(0, 0), (margin, margin), (margin, margin), (0, 0)], "symmetric")
+    height, width = (side * times // parts for side in padded.shape[1:3])
+    resized = jax.image.resize(padded, (n, height, width, channels), "cubic")
+    cut = margin * times // parts
+    return resized[:, cut : height - cut, cut : width - cut]
+
+
+def mend(
+    picture: tiling.TiledPicture,
+    size: tuple[int, int],
+    limit: float,
+    redraw: Callable[[tiling.TiledPicture], object],
+) -> Sample:
+    """The sample `picture`, drawn again at half the temperature, then at 0, where it strayed.
+
+    What strays is a matter of places of the picture, not of windows, so that windows still agree.
+    At temperature 0 the network's picture is kept unless it is farther from the input than
+    bicubic enlargement is, which then stands there: no temperature would mend it.
+
+    Args:
+      picture: with results [pixels, `departures` of them], and noise of one temperature.
+      size: (height, width) of the LR image in `picture.pixels`; the rest is padding.
+      limit: the largest departure; infinity asks for finite values alone.
+      redraw: computes the stale windows of `picture`.
+    """
+    asked = float(picture.temperatures.flat[0])
+    inside = np.zeros(picture.temperatures.shape, bool)
+    inside[: size[0], : size[1]] = True
+    while (strayed := _beyond(picture, limit) & (picture.temperatures > 0) & inside).any():
+        colder = np.where(picture.temperatures > asked / 2, np.float32(asked / 2), 0)
+        before, near = picture.temperatures, _places(strayed, reach=1)
+        picture.temperatures = np.where(near, colder, before)
+        picture.stale = picture.temperatures != before
+        redraw(picture)
+    hopeless = _places(_beyond(picture, np.maximum(limit, picture.results[1][..., 1])) & inside)
+    _put_bicubic(picture, hopeless)
+    scale = len(picture.results[0]) // len(inside)
+    return Sample(
+        picture.results[0][: scale * size[0], : scale * size[1]],
+        colder=float(np.mean((picture.temperatures < asked)[inside])),
+        bicubic=float(np.mean(hopeless[inside])),
+    )
+
+
+def _beyond(picture, limit):
+    """Where the departure is not within `limit`, NaN included."""
+    return ~(picture.results[1][..., 0] <= limit)
+
+
+def _places(mask, reach=0):
+    """`mask` widened to whole places, and by `reach` places more on every side."""
+    height, width = mask.shape
+    rows, columns = -(-height // PLACE), -(-width // PLACE)
+    filled = np.pad(mask, ((0, rows * PLACE - height), (0, columns * PLACE - width)))
+    places = np.pad(filled.reshape(rows, PLACE, columns, PLACE).any((1, 3)), reach)
+    around = range(2 * reach + 1)
+    places = np.any([places[i:, j:][:rows, :columns] for i in around for j in around], axis=0)
+    return places.repeat(PLACE, axis=0).repeat(PLACE, axis=1)[:height, :width]
+
+
+def _put_bicubic(picture, mask):
+    """Replaces what is in `mask`, made of whole places, by the bicubic enlargement."""
+    pixels, lr = picture.results[0], picture.pixels
+    scale = pixels.shape[0] // lr.shape[0]
+    for top, left in np.argwhere(mask[::PLACE, ::PLACE]) * PLACE:
+        first = max(top - _MARGIN, 0), max(left - _MARGIN, 0)
+        around = lr[first[0] : top + PLACE + _MARGIN, first[1] : left + PLACE + _MARGIN]
+        large = np.clip(imresize(around, scale), 0, 1)
+        y, x = scale * (top - first[0]), scale * (left - first[1])
+        target = pixels[scale * top :, scale * left :][: scale * PLACE, : scale * PLACE]
+        target[:] = large[y:, x:][: target.shape[0], : target.shape[1]]

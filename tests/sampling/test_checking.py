@@ -1,0 +1,159 @@
+"""Samples held against their input."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from hcflow_jax import sampling
+from hcflow_jax.images.resize import imresize
+from hcflow_jax.sampling import checking, pictures
+from tests.tiny import ONE_LEVEL
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_departures_are_those_of_matlabs_bicubic(scale):
+    lr, hr = RNG.random((2, 9, 12, 3)), RNG.random((2, 9 * scale, 12 * scale, 3)) * 3 - 1
+    found = np.asarray(checking.departures(jnp.asarray(lr), jnp.asarray(hr)))
+    for one_lr, one_hr, (own, plain) in zip(lr, hr, np.moveaxis(found, -1, 1), strict=True):
+        for image, values in ((one_hr, own), (imresize(one_lr, scale), plain)):
+            error = 255 * (imresize(np.clip(image, 0, 1), 1 / scale) - one_lr)
+            square = np.pad(np.square(error).max(-1), 2, mode="symmetric")
+            windows = np.lib.stride_tricks.sliding_window_view(square, (5, 5))
+            np.testing.assert_allclose(values, np.sqrt(windows.mean((2, 3))), rtol=1e-9)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_told_apart_before_the_clamp(value):
+    hr = np.full((1, 16, 16, 3), 0.5)
+    hr[0, 5, 10, 1] = value
+    found = np.asarray(checking.departures(jnp.full((1, 8, 8, 3), 0.5), jnp.asarray(hr)))
+    assert np.argwhere(np.isnan(found)).tolist() == [[0, 2, 5, 0]]
+    clamped = np.asarray(pictures._clamped(jnp.asarray(hr)))
+    assert np.argwhere(np.isnan(clamped)).tolist() == [[0, 5, 10, 1]]
+
+
+STRANGE, HOPELESS, OVERFLOWING = 1.0, 0.9, 0.8
+"""Red of LR pixels of which the sampler below makes blobs of noise, of black, and infinity."""
+
+
+def _sampler(model, params, lr, temperatures, origins, seeds, indices):
+    """Bicubic enlargement and a little noise of 2 × 2 pixels; trouble at the colours above."""
+
+    def large(plane):
+        return np.asarray(plane).repeat(2, axis=1).repeat(2, axis=2)[..., None]
+
+    lr, temperatures = np.asarray(lr), np.asarray(temperatures)
+    hr = np.stack([imresize(image, 2) for image in lr])
+    rows, columns = np.mgrid[: lr.shape[1], : lr.shape[2]]
+    places = [rows + row + 7 * (columns + column) for row, column in np.asarray(origins)]
+    noise = np.sin(13 * np.stack(places))
+    red = lr[..., 0]
+    hr = hr + large(temperatures * noise * np.where(red == STRANGE, 0.5, 0.02))
+    hr = np.where(large(red == np.float32(HOPELESS)), 0, hr)
+    hr = np.where(large((red == np.float32(OVERFLOWING)) & (temperatures > 0.3)), np.inf, hr)
+    hr = jnp.asarray(hr, jnp.float32)
+    return pictures._clamped(hr), checking.departures(jnp.asarray(lr), hr)
+
+
+@pytest.fixture
+def sample(monkeypatch):
+    """sample(LR picture, temperature, …) of the sampler above."""
+    monkeypatch.setattr(pictures, "_decode_windows", _sampler)
+
+    def draw(lr, temperature, tile=512, task="sr", **options):
+        inputs = [(lr.astype(np.float32), 0)]
+        model = ONE_LEVEL[task]
+        return next(sampling.sample_all(model, {}, inputs, temperature, tile=tile, **options))
+
+    return draw
+
+
+def _picture(red, height=200, width=260, top=84, left=100):
+    """Smooth, and 8 × 8 pixels of that red."""
+    rows, columns = np.mgrid[:height, :width]
+    lr = np.stack([0.3 + 0.1 * np.sin(rows / 9), 0.5 + 0.2 * np.sin(columns / 7), rows / 300], -1)
+    lr[top : top + 8, left : left + 8, 0] = red
+    return lr
+
+
+def test_what_matches_is_left_alone(sample):
+    lr = _picture(0.3)
+    found = sample(lr, 1.0)
+    assert (found.colder, found.bicubic) == (0, 0)
+    np.testing.assert_array_equal(found.pixels, sample(lr, 1.0, check=False).pixels)
+
+
+def test_places_that_stray_are_drawn_colder_and_no_others(sample):
+    lr = _picture(STRANGE)
+    found, plain = sample(lr, 1.0), sample(lr, 1.0, check=False)
+    assert found.bicubic == 0
+    # rows 84…91 and columns 100…107 are in one place; its neighbours are drawn again with it
+    changed = np.any(found.pixels != plain.pixels, axis=-1)
+    around = np.zeros(changed.shape, bool)
+    around[2 * 64 : 2 * 112, 2 * 80 : 2 * 128] = True
+    assert changed[around].mean() > 0.9 and not changed[~around].any()
+    assert found.colder == pytest.approx(48 * 48 / (200 * 260))
+    cold = sample(lr, 0.0).pixels
+    inside = slice(2 * 84, 2 * 92), slice(2 * 100, 2 * 108)
+    np.testing.assert_array_equal(found.pixels[inside], cold[inside])
+    np.testing.assert_array_equal(found.pixels, sample(lr, 1.0).pixels)
+
+
+def test_half_the_temperature_is_tried_before_none(sample):
+    found = sample(_picture(STRANGE), 0.4)
+    half = sample(_picture(STRANGE), 0.2, check=False)
+    inside = slice(2 * 84, 2 * 92), slice(2 * 100, 2 * 108)
+    np.testing.assert_array_equal(found.pixels[inside], half.pixels[inside])
+
+
+def test_where_all_temperatures_fail_bicubic_stands(sample):
+    lr = _picture(HOPELESS)
+    for temperature in (0.8, 0.0):
+        found = sample(lr, temperature)
+        place = slice(2 * 80, 2 * 96), slice(2 * 96, 2 * 112)
+        expected = np.clip(imresize(lr, 2), 0, 1)[place]
+        np.testing.assert_allclose(found.pixels[place], expected, atol=1e-6)
+        assert found.bicubic == pytest.approx(16 * 16 / (200 * 260))
+
+
+@pytest.mark.parametrize("task", ["sr", "rescaling"])
+def test_what_is_not_finite_is_drawn_again(sample, task):
+    found = sample(_picture(OVERFLOWING), 0.5, task=task)
+    assert np.all(np.isfinite(found.pixels)) and found.colder > 0 and found.bicubic == 0
+    assert np.isnan(sample(_picture(OVERFLOWING), 0.5, task=task, check=False).pixels).any()
+
+
+def test_restoring_asks_for_finite_values_alone(sample):
+    found = sample(_picture(STRANGE), 1.0, task="rescaling")
+    assert (found.colder, found.bicubic) == (0, 0)
+
+
+@pytest.mark.parametrize("red", [STRANGE, HOPELESS, OVERFLOWING])
+def test_windows_agree_after_drawing_again(sample, red):
+    """The strange pixels lie where windows of 256 overlap, and at the picture's border."""
+    lr = _picture(red, top=100)
+    lr[-5:, -9:, 0] = red
+    whole, tiled = (sample(lr, 0.8, tile=tile) for tile in (512, 256))
+    assert whole.colder == tiled.colder > 0 and whole.bicubic == tiled.bicubic
+    np.testing.assert_allclose(tiled.pixels, whole.pixels, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [-0.1, np.nan, np.inf, 2.5])
+def test_temperatures_without_meaning_are_refused(sample, temperature):
+    with pytest.raises(ValueError, match=f"temperature {temperature} "):
+        sample(_picture(0.3), temperature)
+
+
+def test_lettering_is_drawn_as_near_to_its_input_as_bicubic():
+    """By the shipped weights, whose samples of lettering have specks."""
+    page = Image.new("L", (32, 32), "white")
+    ImageDraw.Draw(page).text((2, 2), "text\nsmall", fill="black")
+    lr = np.repeat(np.asarray(page, np.float32)[..., None] / 255, 3, -1)
+    model, params = sampling.load()
+    found = next(sampling.sample_all(model, params, [(lr, 0)], 1.0))
+    assert found.colder > 0
+    own, plain = np.moveaxis(checking.departures(lr[None], found.pixels[None])[0], -1, 0)
+    assert np.all(own <= np.maximum(checking.LIMIT, plain) + 1e-3)
