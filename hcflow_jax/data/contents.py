@@ -58,7 +58,7 @@ class Known:
         except (OSError, ValueError):
             return
         if isinstance(found, dict):
-            self._entries = self._kept = found
+            self._entries, self._kept = dict(found), found
 
     def digest(self, part: Part, stamp: list, decoded: bool) -> str | None:
         """The digest of an unchanged file, decoded if that is asked for; else None."""
@@ -71,7 +71,7 @@ class Known:
         """Remembers a file that was read, unless it has only just changed."""
         times = [t / 1e9 for t in stamp[1:] if isinstance(t, int)]
         if times and time.time() - max(times) > SETTLED_S:
-            self._entries = self._entries | {part.key: [stamp, decoded, digest]}
+            self._entries[part.key] = [stamp, decoded, digest]
 
     def forget_others(self, parts: Sequence[Part]) -> None:
         """Keeps what is known of `parts` alone."""
@@ -87,7 +87,7 @@ class Known:
             self._path.write_bytes(data)
         else:
             write_beside(self._path, lambda file: file.write(data))
-        self._kept = self._entries
+        self._kept = dict(self._entries)
 
 
 def stamp(path: Path) -> list:

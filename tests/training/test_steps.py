@@ -165,7 +165,7 @@ def test_noise_belongs_to_an_image_and_not_to_its_device(task):
     assert np.any(latents[0] != latents[1])
     if task == "sr":
         noise = whole["dequantization"]
-        assert noise.min() >= 0 and 0.9 / 64 < noise.max() < 1 / 64
+        assert -0.5 / 64 <= noise.min() < -0.4 / 64 and 0.4 / 64 < noise.max() < 0.5 / 64
 
 
 def _loss(model, params, batch):

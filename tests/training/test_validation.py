@@ -82,7 +82,7 @@ def test_every_image_has_noise_of_its_own(validated, monkeypatch):
         return complete(self, figures, pair, lr, sampled)
 
     monkeypatch.setattr(Validation, "_complete", kept)
-    validation = Validation(model, pairs[:1] * 3, (0.5,), samples=1, quant=64)
+    validation = Validation(model, pairs[:1] * 3, (0.5,), samples=1, loss=SRLoss())
     validation(parallel.replicate(params), 0)
     assert len({sample for _, sample in seen}) == 3
     assert model.task == "rescaling" or len({nll for nll, _ in seen}) == 3
@@ -93,7 +93,7 @@ def test_a_fingerprint_tells_what_the_score_depends_on(validated):
     other = [pairs[0] | {"lr": pairs[0]["lr"] ^ 1}, *pairs[1:]]
 
     def fingerprint(pairs=pairs, temperatures=(0.0, 0.5), samples=2, seed=0):
-        return Validation(model, pairs, temperatures, samples, quant=64).fingerprint(seed)
+        return Validation(model, pairs, temperatures, samples, loss=SRLoss()).fingerprint(seed)
 
     same = [fingerprint(), fingerprint(temperatures=(0.0, 0.9)), fingerprint(samples=3, seed=1)]
     assert len(set(same)) == 1 and len(same[0]) == 16
@@ -115,7 +115,7 @@ def test_a_validation_can_be_ended_between_samples(validated):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        validation = Validation(model, pairs, (0.0, 0.5), samples=2, quant=64)
+        validation = Validation(model, pairs, (0.0, 0.5), samples=2, loss=SRLoss())
         validation(parallel.replicate(params), 0, poll)
 
 
