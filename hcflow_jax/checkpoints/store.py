@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import shlex
@@ -38,7 +39,7 @@ def check_name(path: Path) -> None:
     """CheckpointError where orbax, which looks for what it wrote by patterns, would not find it."""
     if re.search(r"\[" if os.name == "nt" else r"[\[\\]", os.fspath(path)):
         raise CheckpointError(
-            f"{path}: checkpoints cannot be kept below a name with [ or \\; rename it"
+            f"{path}: checkpoints cannot be kept below a name with [ or \\; name another place"
         )
 
 
@@ -119,7 +120,8 @@ def load_model(
     Args:
       as_trained: leave the mean of published dequantisation noise in what a training's checkpoint
         samples (`model.dequantization.without_noise_mean`).
-      say: called with a line for the user where a file holds averaged weights beside others.
+      say: called with a line for the user where a file holds averaged weights beside others, or
+        that mean is taken off.
 
     CheckpointError, naming the path and the remedy, when `path` is none of these, is damaged, or
     holds other values than were written.
@@ -130,7 +132,7 @@ def load_model(
             f"{path} does not exist; name a checkpoint, a workdir, a .npz or a .pth"
         )
     if path.is_dir():
-        return _load_directory(_checkpoint_in(path), as_trained)
+        return _load_directory(_checkpoint_in(path), as_trained, say)
     try:
         return published.from_torch(weights.read_weights(path, published.check_shapes, say))
     except CheckpointError:
@@ -151,35 +153,54 @@ def score(metrics: dict) -> float:
     return metrics[METRIC]
 
 
+def new_score(psnr_y: float, measured_on: str) -> dict:
+    """What is written beside a checkpoint of its validation, hashed; `measured_on` says which."""
+    values = {METRIC: psnr_y, MEASURED_ON: measured_on}
+    return values | {hashes.HASHES: hashes.of_json(values)[""]}
+
+
+def scores(folder: Path) -> dict[int, dict]:
+    """{step: its score} of the checkpoints in a training's folder that have one, in order.
+
+    CheckpointError when one is damaged. Those of earlier versions have no hash.
+    """
+    found = {}
+    for step in finished_steps(folder):
+        file = folder / str(step) / "metrics" / "metrics"
+        if file.exists():
+            found[step] = _read_score(file)
+    return found
+
+
+def _read_score(file):
+    try:
+        values = json.loads(file.read_text())
+        written = values.pop(hashes.HASHES, None)
+        if not math.isfinite(score(values)):
+            raise ValueError("it is no number")
+        if written not in (None, hashes.of_json(values)[""]):
+            raise ValueError("it is not what was written")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        forget = f"rm -r {shlex.quote(os.fspath(file.parent))}"
+        raise CheckpointError(
+            f"{file} is a damaged score ({first_line(error)}); `{forget}` forgets it"
+        ) from error
+    return values
+
+
 def best(workdir: Path) -> Path | None:
     """The checkpoint of a training with the highest PSNR-Y, else the latest; None without one.
 
-    Of scores from several validation sets, those of the latest one count. Writes nothing.
-    CheckpointError when the scores are damaged.
+    Of scores from several validation sets, those of the latest one count. CheckpointError when a
+    score is damaged.
     """
-    import orbax.checkpoint as ocp
-
     folder = workdir / "checkpoints"
-    # Without `create` orbax writes nothing; for `read_only` it would print a warning.
-    options = ocp.CheckpointManagerOptions(
-        best_fn=score, create=False, save_root_metadata=False, enable_async_checkpointing=False
-    )
-    try:
-        with ocp.CheckpointManager(paths.absolute(folder), options=options) as manager:
-            found = scores(manager)
-            of_sets, last = best_of_each_set(found), list(found.values())[-1:]
-            step = of_sets[last[0].get(MEASURED_ON, "")] if last else manager.latest_step()
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder}: the scores of a step are damaged, move it away: {first_line(error)}"
-        ) from error
+    found = scores(folder)
+    if not found:
+        step = max(finished_steps(folder), default=None)
+    else:
+        step = best_of_each_set(found)[found[max(found)].get(MEASURED_ON, "")]
     return None if step is None else folder / str(step)
-
-
-def scores(manager) -> dict[int, dict]:
-    """{step: its metrics} of the checkpoints of orbax's manager that have some, in order."""
-    found = {step: manager.metrics(step) for step in sorted(manager.all_steps())}
-    return {step: metrics for step, metrics in found.items() if metrics is not None}
 
 
 def best_of_each_set(found: dict[int, dict]) -> dict[str, int]:
@@ -206,7 +227,12 @@ def _checkpoint_in(path: Path) -> Path:
     return checkpoint
 
 
-def _load_directory(path, as_trained):
+def says_noise(path: Path) -> bool:
+    """Whether a checkpoint says which dequantisation noise it was trained with."""
+    return path.is_dir() and "loss" in restore(_checkpoint_in(path), {}, [CONFIG])[CONFIG]
+
+
+def _load_directory(path, as_trained, say):
     if not (path / CONFIG).is_dir() or not (path / PARAMS).is_dir():
         raise CheckpointError(
             f"{path} is not a checkpoint; make one with `hcflow convert` or `hcflow train`"
@@ -216,7 +242,10 @@ def _load_directory(path, as_trained):
     item = EMA if (path / EMA).is_dir() else PARAMS
     shapes = jax.eval_shape(model.init_params, jax.random.key(0))
     params = jax.tree.map(jnp.asarray, restore(path, {item: shapes})[item])
-    return model, params if as_trained else unbiased(model, params, config.get("loss", {}))
+    corrected = params if as_trained else unbiased(model, params, config.get("loss", {}))
+    if corrected is not params:
+        say(f"{path}: the mean of its training's noise is taken off (--as-trained leaves it)")
+    return model, corrected
 
 
 def unbiased(model: HCFlow, params, loss: dict):

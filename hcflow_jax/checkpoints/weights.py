@@ -171,6 +171,8 @@ def _check_records(file):
     """ValueError where records of torch's zip archive are longer than the file they are in."""
     if file.read(4) == b"PK\x03\x04":
         with zipfile.ZipFile(file) as archive:
+            if not any(name.endswith("data.pkl") for name in archive.namelist()):
+                raise ValueError("it is an archive, but not torch's; name it .npz if it is one")
             length = sum(info.file_size for info in archive.infolist())
         if length > file.seek(0, 2):
             raise ValueError("its records are compressed, which torch's never are")

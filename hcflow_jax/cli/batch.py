@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,30 +11,44 @@ from hcflow_jax.errors import UserError, shown
 
 
 def _outputs(args, inputs, label):
-    """The output path of each input, before samples are numbered; makes the folder they are in."""
-    beside = [path.with_name(f"{path.stem}_{label}.png") for path in inputs]
+    """(the output path of each input, before samples are numbered; whether in a folder of theirs).
+
+    Results of pictures that differ in their suffix alone keep it: a_jpg_x4.png and a_png_x4.png.
+    """
+    stems = Counter((path.parent, path.stem) for path in inputs)
+
+    def name(path):
+        alike = stems[path.parent, path.stem] > 1
+        return f"{path.stem}{path.suffix.replace('.', '_') if alike else ''}_{label}.png"
+
+    beside = [path.with_name(name(path)) for path in inputs]
     if args.output is None:
-        return beside
+        return beside, False
     if not args.output:
         raise UserError("-o is empty; name a file or a folder")
     output = Path(args.output)
     several = len(inputs) > 1 or any(Path(name).is_dir() for name in args.inputs)
     if not (several or output.is_dir() or args.output.endswith(os.sep)):
-        return [output]
-    _make_folder(output)
-    return [output / path.name for path in beside]
+        return [output], False
+    _check_folder(output)
+    return [output / path.name for path in beside], True
 
 
-def _make_folder(path):
+def _check_folder(path):
     from hcflow_jax import images
 
     if path.suffix.lower() in images.FORMATS and not path.is_dir():
-        raise UserError(f"{path} is no name of a folder, and several results need one")
+        raise UserError(f"{path} is named as a picture, and results need a folder; name another -o")
+    if os.path.lexists(path) and not path.is_dir():
+        raise UserError(f"{path} is no folder; name another -o")
+
+
+def _make_folder(path):
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot make the folder {path} ({error.strerror}); name another"
+            f"cannot make the folder {path} ({error.strerror}); name another -o"
         ) from error
 
 
@@ -50,28 +64,31 @@ def _resolved(path):
 
 
 def plan(args, label, samples=1):
-    """[(input, its outputs)] of a command line.
+    """[(input, its outputs)] of a command line; an input that is named twice is there once.
 
     UserError unless inputs are there, and outputs can be written without overwriting one another
-    or an input. Nothing is read yet.
+    or an input. Nothing is read or made yet.
     """
     from hcflow_jax import images
 
     if not all(args.inputs):
         raise UserError("an input is empty; name a picture or a folder")
-    inputs = [path for name in args.inputs for path in images.list_images(name)]
-    taken = {_resolved(path): f"{path}" for path in inputs}
+    listed = [path for name in args.inputs for path in images.list_images(name)]
+    inputs = list({_resolved(path): path for path in reversed(listed)}.values())[::-1]
+    taken = {_resolved(path): f"{path}; name another -o" for path in inputs}
+    outputs, in_folder = _outputs(args, inputs, label)
     planned = []
-    for source, output in zip(inputs, _outputs(args, inputs, label), strict=True):
+    for source, output in zip(inputs, outputs, strict=True):
         targets = _numbered(output, samples)
         for target in targets:
             if _resolved(target) in taken:
                 raise UserError(
-                    f"{source}: its result {target.name} would overwrite "
-                    f"{taken[_resolved(target)]}; name another -o"
+                    f"{source}: its result {target.name} would overwrite {taken[_resolved(target)]}"
                 )
-            taken[_resolved(target)] = f"that of {source}"
-            images.check_writable(target)
+            remedy = "name one folder at a time, or leave out -o" if in_folder else "rename one"
+            taken[_resolved(target)] = f"that of {source}; {remedy}"
+            if not in_folder or target.parent.is_dir():
+                images.check_writable(target)
         planned.append((source, targets))
     return planned
 
@@ -126,6 +143,8 @@ def run(plan, read, convert, write):
       UserError: the only picture failed, or results can no longer be written.
     """
     failed = {}
+    for folder in {target.parent for _, targets in plan for target in targets}:
+        _make_folder(folder)
 
     def fail(source, error):
         if len(plan) == 1:

@@ -21,14 +21,21 @@ def add_command(commands) -> None:
         metavar="Q",
         help="take off the mean, ½/Q, of the noise U(0, 1)/Q that IN was trained with, or its "
         "samples are 255/(2Q) too bright: 64 for the authors' HCFlow ×4, 256 for ×8; not for "
-        "their HCFlow+ and HCFlow++, which have learnt it away, nor for what `hcflow train` "
-        "wrote, which says so itself",
+        "their HCFlow+ and HCFlow++, which have learnt it away, nor for what comes from "
+        "`hcflow train`, of which it is taken off already",
+    )
+    command.add_argument(
+        "--as-trained",
+        action="store_true",
+        help="leave that mean in a training's samples (loss.dequantization=published)",
     )
 
 
 def _check_quant(source, model):
     """UserError where there is no noise's mean that `--quant` could take off."""
-    if source.is_dir():
+    from hcflow_jax import checkpoints
+
+    if checkpoints.says_noise(source):
         raise UserError(f"{source} says itself which noise it was trained with; leave out --quant")
     if model.task != "sr" or model.steps[0] == model.conditional_steps[0]:
         raise UserError(
@@ -46,6 +53,8 @@ def _convert(args):
     from hcflow_jax.model.dequantization import without_noise_mean
 
     logging.set_verbosity(logging.ERROR)  # orbax warns where all is well
+    if not (args.input and args.output):
+        raise UserError("IN or OUT is empty; name a file or a folder")
     source, target = paths.reached(args.input), paths.reached(args.output)
     if paths.is_taken(target):
         raise UserError(f"{target} exists; name a new one")
@@ -54,9 +63,11 @@ def _convert(args):
         raise UserError(f"{target}: {suffix} is only read; name a .npz or a directory")
     if suffix == ".npz":
         paths.local(target, "name a local .npz and copy it there")
+    else:
+        checkpoints.check_name(paths.absolute(target))
     if not (paths.is_remote(target) or target.absolute().parent.is_dir()):
         raise UserError(f"{target.parent} is not a folder; create it to write {target}")
-    model, params = checkpoints.load_model(source, say=print)
+    model, params = checkpoints.load_model(source, args.as_trained, say=print)
     if args.quant:
         _check_quant(source, model)
         params = without_noise_mean(model, params, args.quant)

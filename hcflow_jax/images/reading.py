@@ -122,8 +122,8 @@ def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[
         if max_pixels:
             _allow(max_pixels)
         with _stream(path) as file, Image.open(file, formats=KINDS) as image:
-            if image.width * image.height > limit:
-                raise Image.DecompressionBombError
+            if (pixels := image.width * image.height) > limit:
+                raise Image.DecompressionBombError(f"{pixels:,}")
             yield image
     except (ImageError, MemoryError):
         raise
@@ -131,13 +131,20 @@ def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[
         raise ImageError(f"{name} {_unknown(path)}") from error
     except Image.DecompressionBombError as error:
         remedy = "allow more by --max-pixels" if max_pixels else "crop it or make it smaller"
-        raise ImageError(f"{name} has more than {limit / 1e6:g} megapixels; {remedy}") from error
+        count = f"{error}, more than" if str(error)[0].isdigit() else "more than"
+        raise ImageError(f"{name} has {count} {limit:,} pixels; {remedy}") from error
+    except _RangeError as error:
+        raise ImageError(f"{name} has {error}; scale them, or convert it to 8 bits") from error
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist; check the name") from error
     except PermissionError as error:
         raise ImageError(f"{name} may not be read; change its permissions") from error
     except Exception as error:  # broken files make Pillow raise anything, struct.error too
         raise ImageError(f"{name} is truncated or damaged ({error}); export it again") from error
+
+
+class _RangeError(ValueError):
+    """Pixels that do not mean an intensity."""
 
 
 def _allow(pixels):
@@ -199,9 +206,9 @@ def _as_picture(image, info):
         values = np.asarray(image, np.float64)
         top = 1.0 if image.mode == "F" else 65535.0
         if not np.all(np.isfinite(values)):
-            raise ValueError("pixels that are not finite")
+            raise _RangeError("pixels that are not finite")
         if values.min() < 0 or values.max() > top:
-            raise ValueError(f"pixels outside 0…{top:g}")
+            raise _RangeError(f"pixels outside 0…{top:g}")
         grey = (values / top).astype(np.float32)
         return Picture(np.repeat(grey[..., None], 3, -1), None, True, info)
     alpha = None
@@ -223,7 +230,9 @@ def list_images(path: str | Path) -> list[Path]:
     if is_file(path):
         return [path]
     if not (path.is_dir() if is_remote(path) else os.path.isdir(path)):
-        raise ImageError(f"{path} does not exist; check the name")
+        there = not is_remote(path) and os.path.exists(path)
+        what = "is neither a file nor a folder" if there else "does not exist"
+        raise ImageError(f"{path} {what}; check the name")
     found = [
         p
         for p in path.iterdir()

@@ -7,6 +7,7 @@ and parsed back into them; `hcflow train --help` prints them.
 
 import dataclasses
 import json
+import shlex
 import textwrap
 from typing import Any
 
@@ -335,9 +336,10 @@ def check_resumable(saved: dict, config: Config, workdir) -> None:
     for name, now in flat(as_json(config)):
         then = before.get(name, EARLIER_VALUES.get(name, initial[name]))
         if then != now and not rules[name].free:
+            flag = shlex.quote(f"--config.{name}={_tuple(then)}".replace(", ", ","))
             raise UserError(
-                f"{workdir} was trained with {name} {then}, the config says {now}; set "
-                f"--config.{name} back, or name another --workdir "
+                f"{workdir} was trained with {name} {then}, the config says {now}; set {flag}, "
+                "or name another --workdir "
                 f"(--config.init_from={workdir} starts from its weights)"
             )
 

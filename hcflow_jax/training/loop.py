@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -374,4 +375,4 @@ def _conclude(training, step, skipped):
     else:
         command = f"upscale --scale={model.scale}" if model.task == "sr" else "downscale"
         say(f"done; the checkpoint to use is {checkpoints.best(workdir)}")
-        say(f"try it: hcflow {command} --checkpoint={workdir} PICTURE")
+        say(f"try it: hcflow {command} --checkpoint={shlex.quote(str(workdir))} PICTURE")

@@ -25,7 +25,6 @@ from hcflow_jax.checkpoints import (
     CONFIG,
     EMA,
     MEASURED_ON,
-    METRIC,
     PARAMS,
     PROGRESS,
     TRAINING,
@@ -82,6 +81,7 @@ class Checkpoints:
 
     def __init__(self, path: Path, keep: int, keep_every: int):
         self.path = path
+        checkpoints.scores(path)  # orbax reads them too, and would fail in pages
         policies = [
             managers.LatestN(keep),
             managers.EveryNSteps(keep_every),
@@ -126,7 +126,7 @@ class Checkpoints:
           measured_on: the fingerprint of that validation.
         """
         items = checkpoints.to_save(_split(state), {CONFIG: config, PROGRESS: progress})
-        metrics = None if psnr_y is None else {METRIC: psnr_y, MEASURED_ON: measured_on}
+        metrics = None if psnr_y is None else checkpoints.new_score(psnr_y, measured_on)
         self.wait()
         self._check_space(_split(state))
         try:
@@ -153,12 +153,12 @@ class Checkpoints:
 
     def has_score(self, step: int) -> bool:
         """Whether the checkpoint of `step` was validated."""
-        return step in checkpoints.scores(self._manager)
+        return step in checkpoints.scores(self.path)
 
     def add_score(self, step: int, psnr_y: float, measured_on: str) -> None:
         """Writes the score of a checkpoint that has none; arguments as for `save`."""
         folder = self.path / str(step) / "metrics"
-        data = json.dumps({METRIC: psnr_y, MEASURED_ON: measured_on}).encode()
+        data = json.dumps(checkpoints.new_score(psnr_y, measured_on)).encode()
         folder.mkdir(exist_ok=True)
         if paths.is_remote(folder):
             (folder / "metrics").write_bytes(data)
@@ -168,7 +168,7 @@ class Checkpoints:
 
     def of_other_sets(self, fingerprint: str) -> list[int]:
         """The steps whose scores come from validations of another fingerprint."""
-        scores = checkpoints.scores(self._manager)
+        scores = checkpoints.scores(self.path)
         return [step for step, found in scores.items() if found.get(MEASURED_ON) != fingerprint]
 
     def read(self, step: int) -> tuple[dict, dict]:

@@ -56,14 +56,14 @@ def test_nothing_is_made_where_there_is_nothing(tmp_path):
 @pytest.mark.parametrize("text", ["{", json.dumps({"ssim": 1.0}), "[]"])
 def test_damaged_scores_are_named(workdir, text):
     (workdir / "checkpoints/2/metrics/metrics").write_text(text)
-    with pytest.raises(checkpoints.CheckpointError, match="checkpoints: the scores of a step are"):
+    with pytest.raises(checkpoints.CheckpointError, match="checkpoints/2/.* is a damaged score"):
         checkpoints.best(workdir)
 
 
 @pytest.mark.parametrize("name", ["a [1]", "a\\b", "[1]/a", "[", "a\\/b/c"])
 def test_names_that_orbax_takes_for_patterns_are_refused(tmp_path, name):
     """It would write a checkpoint that nothing can read."""
-    with pytest.raises(checkpoints.CheckpointError, match="rename it"):
+    with pytest.raises(checkpoints.CheckpointError, match="name another place"):
         checkpoints.save_model(tmp_path / name, ONE_LEVEL["sr"], {})
     assert list(tmp_path.iterdir()) == []
 

@@ -118,7 +118,10 @@ def test_more_pixels_than_usual_need_to_be_allowed(folder, capsys):
     Image.fromarray(PHOTO[:1]).save("in/2.png")
     assert cli.main(["upscale", "in", "-o", "out", "--max-pixels", "47"]) == 1
     assert os.listdir("out") == ["2_x4.png"]
-    assert "in/1.png has more than 4.7e-05 megapixels" in capsys.readouterr().err
+    assert (
+        "in/1.png has 48, more than 47 pixels; allow more by --max-pixels"
+        in capsys.readouterr().err
+    )
     assert cli.main(["upscale", "in", "-o", "out", "--max-pixels", "48"]) == 0
 
 
@@ -145,3 +148,24 @@ def test_a_long_size_is_not_printed_whole(folder, capsys, text):
     assert cli.main(["restore", "small.png"]) == 2
     err = capsys.readouterr().err
     assert "is not a size" in err and len(err) < 200 and "\x1b" not in err
+
+
+def test_pictures_of_one_name_keep_their_suffix_and_one_named_twice_is_there_once(folder, capsys):
+    Image.fromarray(PHOTO).save("in/1.jpg")
+    assert cli.main(["upscale", "in", "in/3.png", "-o", "out"]) == 0
+    assert sorted(os.listdir("out")) == ["1_jpg_x4.png", "1_png_x4.png", "3_x4.png"]
+    assert cli.main(["upscale", "in/1.jpg"]) == 0 and os.path.exists("in/1_x4.png")
+
+
+def test_a_refused_command_makes_no_folder(folder, capsys):
+    os.mkdir("other")
+    Image.fromarray(PHOTO).save("other/1.png")
+    assert cli.main(["upscale", "in/1.png", "other/1.png", "-o", "out/"]) == 2
+    assert "leave out -o" in capsys.readouterr().err and not os.path.exists("out")
+    assert cli.main(["upscale", "in/1.png", "other/1.png"]) == 0
+
+
+def test_what_is_neither_a_file_nor_a_folder_is_called_so(folder, capsys):
+    os.mkfifo("fifo.png")
+    assert cli.main(["upscale", "fifo.png"]) == 2
+    assert "fifo.png is neither a file nor a folder" in capsys.readouterr().err

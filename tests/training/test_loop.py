@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -92,7 +94,9 @@ def test_the_best_checkpoint_is_loaded_and_its_average(run):
 
 @pytest.mark.parametrize("said", [{"dequantization": "published"}, {}], ids=["said", "earlier"])
 @pytest.mark.parametrize("pixel", [0.0, 1.0])
-def test_the_mean_of_published_noise_is_taken_off_what_likelihood_alone_trained(run, said, pixel):
+def test_the_mean_of_published_noise_is_taken_off_what_likelihood_alone_trained(
+    run, capsys, said, pixel
+):
     """Checkpoints of earlier versions do not say their noise, which was the published one."""
     step = checkpoints.best(run)
     file = next(f for f in (step / "config").iterdir() if b"dequantization" in f.read_bytes())
@@ -105,6 +109,10 @@ def test_the_mean_of_published_noise_is_taken_off_what_likelihood_alone_trained(
     norms = (p["level0"]["flow"]["turns"]["affine"]["actnorm"] for p in (found, trained))
     found, trained = (np.asarray(norm["bias"][0]) for norm in norms)
     np.testing.assert_allclose(found - trained, 0 if pixel else 0.5 / 64, atol=1e-7)
+    assert cli.main(["convert", str(run), "-o", "w.npz"]) == 0
+    assert ("taken off" in capsys.readouterr().out) == (not pixel)
+    assert cli.main(["convert", str(run), "-o", "x.npz", "--quant", "64"]) == 2
+    os.remove("w.npz")
 
 
 @pytest.mark.parametrize("colour", ["green", "white"])
@@ -119,6 +127,19 @@ def test_pictures_with_constant_channels_train(tmp_path, monkeypatch, colour):
     flags += ("--config.train.steps=2", "--config.train.tensorboard=False")
     assert cli.main(arguments("w", *flags, config="rescaling_x4.py:smoke")) == 0
     assert log("w")[-1]["skipped"] == 0 and log("w")[-1]["latents"] < 100
+
+
+@pytest.mark.parametrize("damage", [lambda text: "x", lambda text: text.replace("1", "2")])
+def test_a_damaged_score_is_named_with_a_remedy_that_works(run, capsys, damage):
+    file = checkpoints.best(run) / "metrics/metrics"
+    file.write_text(damage(file.read_text()))
+    with pytest.raises(checkpoints.CheckpointError, match="damaged score"):
+        checkpoints.best(run)
+    assert train(run, *SAME, "--config.train.steps=6") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(file) in error
+    subprocess.run(re.search("`(.*)`", error)[1], shell=True, check=True)
+    assert checkpoints.best(run) != file.parents[1]
 
 
 def test_stopping_and_continuing_is_as_never_having_stopped(root, monkeypatch, capsys):
@@ -139,7 +160,7 @@ def test_stopping_and_continuing_is_as_never_having_stopped(root, monkeypatch, c
     [
         (["--config.train.seed=1"], ("train.seed 0", "1", "init_from")),
         (["--config.model.hidden=6"], ("model.hidden 4", "6")),
-        (["--config.loss.quant=128"], ("loss.quant 64", "128", "set --config.loss.quant back")),
+        (["--config.loss.quant=128"], ("loss.quant 64", "128", "set --config.loss.quant=64,")),
         (["--config.data.path=others"], ("training data", "--config.data.changed=accept")),
     ],
 )
