@@ -21,7 +21,7 @@ def add_command(commands) -> None:
         metavar="Q",
         help="take off the mean, ½/Q, of the noise U(0, 1)/Q that IN was trained with, or its "
         "samples are 255/(2Q) too bright: 64 for the authors' HCFlow ×4, 256 for ×8; not for "
-        "their HCFlow+ and HCFlow++, which have learnt it away, nor for what comes from "
+        "their HCFlow+ and HCFlow++, whose pixel loss takes it away, nor for what comes from "
         "`hcflow train`, of which it is taken off already",
     )
     command.add_argument(
