@@ -5,14 +5,20 @@ import jax.numpy as jnp
 
 from hcflow_jax.training import losses
 
+WEIGHTS = ("restored", "luma", "small")
+"""Fields of a recipe that weigh the terms of rescaling and may change within a run."""
+
+LUMA = (65.481 / 219, 128.553 / 219, 24.966 / 219)
+
 
 def _without_latents(model, params, lr):
     latents = [jnp.zeros(shape, lr.dtype) for shape in model.latent_shapes(lr.shape)]
     return model.decode(params, lr, latents)
 
 
-def super_resolution(recipe, params, hr, lr, key):
+def super_resolution(recipe, weights, params, hr, lr, key):
     """pixel·mean|decode(lr, 0) − hr| + nll·(−log2 p(hr + U(−½, ½)/q, lr) per pixel)."""
+    del weights
     total, terms = 0.0, {}
     if recipe.pixel:
         image = _without_latents(recipe.model, params, lr)
@@ -27,23 +33,30 @@ def super_resolution(recipe, params, hr, lr, key):
     return total, terms
 
 
-def rescaling(recipe, params, hr, lr, key):
-    """restored·mean|decode(Q(LR), 0) − hr| + small·mean (LR − lr)² + latents·mean latents²."""
+def rescaling(recipe, weights, params, hr, lr, key):
+    """restored·mean|x − hr| + luma·mean|Y(x) − Y(hr)| + small·mean (LR − lr)² + latents·mean e².
+
+    x = decode(Q(LR), 0), Y of BT.601, e the latents.
+    """
     del key
     model = recipe.model
     encoding = model.encode(params, hr)
-    image = _without_latents(model, params, losses.quantize(encoding.lr))
-    count = sum(latent.size for latent in encoding.latents)
+    error = _without_latents(model, params, losses.quantize(encoding.lr)) - hr
     terms = {
-        "restored": jnp.mean(jnp.abs(image - hr)),
+        "restored": jnp.mean(jnp.abs(error)),
+        "luma": jnp.mean(jnp.abs(error @ jnp.array(LUMA))),
         "small": jnp.mean(jnp.square(encoding.lr - lr)),
-        "latents": sum(jnp.sum(jnp.square(latent)) for latent in encoding.latents) / count,
     }
-    total = sum(getattr(recipe, name) * term for name, term in terms.items())
+    total = sum(weights[name] * term for name, term in terms.items())
+    if recipe.latents:  # without it, half of encoding is not computed
+        count = sum(latent.size for latent in encoding.latents)
+        squares = sum(jnp.sum(jnp.square(latent)) for latent in encoding.latents)
+        terms["latents"] = squares / count
+        total += recipe.latents * terms["latents"]
     return total, terms
 
 
-def total(recipe, params, hr, lr, key):
-    """(the objective of the recipe's task, its terms)."""
+def total(recipe, weights, params, hr, lr, key):
+    """(the objective of the recipe's task, its terms); `weights` stand for those of the recipe."""
     task = super_resolution if recipe.model.task == "sr" else rescaling
-    return task(recipe, params, hr, lr, key)
+    return task(recipe, weights, params, hr, lr, key)

@@ -24,10 +24,11 @@ class Recipe:
       warmup: iterations over which it rises.
       batch, patch: patches of an iteration, and their side.
       pixel, nll: weights of the SR objectives, L1 at latents 0 and −log2 p per pixel.
-      restored, small, latents: weights of the rescaling objectives: L1 of what latents 0 restore,
-        squared error of the LR image, squared latents.
+      restored, luma, small, latents: weights of the rescaling objectives: L1 of what latents 0
+        restore, in RGB and in luma, squared error of the LR image, squared latents.
       quant: q of the dequantisation noise U(−½, ½)/q.
       ema: decay of the average of the parameters.
+      optimizer: "adam", or "muon" for the kernels of convolutions and Adam for the rest.
     """
 
     model: HCFlow
@@ -39,10 +40,12 @@ class Recipe:
     pixel: float = 1.0
     nll: float = 0.0
     restored: float = 1.0
+    luma: float = 0.0
     small: float = 0.05
     latents: float = 1e-5
     quant: int = 64
     ema: float = 0.999
+    optimizer: str = "adam"
 
 
 def _sr(**fields):
@@ -130,6 +133,17 @@ RECIPES = {
             hidden=(12, 24),
             conditional_hidden=(16, 32),
             blocks=((1, 1), (2, 2)),
+            features=(16, 48),
+            growth=(8, 24),
+        )
+    ),
+    # for latents 0 alone: the prior's mean, no conditional steps
+    "rescaling_x4_mean": Recipe(
+        _rescaling(
+            steps=(8, 10),
+            conditional_steps=(0, 0),
+            hidden=(16, 40),
+            blocks=((1, 1), (1, 2)),
             features=(16, 48),
             growth=(8, 24),
         )

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import objectives
 import optax
+import optax.contrib
 from recipes import RECIPES
 
 from hcflow_jax import from_torch, to_published
@@ -31,8 +32,44 @@ from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
 
 SAVE_SECONDS = 300
+VALIDATE_SECONDS = 600
+"""Of the processor: where others have the cores, validating must not take all that is left."""
+
 VALIDATION_SIDE = 384
-OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(0.9, 0.99))
+MUON_RMS = 0.2
+
+
+def _is_kernel(path, leaf):
+    return path[-1] == jax.tree_util.DictKey("kernel") and leaf.ndim >= 4
+
+
+def _kinds(params):
+    """ "muon" for the kernels of convolutions, "adam" for all else."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: "muon" if _is_kernel(path, leaf) else "adam", params
+    )
+
+
+def _muon():
+    """Momentum made orthogonal, kernels as [kh·kw·inputs, outputs], as large as Adam's updates."""
+    sides = optax.contrib.MuonDimensionNumbers((-4, -3, -2), -1)
+
+    def of(tree):
+        return jax.tree.map(lambda _: sides, tree)
+
+    return optax.chain(
+        optax.contrib.scale_by_muon(weight_dimension_numbers=of),
+        optax.contrib._muon.scale_by_shape(of, MUON_RMS),
+    )
+
+
+def optimizer(recipe):
+    """The gradient's way to an update of rate 1."""
+    adam = optax.scale_by_adam(0.9, 0.99)
+    rule = adam
+    if recipe.optimizer == "muon":
+        rule = optax.partition({"muon": _muon(), "adam": adam}, _kinds)
+    return optax.chain(optax.clip_by_global_norm(1.0), rule)
 
 
 def learning_rate(recipe, step):
@@ -43,16 +80,17 @@ def learning_rate(recipe, step):
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def iterate(recipe, state, windows, rate):
+def iterate(recipe, state, windows, rate, weights):
     """(state after one update, metrics); a value that is not finite changes nothing.
 
-    The schedule is the caller's: programs are kept while only it changes.
+    The rate and `weights`, of `objectives.WEIGHTS`, are the caller's: programs are kept while only
+    they change.
     """
     hr, lr = batches.pair(windows, recipe.model.scale)
     key = jax.random.fold_in(jax.random.key(0), state["step"])
-    loss = functools.partial(objectives.total, recipe)
+    loss = functools.partial(objectives.total, recipe, weights)
     (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"], hr, lr, key)
-    updates, adam = OPTIMIZER.update(gradients, state["adam"])
+    updates, adam = optimizer(recipe).update(gradients, state["adam"])
     params = jax.tree.map(lambda p, u: p - rate * u, state["params"], updates)
     decay = jnp.minimum(recipe.ema, (1 + state["step"]) / (10 + state["step"]))
     ema = optax.incremental_update(params, state["ema"], 1 - decay)
@@ -64,19 +102,40 @@ def iterate(recipe, state, windows, rate):
     return new | {"step": state["step"] + 1}, terms
 
 
-def fresh(recipe, tiles, weights):
+def anchored(params, channels):
+    """`params` whose flow leaves the first channels as they are: at first the LR image is a mean.
+
+    ActNorms that normalise them would make it an image of mean 0, of which rounding leaves nothing.
+    """
+
+    def anchor(path, leaf):
+        names = [getattr(key, "key", None) for key in path]
+        own = "flow" in names and "actnorm" in names
+        return leaf.at[..., :channels].set(0) if own else leaf
+
+    return jax.tree_util.tree_map_with_path(anchor, params)
+
+
+def fresh(recipe, tiles, init):
     """The state before the first iteration, from published-names weights where some are given."""
     count, side = 32, recipe.patch + 2 * batches.margin(recipe.model.scale)
     hr, _ = batches.pair(tiles.windows(1, 0, count, side), recipe.model.scale)
-    if weights is None:
+    if init is None:
         params = recipe.model.init(jax.random.key(0), hr)
+        if recipe.model.task == "rescaling":
+            params = anchored(params, recipe.model.image_channels)
     else:
-        with np.load(weights) as arrays:
+        with np.load(init) as arrays:
             model, params = from_torch(dict(arrays))
         if model != recipe.model:
             params = grow.deepen(model, params, recipe.model, jax.random.key(0))
     ema = jax.tree.map(jnp.copy, params)
-    return {"params": params, "ema": ema, "adam": OPTIMIZER.init(params), "step": jnp.int32(0)}
+    return {
+        "params": params,
+        "ema": ema,
+        "adam": optimizer(recipe).init(params),
+        "step": jnp.int32(0),
+    }
 
 
 def save(path, state):
@@ -138,17 +197,25 @@ def export(path, model, params, dtype=np.float16):
     np.savez_compressed(path, **arrays)
 
 
-def train(recipe, tiles, run, until, weights):
+def train(recipe, tiles, run, until, init, budget=None):
+    """The state after a slice.
+
+    With a `budget` of processor seconds, compiling left out, it is one whole short training:
+    `iterations` becomes what the first ten say that the budget allows.
+    """
     run.mkdir(parents=True, exist_ok=True)
     path = run / "state.npz"
     like = jax.eval_shape(lambda: fresh_like(recipe))
-    state = load(path, like) if path.exists() else fresh(recipe, tiles, weights)
-    timeless = dataclasses.replace(recipe, iterations=0, rate=0.0, warmup=0)
+    state = load(path, like) if path.exists() else fresh(recipe, tiles, init)
+    weights = {name: getattr(recipe, name) for name in objectives.WEIGHTS}
+    variable = ("iterations", "rate", "warmup", *weights)
+    constant = dataclasses.replace(recipe, **dict.fromkeys(variable, 0))
     stopped = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.append(True))
     side = recipe.patch + 2 * batches.margin(recipe.model.scale)
     step, began, saved, sums, count, busy = int(state["step"]), time.time(), time.time(), {}, 0, 0.0
+    work, validated = [], time.process_time()
 
     def report(extra):
         seconds = {"seconds": round(time.time() - began, 1), "cpu": round(time.process_time(), 1)}
@@ -158,20 +225,27 @@ def train(recipe, tiles, run, until, weights):
             log.write(json.dumps(entry) + "\n")
 
     while step < recipe.iterations and time.time() < until and not stopped:
-        start = time.time()
+        start, used = time.time(), time.process_time()
         windows = tiles.windows(0, step, recipe.batch, side)
-        state, terms = iterate(timeless, state, windows, learning_rate(recipe, step))
+        state, terms = iterate(constant, state, windows, learning_rate(recipe, step), weights)
         terms = jax.device_get(terms)
         step, count, busy = step + 1, count + 1, busy + time.time() - start
         sums = {name: sums.get(name, 0) + float(value) for name, value in terms.items()}
-        if step % 200 == 0:
+        work.append(time.process_time() - used)
+        if budget and len(work) == 11:
+            recipe = dataclasses.replace(recipe, iterations=11 + round(budget / np.mean(work[1:])))
+            report({"iterations": recipe.iterations, "cpu_each": round(np.mean(work[1:]), 3)})
+        if step % (50 if budget else 200) == 0:
             means = {name: round(value / count, 5) for name, value in sums.items()}
-            report({**means, "per_second": round(count / busy, 2)})
+            each = round(np.mean(work[1:][-200:]), 3)
+            report({**means, "per_second": round(count / busy, 2), "cpu_each": each})
             sums, count, busy = {}, 0, 0.0
         if time.time() - saved > SAVE_SECONDS:
             save(path, state)
-            report(validate(recipe.model, state["ema"], tiles.held_out))
             saved = time.time()
+        if time.process_time() - validated > VALIDATE_SECONDS:
+            report(validate(recipe.model, state["ema"], tiles.held_out))
+            validated = time.process_time()
     save(path, state)
     report(validate(recipe.model, state["ema"], tiles.held_out))
     return state
@@ -180,7 +254,20 @@ def train(recipe, tiles, run, until, weights):
 def fresh_like(recipe):
     """A state of the recipe's shapes."""
     params = recipe.model.init_params(jax.random.key(0))
-    return {"params": params, "ema": params, "adam": OPTIMIZER.init(params), "step": jnp.int32(0)}
+    return {
+        "params": params,
+        "ema": params,
+        "adam": optimizer(recipe).init(params),
+        "step": jnp.int32(0),
+    }
+
+
+def _value(text):
+    """A number, a list or a word."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def main():
@@ -194,11 +281,12 @@ def main():
     )
     parser.add_argument("--export", type=Path, help="write the averaged weights here at the end")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="of the recipe")
+    parser.add_argument("--budget", type=float, help="a comparison of so many processor seconds")
     args = parser.parse_args()
-    changes = {name: json.loads(value) for name, value in (s.split("=") for s in args.set)}
+    changes = {name: _value(text) for name, text in (s.split("=") for s in args.set)}
     recipe = dataclasses.replace(RECIPES[args.recipe], **changes)
     until = time.time() + 60 * args.minutes
-    state = train(recipe, batches.Tiles(args.data), args.run, until, args.init)
+    state = train(recipe, batches.Tiles(args.data), args.run, until, args.init, args.budget)
     if args.export:
         export(args.export, recipe.model, state["ema"])
 
