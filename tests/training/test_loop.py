@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hcflow_jax import checkpoints, cli, errors, images
+from hcflow_jax import checkpoints, cli, errors, images, sampling
 from hcflow_jax.data import pipeline
 from hcflow_jax.training import loop as training
 from tests.command import arguments, config, log, photographs, recipe, saved, train
@@ -105,14 +105,22 @@ def test_the_mean_of_published_noise_is_taken_off_what_likelihood_alone_trained(
     values["loss"] |= said | {"pixel_weight": pixel}
     file.write_text(json.dumps(values))
     shutil.rmtree(step / "hashes")  # as earlier versions, which had none
-    (_, found), (_, trained) = (checkpoints.load_model(run, as_trained=t) for t in (False, True))
-    norms = (p["level0"]["flow"]["turns"]["affine"]["actnorm"] for p in (found, trained))
+    (_, centred), (_, as_trained) = (
+        checkpoints.load_model(run, as_trained=t) for t in (False, True)
+    )
+    norms = (p["level0"]["flow"]["turns"]["affine"]["actnorm"] for p in (centred, as_trained))
     found, trained = (np.asarray(norm["bias"][0]) for norm in norms)
     np.testing.assert_allclose(found - trained, 0 if pixel else 0.5 / 64, atol=1e-7)
     assert cli.main(["convert", str(run), "-o", "w.npz"]) == 0
     assert ("taken off" in capsys.readouterr().out) == (not pixel)
     assert cli.main(["convert", str(run), "-o", "x.npz", "--quant", "64"]) == 2
     os.remove("w.npz")
+    capsys.readouterr()
+    assert cli.main(["convert", str(run), "-o", "x.npz", "--as-trained"]) == 0
+    assert "taken off" not in capsys.readouterr().out
+    again = checkpoints.load_model("x.npz")[1]
+    jax.tree.map(np.testing.assert_array_equal, again, as_trained)
+    os.remove("x.npz")
 
 
 @pytest.mark.parametrize("colour", ["green", "white"])
@@ -140,6 +148,20 @@ def test_a_damaged_score_is_named_with_a_remedy_that_works(run, capsys, damage):
     assert error.count("\n") == 1 and str(file) in error
     subprocess.run(re.search("`(.*)`", error)[1], shell=True, check=True)
     assert checkpoints.best(run) != file.parents[1]
+
+
+def test_upscale_as_trained_takes_the_mean_off_nothing(root, monkeypatch):
+    """The flag reaches the one function that loads."""
+    asked = []
+    monkeypatch.setattr(sampling, "load", lambda *args: asked.append(args) or _stop())
+    for flags in ([], ["--as-trained"]):
+        with contextlib.suppress(KeyError):
+            cli.main(["upscale", "photos", "--scale", "2", "-o", "none", *flags])
+    assert [args[-1] for args in asked] == [False, True]
+
+
+def _stop():
+    raise KeyError
 
 
 def test_stopping_and_continuing_is_as_never_having_stopped(root, monkeypatch, capsys):
