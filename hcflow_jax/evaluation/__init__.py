@@ -1,0 +1,1 @@
+"""How good results are: figures of papers, LPIPS, diversity; reports of whole test sets."""
