@@ -65,7 +65,7 @@ def start(workdir, *flags, environment=None, **named):
     )
 
 
-TIMES = ("steps_per_second", "pixels_per_second", "data_wait")
+TIMES = ("time", "steps_per_second", "pixels_per_second", "data_wait")
 
 
 def log(workdir):

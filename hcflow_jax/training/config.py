@@ -63,6 +63,7 @@ class Valid:
         free=True,
     )
     samples: int = field(3, "samples per image where the temperature is not 0", least=1, free=True)
+    lpips: bool = field(False, "LPIPS too, which needs hcflow_jax[lpips]", free=True)
 
 
 @dataclasses.dataclass(frozen=True)

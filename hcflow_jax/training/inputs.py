@@ -6,6 +6,7 @@ from pathlib import Path
 from hcflow_jax import data
 from hcflow_jax.data import Source, contents
 from hcflow_jax.errors import UserError
+from hcflow_jax.evaluation import lpips
 from hcflow_jax.images import metrics
 from hcflow_jax.training.config import Config
 from hcflow_jax.training.reporting import say
@@ -13,6 +14,9 @@ from hcflow_jax.training.validation import Validation, centre_crops
 
 CHECKED = "data.json"
 """File of a workdir: which files of the training data were decoded, and their hashes."""
+
+SHOWN = 4
+"""Training images of which pictures are drawn where there are no validation images."""
 
 
 def open_source(section, scale: int) -> Source:
@@ -26,7 +30,7 @@ def open_validation(config: Config) -> Validation | None:
     valid, scale = config.valid, config.model.scale
     if not (valid.path or valid.tfds):
         return None
-    source, least = open_source(valid, scale), metrics.SSIM_WINDOW + 2 * scale
+    source, least = open_source(valid, scale), _least_side(scale)
     pairs = centre_crops(source, valid.count, valid.size)
     for index, pair in enumerate(pairs):
         height, width, _ = pair["hr"].shape
@@ -35,7 +39,29 @@ def open_validation(config: Config) -> Validation | None:
                 f"{source.name(index)} leaves {width}×{height} pixels to validate on, SSIM "
                 f"needs {least}; set --config.valid.size higher or remove it"
             )
-    return Validation(config.model, pairs, valid.temperatures, valid.samples, config.loss)
+    judge = lpips.load() if valid.lpips else None
+    if judge and any(min(pair["hr"].shape[:2]) < lpips.LEAST_SIDE["alexnet"] for pair in pairs):
+        raise UserError(
+            f"LPIPS needs sides of {lpips.LEAST_SIDE['alexnet']} pixels; set --config.valid.size "
+            "higher or --config.valid.lpips=False"
+        )
+    return Validation(config.model, pairs, valid.temperatures, valid.samples, config.loss, judge)
+
+
+def _least_side(scale):
+    return metrics.SSIM_WINDOW + 2 * scale
+
+
+def open_shown(config: Config, source: Source) -> Validation | None:
+    """A validation of the middles of some training images, for pictures where there are no others.
+
+    None where patches are too small to be measured.
+    """
+    size, scale = config.data.patch_size, config.model.scale
+    if size < _least_side(scale):
+        return None
+    pairs = centre_crops(source, SHOWN, size)
+    return Validation(config.model, pairs, config.valid.temperatures, 1, config.loss)
 
 
 def examine(config: Config, source: Source, workdir: Path, poll: Callable[[], None]) -> None:

@@ -15,14 +15,14 @@ import numpy as np
 from hcflow_jax import checkpoints, paths
 from hcflow_jax.data import pipeline
 from hcflow_jax.errors import UserError
-from hcflow_jax.images import ImageError, write_beside
+from hcflow_jax.images import ImageError
 from hcflow_jax.training import config as configuration
 from hcflow_jax.training import inputs, memory, parallel, perceptual, steps
 from hcflow_jax.training.config import Config
 from hcflow_jax.training.initial import initial_state, start_key
 from hcflow_jax.training.preemption import Preemption, Stopped
 from hcflow_jax.training.reporting import Profiler, Report, say
-from hcflow_jax.training.workdir import Checkpoints, locked
+from hcflow_jax.training.workdir import Checkpoints, locked, write_text
 
 _POLL_S = 0.2
 """Time from one look for a signal to the next, where a batch is awaited."""
@@ -120,7 +120,7 @@ class Training:
         return state, key, self.progress["next_batch"]
 
     def introduce(self) -> None:
-        """Prints model, data, devices and starting point; writes parameters.txt."""
+        """Prints model, data, devices and starting point; writes parameters.txt, config.json."""
         config, step, workdir = self.config, self.checkpoints.latest(), self.workdir
         params = jax.eval_shape(self.model.init_params, jax.random.key(0))
         parameters = sum(x.size for x in jax.tree.leaves(params)) / 1e6
@@ -139,23 +139,8 @@ class Training:
             from clu import parameter_overview
 
             overview = parameter_overview.get_parameter_overview(params, include_stats=False)
-            self._write_overview(overview + "\n")
-
-    def _write_overview(self, text):
-        """The first file that a training writes; UserError when, as in buckets, that fails now."""
-        try:
-            path = self.workdir / "parameters.txt"
-            if paths.is_remote(path):
-                path.write_text(text)
-            else:
-                write_beside(path, lambda file: file.write(text.encode()))
-        except UserError:
-            raise
-        except Exception as error:  # of whichever package writes to buckets
-            reason = getattr(error, "strerror", None) or checkpoints.first_line(error)
-            raise UserError(
-                f"cannot write to {self.workdir}: {reason}; name another --workdir"
-            ) from error
+            write_text(workdir, "parameters.txt", overview)
+            write_text(workdir, "config.json", json.dumps(configuration.as_json(config), indent=2))
 
     def check_agreement(self, state: steps.TrainState) -> None:
         """UserError where step, data or config differ between the processes of this training."""
@@ -186,15 +171,32 @@ class Training:
 
         None where `poll`, called again and again, raised Stopped.
         """
+        figures = self._measure(self.validation, "valid", state, report, poll)
+        return None if figures is None else figures[self.validation.metric]
+
+    def show(self, state, report: Report, poll: Callable[[], None]) -> None:
+        """Draws samples of training images, where there are no validation images, if they are seen.
+
+        `poll` as for `validate`; the preemption is noticed by the loop.
+        """
+        if report.draws and jax.process_count() == 1 and self._shown is not None:
+            self._measure(self._shown, "training", state, report, poll)
+
+    @functools.cached_property
+    def _shown(self):
+        return inputs.open_shown(self.config, self.source)
+
+    def _measure(self, validation, name, state, report, poll):
+        """The figures of `validation`, reported under `name`; None where it was stopped."""
         params = state.model.params if state.ema is None else state.ema
         try:
-            figures, pictures = self.validation(params, self.config.train.seed, poll)
+            figures, pictures = validation(params, self.config.train.seed, poll)
         except Stopped:
             return None
         step = int(parallel.fetch(state.step))
-        report.validation(step, figures, pictures)
+        report.validation(step, figures, pictures, name)
         report.pause(step)
-        return figures[self.validation.metric]
+        return figures
 
     def _programs(self):
         """run(i, state, …) -> (state, metrics): iteration i, its program compiled at first use.
@@ -252,6 +254,9 @@ class Training:
                 if i % train.log_every == 0 or i in (1, last):
                     with self._saving(state, key):
                         report.step(i, {k: float(v) for k, v in parallel.fetch(figures).items()})
+                if self.validation is None and self._picture_due(i):
+                    with self._saving(state, key):
+                        self.show(state, report, preemption.check)
                 stop, due = preemption.due(i), self._validation_due(i)
                 if stop or due or i % train.save_every == 0 or i == last:
                     finite = self._check_streak(i, streak)
@@ -271,8 +276,10 @@ class Training:
         return self._validation_due(step) and not self.checkpoints.has_score(step)
 
     def _validation_due(self, step):
-        every, last = self.config.valid.every, self.config.train.steps
-        return self.validation is not None and (step % every == 0 or step == last)
+        return self.validation is not None and self._picture_due(step)
+
+    def _picture_due(self, step):
+        return step % self.config.valid.every == 0 or step == self.config.train.steps
 
     def _next(self, batches, preemption):
         """The next batch, or None where a stop is asked for before it is there."""

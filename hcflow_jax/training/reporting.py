@@ -3,19 +3,54 @@
 import contextlib
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from hcflow_jax.evaluation.figures import FIGURES
 from hcflow_jax.training.config import flat
 from hcflow_jax.training.workdir import Record
+
+WIDTH = 100
+"""Characters that a line of figures has at most."""
+
+PRINTED = ("psnr_y", "ssim_y", "lpips", "lr_psnr", "diversity")
+"""Figures of a validation that go to the console; log.jsonl has all."""
 
 
 def say(line: str) -> None:
     """Prints a line, from the first process only."""
     if jax.process_index() == 0:
         print(line, flush=True)
+
+
+def _wrapped(parts: Iterable[str]) -> str:
+    """`parts` with two spaces between, broken before WIDTH; the lines after the first indented."""
+    lines: list[str] = []
+    for part in filter(None, parts):
+        if lines and len(lines[-1]) + 2 + len(part) <= WIDTH:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(f"  {part}" if lines else part)
+    return "\n".join(lines)
+
+
+def _table(figures: dict[str, float]):
+    """Yields the lines of a validation's figures: those of the whole, then one per row."""
+    kinds = dict.fromkeys(name.partition("@")[2] for name in figures)
+    whole = [f"{name} {value:.4g}" for name, value in figures.items() if "@" not in name]
+    if whole:
+        yield _wrapped(whole)
+    for kind in sorted(filter(None, kinds), key=lambda kind: (kind != "bicubic", kind)):
+        shown = {name: figures.get(f"{name}@{kind}") for name in PRINTED}
+        texts = [
+            f"{FIGURES[name].title} {value:.{FIGURES[name].decimals}f}"
+            for name, value in shown.items()
+            if value is not None
+        ]
+        yield _wrapped([kind if kind == "bicubic" else f"T = {kind}", *texts])
 
 
 def _tensorboard(folder: Path):
@@ -72,10 +107,10 @@ class Report:
     def step(self, step: int, values: dict[str, float]) -> None:
         """Writes the losses of a step, with speed, share of data wait and time left."""
         elapsed = max(time.monotonic() - self._since, 1e-9)
-        shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items() if v or "skipped" not in k)
+        shown = [f"{k} {v:.4g}" for k, v in values.items() if v or "skipped" not in k]
         if self._last_step == self._first:
             self._write(step, values)
-            say(f"step {step}  {shown}  ({elapsed:.0f} s with compilation)")
+            say(_wrapped([f"step {step}", *shown, f"({elapsed:.0f} s with compilation)"]))
         else:
             per_second, waited = (step - self._last_step) / elapsed, self._waited / elapsed
             pixels = per_second * self._pixels
@@ -83,17 +118,26 @@ class Report:
             self._write(step, values | speed | {"data_wait": waited})
             minutes, seconds = divmod(int((self._steps - step) / per_second), 60)
             left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
-            pace = f"{per_second:.2f} steps/s  {pixels / 1e6:.3g} Mpixel/s"
-            say(f"step {step}  {shown}  {pace}  data wait {waited:.0%}  {left}")
+            pace = (f"{per_second:.2f} steps/s", f"{pixels / 1e6:.3g} Mpixel/s")
+            say(_wrapped([f"step {step}", *shown, *pace, f"data wait {waited:.0%}", left]))
         self._last_step, self._since, self._waited = step, time.monotonic(), 0.0
 
-    def validation(self, step: int, figures: dict[str, float], pictures: dict) -> None:
-        """Writes the figures and pictures of a validation."""
-        self._write(step, {f"valid/{k}": v for k, v in figures.items()})
-        self._draw("write_images", step, {f"valid/{k}": _rgb(x)[None] for k, x in pictures.items()})
+    def validation(
+        self, step: int, figures: dict[str, float], pictures: dict, name: str = "valid"
+    ) -> None:
+        """Writes the figures and pictures of a validation, of images that `name` says."""
+        self._write(step, {f"{name}/{k}": v for k, v in figures.items()})
+        self._draw(
+            "write_images", step, {f"{name}/{k}": _rgb(x)[None] for k, x in pictures.items()}
+        )
         self._draw("flush")
-        shown = "  ".join(f"{k} {v:.4g}" for k, v in figures.items())
-        say(f"step {step}  validation: {shown}")
+        title = "validation" if name == "valid" else "of training images"
+        say("\n".join([f"step {step}  {title}", *(f"  {line}" for line in _table(figures))]))
+
+    @property
+    def draws(self) -> bool:
+        """Whether pictures go to TensorBoard."""
+        return self._board is not None
 
     def _write(self, step, values):
         if self._record is not None:

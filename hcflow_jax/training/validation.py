@@ -12,16 +12,14 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from hcflow_jax import checkpoints
+from hcflow_jax.evaluation import figures as measured
+from hcflow_jax.evaluation.lpips import LPIPS
 from hcflow_jax.images import metrics
-from hcflow_jax.images.resize import imresize
 from hcflow_jax.model import HCFlow, dequantization
 from hcflow_jax.training import losses, parallel
 from hcflow_jax.training.config import RescalingLoss, SRLoss
 
 Images = dict[str, np.ndarray]
-
-PSNR_CEILING = 100.0
-"""dB that a PSNR counts at most, so that an exact image leaves means finite."""
 
 DEVIATION_GAIN = 8
 """What the standard deviation of samples is multiplied by to be seen."""
@@ -64,19 +62,6 @@ def _sample_one(model, loss, params, rng, lr, temperature):
     return model.sample(params, rng, lr[None], temperature)[0]
 
 
-def _fidelity(samples: np.ndarray, pair: Images, scale: int) -> dict[str, float]:
-    """{figure: mean over samples [N, H, W, 3]} by the protocol against a pair; all uint8."""
-    hr, lr = pair["hr"], pair["lr"]
-    figures = {
-        "psnr": [metrics.psnr(x, hr, scale) for x in samples],
-        "ssim": [metrics.ssim(x, hr, scale) for x in samples],
-        "psnr_y": [metrics.psnr_y(x, hr, scale) for x in samples],
-        "ssim_y": [metrics.ssim_y(x, hr, scale) for x in samples],
-        "lr_psnr": [metrics.psnr(imresize(x, 1 / scale), lr) for x in samples],
-    }
-    return {k: float(np.mean(np.minimum(v, PSNR_CEILING))) for k, v in figures.items()}
-
-
 class Validation:
     """The figures of a model on some images, by the protocol of super-resolution papers.
 
@@ -88,6 +73,7 @@ class Validation:
       temperatures: to sample at.
       samples: per image and temperature, where that is not 0.
       loss: of the training, which says its dequantisation noise (SR).
+      lpips: measures that too.
     """
 
     def __init__(
@@ -97,8 +83,10 @@ class Validation:
         temperatures: Sequence[float],
         samples: int,
         loss: SRLoss | RescalingLoss,
+        lpips: LPIPS | None = None,
     ):
-        self._model, self._pairs = model, list(pairs)
+        self._model, self._pairs, self._lpips = model, list(pairs), lpips
+        self._bicubic: dict[int, dict[str, float]] = {}
         self._temperatures, self._samples = tuple(temperatures), samples
         self._map_likelihood = _mapped(functools.partial(_likelihood, model, loss))
         self._map_downscale = _mapped(functools.partial(_downscale, model))
@@ -127,8 +115,9 @@ class Validation:
         `poll` is called before every image and sample; what it raises ends the validation.
 
         Figures: "nll" and "bits_per_dim" (SR), "lr_psnr_own" (rescaling: the model's LR against
-        the bicubic), and per temperature "psnr@τ", "ssim@τ", "psnr_y@τ", "ssim_y@τ", "lr_psnr@τ"
-        and "diversity@τ"; dB above 100 count as 100. Pictures, of the first image: "lr", "hr",
+        the bicubic), those of `evaluation.figures.fidelity` per temperature, as "psnr_y@τ", and
+        of the LR image's bicubic enlargement, as "psnr_y@bicubic"; and, with several samples,
+        those of `evaluation.figures.diversity`. Pictures, of the first image: "lr", "hr",
         "sample@τ" and, with several samples, "spread@τ", their standard deviation times 8.
         """
         total, pictures = {}, {}
@@ -187,22 +176,35 @@ class Validation:
         for d, member in enumerate(group):
             figures = {name: float(values[d]) for name, values in scores.items()}
             samples = {tau: images[d] for tau, images in sampled.items()}
+            figures |= self._of_bicubic(member[0])
             yield *self._complete(figures, pairs[d], lr[d], samples), member
+
+    def _of_bicubic(self, index):
+        """{figure@bicubic: value} of the enlarged LR image of pair `index`; measured once."""
+        if index not in self._bicubic:
+            hr, lr = (self._pairs[index][name] for name in ("hr", "lr"))
+            enlarged = measured.interpolated(lr, self._model.scale)["bicubic"]
+            found = measured.fidelity(enlarged, hr, lr, self._model.scale, self._lpips)
+            self._bicubic[index] = {f"{name}@bicubic": value for name, value in found.items()}
+        return self._bicubic[index]
 
     def _complete(self, figures, pair, lr, sampled):
         """(figures and those of the samples, pictures) of one image; sampled {τ: [N, H, W, 3]}."""
         pictures = {"lr": lr, "hr": pair["hr"]}
         if self._model.task == "rescaling":
-            figures["lr_psnr_own"] = min(metrics.psnr(lr, pair["lr"]), PSNR_CEILING)
+            own = metrics.psnr(lr, pair["lr"])
+            figures["lr_psnr_own"] = min(own, measured.PSNR_CEILING)
         for tau, samples in sampled.items():
-            fidelity = _fidelity(samples, pair, self._model.scale)
-            figures |= {f"{name}@{tau:g}": value for name, value in fidelity.items()}
+            scale, hr = self._model.scale, pair["hr"]
+            rows = [measured.fidelity(x, hr, pair["lr"], scale, self._lpips) for x in samples]
+            found = measured.mean(rows)
             pictures[f"sample@{tau:g}"] = samples[0]
             if len(samples) > 1:
-                figures[f"diversity@{tau:g}"] = metrics.diversity(samples)
+                found |= measured.diversity(samples, hr, self._lpips)
                 deviation = np.std(samples.astype(np.float64), 0, ddof=1).mean(-1)
                 shown = np.clip(DEVIATION_GAIN * deviation, 0, 255)
                 pictures[f"spread@{tau:g}"] = shown.astype(np.uint8)
+            figures |= {f"{name}@{tau:g}": value for name, value in found.items()}
         return figures, pictures
 
 

@@ -2,6 +2,7 @@
 
 checkpoints/STEP/   one orbax composite: config, parameters, averaged parameters, the remaining
                     state, position in the data and random key
+config.json         the config of the last start
 log.jsonl           a line per logged step
 data.json           which files of the training data were decoded, and their hashes
 tensorboard/        the same and pictures, where TensorFlow is installed
@@ -9,10 +10,12 @@ tensorboard/        the same and pictures, where TensorFlow is installed
 
 import contextlib
 import json
+import logging
 import math
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import jax
@@ -60,6 +63,11 @@ def _join(step, state: TrainState, items) -> TrainState:
     return TrainState(step=np.int32(step), model=model, ema=ema, **training)  # type: ignore[arg-type]
 
 
+def _is_news(record):
+    """False for what orbax warns of at every save without a score, which is nothing unusual."""
+    return "`tracked_metric`" not in str(record.msg)
+
+
 class _BestOfEachSet(managers.PreservationPolicy):
     """Keeps the checkpoint with the best score of every validation set."""
 
@@ -81,6 +89,7 @@ class Checkpoints:
 
     def __init__(self, path: Path, keep: int, keep_every: int):
         self.path = path
+        logging.getLogger("absl").addFilter(_is_news)
         checkpoints.scores(path)  # orbax reads them too, and would fail in pages
         policies = [
             managers.LatestN(keep),
@@ -206,6 +215,21 @@ class Checkpoints:
             self._manager.close()
 
 
+def write_text(workdir: Path, name: str, text: str) -> None:
+    """Writes a small file of a training; UserError when, as in buckets, that fails only now."""
+    path, text = workdir / name, text + "\n"
+    try:
+        if paths.is_remote(path):
+            path.write_text(text)
+        else:
+            write_beside(path, lambda file: file.write(text.encode()))
+    except UserError:
+        raise
+    except Exception as error:  # of whichever package writes to buckets
+        reason = getattr(error, "strerror", None) or checkpoints.first_line(error)
+        raise UserError(f"cannot write to {workdir}: {reason}; name another --workdir") from error
+
+
 class Record:
     """Writes `log.jsonl`: one JSON object per logged step, in order.
 
@@ -237,12 +261,12 @@ class Record:
         return UserError(f"cannot write {self._path}: {error.strerror}; free space, or remove it")
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Appends a line; a value that is not finite becomes null.
+        """Appends a line with the time, in seconds since 1970; a value that is not finite is null.
 
         UserError where it cannot be written.
         """
         clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
-        line = json.dumps({"step": step} | clean) + "\n"
+        line = json.dumps({"step": step, "time": round(time.time(), 3)} | clean) + "\n"
         if self._file is None:
             self._text += line
             self._path.write_text(self._text)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -69,7 +70,27 @@ def test_it_logs_losses_and_figures(root):
     assert {"nll", "bits_per_dim", "loss/likelihood", "learning_rate"} <= lines[0].keys()
     names = ("nll", "bits_per_dim", "psnr_y@0", "ssim_y@0", "lr_psnr@0.9", "diversity@0.9")
     assert {f"valid/{name}" for name in names} <= lines[2].keys()
+    assert {"valid/psnr_y@bicubic", "valid/ssim@bicubic", "valid/lr_ssim@0"} <= lines[2].keys()
     assert all(np.isfinite(v) for line in lines for v in line.values())
+    times = [json.loads(line)["time"] for line in Path("run/log.jsonl").read_text().splitlines()]
+    assert times == sorted(times) and abs(times[0] - time.time()) < 3600
+
+
+def test_the_config_lies_in_the_workdir(root):
+    found = json.loads((root / "run/config.json").read_text())
+    assert found["train"]["ema"] == 0.5 and found["valid"]["path"] == "others"
+    assert found["model"]["task"] == "sr" and found["loss"]["quant"] == 64
+
+
+def test_without_validation_images_training_images_are_drawn(run, capsys):
+    flags = ("--config.train.ema=0.5", "--config.train.steps=5")
+    assert train(run, *flags, "--config.train.tensorboard=True") == 0
+    assert "step 5  of training images" in capsys.readouterr().out
+    assert "training/psnr_y@bicubic" in log(run)[-1]
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert {"training/hr", "training/sample@0.9"} <= set(events.Tags()["tensors"])
+    assert not checkpoints.scores(run / "checkpoints").get(5)
 
 
 def test_tensorboard_has_scalars_pictures_and_the_config(root):

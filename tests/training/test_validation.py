@@ -72,6 +72,30 @@ def test_figures_at_temperature_0_are_those_of_the_protocol(validated):
     assert pictures["sample@0"].shape == pictures["hr"].shape == (24, 24, 3)
 
 
+def test_bicubic_enlargement_stands_beside(validated):
+    _, _, pairs, figures, _ = validated
+    large = [imresize(pair["lr"], 2) for pair in pairs]
+    found = [metrics.psnr_y(x, pair["hr"], 2) for x, pair in zip(large, pairs, strict=True)]
+    np.testing.assert_allclose(figures["psnr_y@bicubic"], np.mean(found), rtol=1e-6)
+
+
+def test_lpips_is_measured_where_it_is_asked_for(validated):
+    class Distance:
+        def map(self, a, b):
+            return np.abs(a.astype(float) - b).mean(-1)
+
+        def __call__(self, a, b):
+            return self.map(a, b).mean((1, 2))
+
+    model, params, pairs, figures, _ = validated
+    assert not any("lpips" in name for name in figures)
+    loss = LOSS[model.task]
+    validation = Validation(model, pairs[:1], (0.5,), samples=2, loss=loss, lpips=Distance())
+    found, _ = validation(parallel.replicate(params), 0)
+    assert found["lpips@0.5"] > 0 and found["lpips@bicubic"] > 0
+    assert found["space_diversity@0.5"] > 0
+
+
 def test_every_image_has_noise_of_its_own(validated, monkeypatch):
     """Equal images have different samples, in one group of devices and in two."""
     model, params, pairs, *_ = validated
