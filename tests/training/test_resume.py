@@ -1,6 +1,7 @@
 """Trainings that are killed, preempted or out of disk space, and go on as if nothing had been."""
 
 import errno
+import logging
 import os
 import random
 import resource
@@ -115,6 +116,18 @@ def test_the_last_every_mth_and_the_best_stay(tmp_path):
         _save(written, step, psnr_y=score)
     written.close()
     assert sorted(checkpoints.finished_steps(tmp_path / "c")) == [3, 10, 13, 14]
+
+
+def test_a_save_without_a_score_warns_of_nothing(tmp_path, caplog):
+    logger = logging.getLogger("absl")
+    logger.addHandler(caplog.handler)
+    try:
+        written = Checkpoints(tmp_path / "c", keep=1, keep_every=100)
+        _save(written, 1)
+        written.close()
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "metric" not in caplog.text
 
 
 def test_the_best_of_every_validation_set_stays(tmp_path):
