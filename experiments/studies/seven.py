@@ -1,0 +1,33 @@
+"""The seven photographs, of scikit-image and scikit-learn, that no training has seen.
+
+pip install scikit-image scikit-learn
+python experiments/studies/seven.py FOLDER         writes them as PNGs, for `hcflow evaluate`
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+import sklearn.datasets
+from PIL import Image
+
+
+def photographs(scale: int = 4) -> dict[str, np.ndarray]:
+    """{name: uint8 [H, W, 3]}, sides cropped to multiples of `scale`."""
+    names = ("astronaut", "chelsea", "coffee", "rocket")
+    found = {name: getattr(skimage.data, name)() for name in names}
+    found["motorcycle"] = skimage.data.stereo_motorcycle()[0]
+    for name in ("china", "flower"):
+        found[name] = sklearn.datasets.load_sample_image(f"{name}.jpg")
+    return {
+        name: image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale]
+        for name, image in found.items()
+    }
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in photographs(1).items():
+        Image.fromarray(image).save(folder / f"{name}.png")
