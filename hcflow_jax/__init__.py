@@ -17,14 +17,14 @@ _HOMES = {
     "load": "sampling",
     "to_published": "checkpoints",
 }
-_MODULES = {"bijectors": "bijectors", "losses": "training.losses"}
+_MODULES = ("bijectors", "losses")
 __all__ = ["__version__", *_HOMES, *_MODULES]
 
 
 def __getattr__(name):
     """Imports what is asked for: `hcflow --help` need not wait for JAX."""
     if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        return importlib.import_module(f"{__name__}.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,7 +21,16 @@ NAMES = (
     ),
     *("bijectors", "losses", "__version__"),
 )
-METHODS = ("init", "encode", "decode", "sample", "prepare", "latent_shapes", "draw_latents")
+METHODS = (
+    "init",
+    "encode",
+    "decode",
+    "log_prob",
+    "sample",
+    "prepare",
+    "latent_shapes",
+    "draw_latents",
+)
 
 
 def test_public_names_are_there_and_no_others():
@@ -32,8 +41,13 @@ def test_public_names_are_there_and_no_others():
         _ = hcflow_jax.zap
 
 
-def test_losses_are_there_without_another_import():
-    code = "import hcflow_jax; hcflow_jax.losses.nll; hcflow_jax.bijectors.Chain"
+@pytest.mark.parametrize("statement", ["import hcflow_jax", "import hcflow_jax.losses"])
+def test_losses_are_there_without_another_import(statement):
+    """And without the packages of the extra [train]."""
+    code = f"{statement}; hcflow_jax.losses.nll; hcflow_jax.losses.GAN_TYPES; import sys; " + (
+        "hcflow_jax.bijectors.Chain; "
+        "assert not {'clu', 'grain', 'optax', 'ml_collections'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -13,7 +13,9 @@ from hcflow_jax import bijectors
 from hcflow_jax.bijectors.base import Params
 from hcflow_jax.bijectors.guard import clamp, unbounded, widen
 from hcflow_jax.errors import UserError
+from hcflow_jax.images.resize import bicubic
 from hcflow_jax.model.architecture import Architecture
+from hcflow_jax.model.likelihood import likelihood, log_density
 from hcflow_jax.model.prior import gaussian_logp
 
 
@@ -171,6 +173,22 @@ class HCFlow(Architecture):
             log_priors = [gaussian_logp(latent) + log_det_prior, *log_priors]
             coarser = [features, *coarser]
         return Encoding(z, tuple(latents), log_det, jnp.stack(log_priors))
+
+    def log_prob(self, params: Params, hr: jax.Array, lr: jax.Array | None = None) -> jax.Array:
+        """log p(hr, lr) = log_det + Σ_l log_prior_l + log N(LR_raw; lr, e^−6): [B] nats.
+
+        The density of dequantised images in [0, 1]; `model.likelihood` has the terms apart, and
+        bits per dimension.
+
+        Args:
+          hr: [B, H, W, C]; lr: [B, h, w, C], the MATLAB-bicubic LR of `hr` when not given.
+
+        ValueError when `encode` cannot take `hr`, or `lr` is not of its size.
+        """
+        self._check_hr(hr)
+        if lr is None:
+            lr = bicubic(hr, down=self.scale)
+        return log_density(likelihood(self, params, hr, lr, quant=1))
 
     def decode(self, params: Params, lr: jax.Array, latents) -> jax.Array:
         """LR [B, h, w, C] and latents (finest level first) -> HR, raw: inverse of `encode`.

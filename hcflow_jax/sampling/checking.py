@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hcflow_jax.images.resize import imresize
+from hcflow_jax.images.resize import bicubic, imresize
 from hcflow_jax.sampling import tiling
 
 LIMIT = 30.0
@@ -59,28 +59,17 @@ def departures(lr: jax.Array, hr: jax.Array) -> jax.Array:
     scale = hr.shape[1] // h
     finite = jnp.isfinite(hr).all(-1).reshape(n, h, scale, w, scale).all((2, 4))
     own = _departure(lr, jnp.nan_to_num(hr))
-    return jnp.stack([jnp.where(finite, own, jnp.nan), _departure(lr, _resized(lr, scale, 1))], -1)
+    return jnp.stack([jnp.where(finite, own, jnp.nan), _departure(lr, bicubic(lr, up=scale))], -1)
 
 
 def _departure(lr, hr):
-    shrunk = _resized(jnp.clip(hr, 0, 1), 1, hr.shape[1] // lr.shape[1])
+    shrunk = bicubic(jnp.clip(hr, 0, 1), down=hr.shape[1] // lr.shape[1])
     square = jnp.square(255 * (shrunk - lr)).max(-1)
     reach = NEIGHBOURHOOD // 2
     square = jnp.pad(square, [(0, 0), (reach, reach), (reach, reach)], "symmetric")
     window, steps = (1, NEIGHBOURHOOD, NEIGHBOURHOOD), (1, 1, 1)
     sums = jax.lax.reduce_window(square, 0.0, jax.lax.add, window, steps, "VALID")
     return jnp.sqrt(sums / NEIGHBOURHOOD**2)
-
-
-def _resized(image, times, parts):
-    """`image` [n, h, w, C] to times / parts of its sides, as imresize; JAX's borders differ."""
-    n, h, w, channels = image.shape
-    margin = 3 * parts
-    padded = jnp.pad(image, [(0, 0), (margin, margin), (margin, margin), (0, 0)], "symmetric")
-    height, width = (side * times // parts for side in padded.shape[1:3])
-    resized = jax.image.resize(padded, (n, height, width, channels), "cubic")
-    cut = margin * times // parts
-    return resized[:, cut : height - cut, cut : width - cut]
 
 
 def mend(

@@ -1,11 +1,13 @@
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hcflow_jax.images.resize import imresize
+from hcflow_jax.images.resize import bicubic, imresize
 from tests.reference import recipe
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference/modules.npz")
@@ -67,3 +69,30 @@ def test_size_and_dtype_are_those_asked_for():
 def test_nonsense_is_refused(shape, kwargs):
     with pytest.raises(ValueError):
         imresize(np.zeros(shape), **kwargs)
+
+
+@pytest.mark.parametrize("up, down", [(1, 2), (1, 4), (1, 8), (2, 1), (4, 1), (3, 2), (1, 1)])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-6)])
+def test_bicubic_of_jax_arrays_equals_imresize(up, down, dtype, tolerance):
+    """Borders included, and images smaller than the kernel."""
+    for shape in [(2, 24, 16, 3), (1, down, 8, 1)]:
+        images = np.random.default_rng(1).random(shape).astype(dtype)
+        found = jax.jit(bicubic, static_argnums=(1, 2))(images, up, down)
+        expected = np.stack([imresize(image.astype(float), up / down) for image in images])
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+
+
+def test_bicubic_is_mapped_and_differentiated():
+    """It is linear: the gradient of its sum is where the sum's weight comes from."""
+    images = jnp.asarray(np.random.default_rng(2).random((3, 8, 12, 2)))
+    mapped = jax.vmap(lambda image: bicubic(image[None], down=4)[0])(images)
+    np.testing.assert_allclose(mapped, bicubic(images, down=4), atol=1e-15)
+    weight = jax.grad(lambda x: bicubic(x, down=4).sum())(images)
+    np.testing.assert_allclose((weight * images).sum(), mapped.sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape, down", [((8, 8, 3), 4), ((1, 6, 8, 3), 4), ((1, 8, 6, 3), 4)])
+def test_bicubic_refuses_sides_that_do_not_divide(shape, down):
+    with pytest.raises(ValueError, match="got"):
+        bicubic(jnp.zeros(shape), down=down)
