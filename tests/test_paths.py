@@ -138,7 +138,7 @@ def test_pictures_that_are_missing_or_damaged_in_a_bucket_are_named(bucket):
             images.read(f"{bucket}/{path}") if "." in path else images.list_images(
                 f"{bucket}/{path}"
             )
-    with pytest.raises(images.ImageError, match="pictures are not written to gs://bucket/x.png"):
+    with pytest.raises(images.ImageError, match="results are not written to gs://bucket/x.png"):
         images.write("gs://bucket/x.png", np.zeros((2, 2, 3)))
 
 

@@ -30,6 +30,12 @@ def of_json(value) -> dict[str, str]:
     return {"": hashlib.sha256(text.encode()).hexdigest()}
 
 
+def fingerprint(params) -> str:
+    """SHA-256 of a model's parameters, alike whether `HCFlow.prepare`d or not."""
+    records = of_arrays(params)
+    return of_json({k: v for k, v in records.items() if not k.endswith("/inverse")})[""]
+
+
 def as_written(tree, records: dict[str, str]):
     """`tree` of shapes, as empty arrays of the types that were written; its own without records."""
 

@@ -227,9 +227,21 @@ def _checkpoint_in(path: Path) -> Path:
     return checkpoint
 
 
-def says_noise(path: Path) -> bool:
-    """Whether a checkpoint says which dequantisation noise it was trained with."""
-    return path.is_dir() and "loss" in restore(_checkpoint_in(path), {}, [CONFIG])[CONFIG]
+def noise(path: str | Path) -> tuple[str, int] | None:
+    """(kind, q) of the dequantisation noise that a checkpoint says it was trained with, or None.
+
+    `model.dequantization` has the kinds. A training of rescaling has none; files of weights and
+    converted checkpoints do not say.
+    """
+    path = paths.absolute(paths.reached(path))
+    if not path.is_dir():
+        return None
+    return _noise_of(restore(_checkpoint_in(path), {}, [CONFIG])[CONFIG].get("loss", {}))
+
+
+def _noise_of(loss):
+    """(kind, q) of the noise of a training with the section `loss`; None without noise."""
+    return (loss.get("dequantization", "published"), loss["quant"]) if "quant" in loss else None
 
 
 def _load_directory(path, as_trained, say):
@@ -254,10 +266,10 @@ def unbiased(model: HCFlow, params, loss: dict):
     That is maximum likelihood alone: a loss that compares samples with images takes it away. A
     model without an unconditional step in its first level keeps it.
     """
-    published = loss.get("dequantization", "published") == "published" and "quant" in loss
+    kind, quant = _noise_of(loss) or ("centred", 1)
     compared = any(loss.get(f"{x}_weight", loss.get(x, 0)) for x in ("pixel", "perceptual", "gan"))
-    if published and not compared and model.steps[0] > model.conditional_steps[0]:
-        return without_noise_mean(model, params, loss["quant"])
+    if kind == "published" and not compared and model.steps[0] > model.conditional_steps[0]:
+        return without_noise_mean(model, params, quant)
     return params
 
 

@@ -4,7 +4,6 @@ Names and shapes are read first, and compared with a network's, before memory is
 """
 
 import importlib
-import math
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from hcflow_jax.checkpoints.npz import read_npz
 from hcflow_jax.errors import UserError, first_line, needing
 
 TORCH = (".pth", ".pt", ".ckpt", ".bin")
@@ -87,41 +87,16 @@ def _reader(path, name):
 
 
 def _read_npz(path, check):
+    def fits(headers):
+        _check_names(path, {name: header.size for name, header in headers.items()})
+        check({name: header.shape for name, header in headers.items()})
+
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            headers = {name: _npy_header(archive, info) for name, info in members.items()}
-            _check_names(path, {name: size for name, (_, size) in headers.items()})
-            check({name: shape for name, (shape, _) in headers.items()})
-            return {name: _npy_array(archive, info) for name, info in members.items()}
-    except UserError:
+        return read_npz(path, fits)
+    except CheckpointError:
         raise
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} is not a readable .npz of plain arrays: {first_line(error)}"
-        ) from error
-
-
-def _npy_header(archive, info):
-    """(shape, bytes) of an array in an .npz, of which no more than its header is read."""
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    with archive.open(info) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version not in readers:
-            raise ValueError(f"{info.filename} has version {version} of .npy")
-        shape, _, dtype = readers[version](stream)
-        size = math.prod(shape) * dtype.itemsize
-        if not dtype.hasobject and size != info.file_size - stream.tell():
-            raise ValueError(f"{info.filename} is not as long as its shape {shape}")
-        return shape, size
-
-
-def _npy_array(archive, info):
-    with archive.open(info) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
+    except UserError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _read_safetensors(path, check):

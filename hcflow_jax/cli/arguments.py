@@ -55,12 +55,33 @@ def add_picture_command(commands, name: str, run, summary: str, output: str):
         help="a file, or a folder, which several inputs need; a folder is made where there is "
         f"none (default: {output} beside IN)",
     )
+    add_checkpoint(command)
+    add_tile(command)
+    add_max_pixels(command)
+    return command
+
+
+def add_checkpoint(command) -> None:
+    """Adds --checkpoint."""
     command.add_argument(
         "--checkpoint",
         metavar="PATH",
         help="a checkpoint directory, a training's workdir or a .npz/.pth of published weights "
         "(default: the small weights that ship with hcflow)",
     )
+
+
+def add_task(command) -> None:
+    """Adds --task."""
+    command.add_argument(
+        "--task",
+        choices=("sr", "rescaling"),
+        help="which of the shipped weights (default: sr); of --checkpoint, the task it must have",
+    )
+
+
+def add_tile(command) -> None:
+    """Adds --tile."""
     command.add_argument(
         "--tile",
         type=whole_number(1),
@@ -70,15 +91,18 @@ def add_picture_command(commands, name: str, run, summary: str, output: str):
         "and a multiple of the scale; a smaller one takes less memory, the result is the same "
         "(default: %(default)s)",
     )
+
+
+def add_max_pixels(command, default: int = 100_000_000) -> None:
+    """Adds --max-pixels."""
     command.add_argument(
         "--max-pixels",
         type=whole_number(1),
-        default=100_000_000,
+        default=default,
         metavar="N",
         help="refuse larger pictures, which may be made to exhaust the memory (default: "
         "%(default)s)",
     )
-    return command
 
 
 def add_sampling(command, default: float, why: str) -> None:

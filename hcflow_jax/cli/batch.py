@@ -63,18 +63,25 @@ def _resolved(path):
     return os.path.realpath(path)
 
 
+def listed(args):
+    """The pictures of a command line; one that is named twice is there once."""
+    from hcflow_jax import images
+
+    if not all(args.inputs):
+        raise UserError("an input is empty; name a picture or a folder")
+    found = [path for name in args.inputs for path in images.list_images(name)]
+    return list({_resolved(path): path for path in reversed(found)}.values())[::-1]
+
+
 def plan(args, label, samples=1):
-    """[(input, its outputs)] of a command line; an input that is named twice is there once.
+    """[(input, its outputs)] of a command line.
 
     UserError unless inputs are there, and outputs can be written without overwriting one another
     or an input. Nothing is read or made yet.
     """
     from hcflow_jax import images
 
-    if not all(args.inputs):
-        raise UserError("an input is empty; name a picture or a folder")
-    listed = [path for name in args.inputs for path in images.list_images(name)]
-    inputs = list({_resolved(path): path for path in reversed(listed)}.values())[::-1]
+    inputs = listed(args)
     taken = {_resolved(path): f"{path}; name another -o" for path in inputs}
     outputs, in_folder = _outputs(args, inputs, label)
     planned = []
@@ -102,7 +109,7 @@ def write(target, rgb, alpha, grey=False, info=None):
 
 
 @contextlib.contextmanager
-def _progress():
+def progress():
     """Yields report(count) for a progress bar, shown on terminals once there are two windows.
 
     `count` as `progress` of `tiling.run`.
@@ -164,7 +171,7 @@ def run(plan, read, convert, write):
 def _run(plan, read, convert, write, fail):
     """What `run` does; fail(source, error) is told of every picture that cannot be done."""
     pending, results, writing = deque(), [], deque()
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, _progress() as report:
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, progress() as report:
 
         def pictures():
             prefetched = deque()

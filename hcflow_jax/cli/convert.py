@@ -35,7 +35,7 @@ def _check_quant(source, model):
     """UserError where there is no noise's mean that `--quant` could take off."""
     from hcflow_jax import checkpoints
 
-    if checkpoints.says_noise(source):
+    if checkpoints.noise(source):
         raise UserError(f"{source} says itself which noise it was trained with; leave out --quant")
     if model.task != "sr" or model.steps[0] == model.conditional_steps[0]:
         raise UserError(

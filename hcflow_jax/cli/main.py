@@ -6,7 +6,7 @@ import sys
 import warnings
 
 from hcflow_jax import __version__, paths
-from hcflow_jax.cli import convert, data, output, pictures, programs
+from hcflow_jax.cli import convert, data, latents, likelihood, output, pictures, programs
 from hcflow_jax.cli.arguments import Parser
 from hcflow_jax.errors import UserError, needing, shown
 from hcflow_jax.training import memory
@@ -44,6 +44,8 @@ def _parser():
         default=[],
         help="use this model for its task; may be given twice",
     )
+    likelihood.add_command(commands)
+    latents.add_commands(commands)
     convert.add_command(commands)
     data.add_command(commands)
     commands.add_parser("train", help="train a model: `hcflow train --help`", add_help=False)

@@ -1,5 +1,6 @@
 """Images as arrays: files, resizing, quality metrics."""
 
+from hcflow_jax.images.cropping import crop
 from hcflow_jax.images.padding import extend, pad_reflect
 from hcflow_jax.images.reading import (
     MAX_PIXELS,
@@ -12,14 +13,16 @@ from hcflow_jax.images.reading import (
     read,
     read_uint8,
 )
-from hcflow_jax.images.writing import FORMATS, check_writable, write, write_beside
+from hcflow_jax.images.writing import FORMATS, check_place, check_writable, write, write_beside
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
     "ImageError",
     "Picture",
+    "check_place",
     "check_writable",
+    "crop",
     "extend",
     "header_size",
     "header_sizes",

@@ -47,17 +47,27 @@ def check_writable(path: str | Path, alpha: bool = False) -> None:
 
     `alpha`: whether the image to write has transparency.
     """
-    path = located(path)
-    if is_remote(path):
-        raise ImageError(f"pictures are not written to {path}; name a local file")
-    if os.path.isdir(path):
-        raise ImageError(f"{path} is a folder; name a file in it")
-    if len(os.fsencode(path.name)) > 255:
-        raise ImageError(f"{path}: the name is longer than 255 bytes; shorten it")
+    path = _checked_name(path)
     if alpha and _format(path) in _NO_ALPHA:
         raise ImageError(f"{path}: {_format(path)} keeps no transparency; write a .png")
     _format(path)
     _check_folder(path)
+
+
+def check_place(path: str | Path) -> None:
+    """ImageError, with cause and remedy, where `write_beside` would fail whatever it writes."""
+    _check_folder(_checked_name(path))
+
+
+def _checked_name(path):
+    path = located(path)
+    if is_remote(path):
+        raise ImageError(f"results are not written to {path}; name a local file")
+    if not path.name or os.path.isdir(path):
+        raise ImageError(f"{path} is a folder; name a file in it")
+    if len(os.fsencode(path.name)) > 255:
+        raise ImageError(f"{path}: the name is longer than 255 bytes; shorten it")
+    return path
 
 
 def _check_folder(path):

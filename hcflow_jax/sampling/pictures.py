@@ -92,11 +92,11 @@ def _clamped(image):
     return jnp.where(jnp.isfinite(image), jnp.clip(image, 0, 1), jnp.nan)
 
 
-def _replicated(params):
+def replicated(params):
     """(params on every local device, a function that shards a batch over them)."""
     mesh = jax.make_mesh((jax.local_device_count(),), ("data",), (AxisType.Auto,))
-    replicated, sharded = (NamedSharding(mesh, P(*axes)) for axes in ((), ("data",)))
-    return jax.device_put(params, replicated), partial(jax.device_put, device=sharded)
+    whole, sharded = (NamedSharding(mesh, P(*axes)) for axes in ((), ("data",)))
+    return jax.device_put(params, whole), partial(jax.device_put, device=sharded)
 
 
 def _padded(pixels, factor):
@@ -122,7 +122,7 @@ def downscale_all(
     Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each.
     """
     tiling.check_tile(tile, model.scale)
-    params, shard = _replicated(params)
+    params, shard = replicated(params)
     sizes = deque()
 
     def padded():
@@ -167,7 +167,7 @@ def sample_all(
     """
     tiling.check_tile(tile, model.scale)
     check_temperature(temperature)
-    params, shard = _replicated(params)
+    params, shard = replicated(params)
     limit = checking.LIMIT if model.task == "sr" else math.inf
     sizes = deque()
 

@@ -1,0 +1,205 @@
+"""`hcflow score`: how likely pictures are by a model."""
+
+import dataclasses
+import json
+
+from hcflow_jax.cli import batch
+from hcflow_jax.cli.arguments import add_checkpoint, add_max_pixels, add_task, whole_number
+from hcflow_jax.errors import UserError, shown
+
+COLUMNS = ("nats", "bits_per_dim", "nll", "bits_per_latent")
+HEADER = ("nats", "bits/dim", "nll bits/px", "bits/latent")
+WIDTHS = (15, 12, 13, 13)
+"""Of the table; the second and third add up to the sums below them."""
+
+MAX_PIXELS = 4_000_000
+"""Pixels that are computed at once by default: they take 4 GB."""
+
+
+def add_command(commands) -> None:
+    """Adds the parser of the command to `commands`."""
+    summary = "the likelihood of pictures by a model, term by term"
+    command = commands.add_parser("score", help=summary, description=summary)
+    command.set_defaults(run=_score)
+    command.add_argument("inputs", nargs="+", metavar="IN", help="pictures, or folders of them")
+    command.add_argument(
+        "--lr", metavar="FILE", help="the LR image of the only IN (default: its MATLAB bicubic)"
+    )
+    add_checkpoint(command)
+    add_task(command)
+    command.add_argument(
+        "--quant",
+        type=whole_number(1),
+        metavar="Q",
+        help="the dequantisation noise is 1/Q wide (default: as the checkpoint was trained, else "
+        "64, and 256 for ×8)",
+    )
+    command.add_argument(
+        "--seed", type=whole_number(0), default=0, metavar="S", help="of the noise (default: 0)"
+    )
+    command.add_argument(
+        "--crop", type=whole_number(1), metavar="N", help="score the centre of N × N pixels"
+    )
+    command.add_argument("--json", metavar="FILE", help="write the figures there too")
+    add_max_pixels(command, MAX_PIXELS)
+
+
+def read_cropped(args, model, source):
+    """(pixels uint8 that divide by the scale, where they are, a remark on what was left out).
+
+    UserError for a picture smaller than the scale, or larger than --max-pixels.
+    """
+    from hcflow_jax import images
+    from hcflow_jax.images import metrics
+
+    picture = images.read(source, max(images.MAX_PIXELS, args.max_pixels))
+    height, width, _ = picture.rgb.shape
+    scale = model.scale
+    if min(height, width) < scale:
+        raise UserError(f"{source} is {width}×{height}, and ×{scale} needs {scale} pixels a side")
+    rows, columns = place = images.crop((height, width), scale, args.crop)
+    tall, wide = rows.stop - rows.start, columns.stop - columns.start
+    if tall * wide > args.max_pixels:
+        raise UserError(
+            f"{source} has {tall * wide:,} pixels, more than {args.max_pixels:,}, and is computed "
+            f"whole, which takes 1 kB for each; score its centre by --crop {_side(args, scale)}, "
+            "or allow more by --max-pixels"
+        )
+    remarks = [] if (tall, wide) == (height, width) else [f"{wide}×{tall} of {width}×{height}"]
+    remarks += ["transparency left out"] if picture.alpha is not None else []
+    return metrics.to_uint8(picture.rgb[place]), place, ", ".join(remarks)
+
+
+def _side(args, scale):
+    """A side for --crop that --max-pixels allows."""
+    return max(int(min(1024, args.max_pixels**0.5)) // scale, 1) * scale
+
+
+def _read_lr(args, model, size, place):
+    """The part of the picture --lr, uint8, that belongs to `place` of a picture of `size`."""
+    from hcflow_jax import images
+
+    lr = images.read_uint8(args.lr)
+    height, width = (side // model.scale for side in size)
+    if lr.shape[:2] != (height, width):
+        raise UserError(
+            f"{args.lr} is {lr.shape[1]}×{lr.shape[0]}, and the LR image of this picture "
+            f"{width}×{height}; name that"
+        )
+    rows, columns = (slice(s.start // model.scale, s.stop // model.scale) for s in place)
+    return lr[rows, columns]
+
+
+def _score(args):
+    from hcflow_jax import images, sampling
+    from hcflow_jax.evaluation import likelihood
+
+    plan = [(path, [path]) for path in batch.listed(args)]
+    if args.lr is not None and len(plan) > 1:
+        raise UserError(
+            f"--lr {args.lr} is one LR image, and {len(plan)} pictures are to be scored"
+        )
+    if args.json is not None:
+        images.check_place(args.json)
+    model, params = sampling.load(args.checkpoint, args.task, as_trained=True)
+    if args.crop is not None and args.crop < model.scale:
+        raise UserError(f"--crop {args.crop} is less than a pixel of the LR image; give 256")
+    noise = likelihood.noise_of(model, args.checkpoint, args.quant)
+    given = "given" if args.lr else "MATLAB's bicubic, 8 bits"
+    print(f"{model.task} ×{model.scale}, noise {noise} of seed {args.seed}, LR image: {given}")
+    found = {}
+
+    def read(source, _):
+        hr, place, remark = read_cropped(args, model, source)
+        lr = None
+        if args.lr is not None:
+            lr = _read_lr(args, model, images.header_size(source), place)
+        return hr, lr, remark
+
+    def convert(pictures, report):
+        for (hr, lr, _), _ in pictures:
+            yield likelihood.score(model, params, hr, noise, lr, args.seed)
+
+    def write(source, picture, target, score):
+        hr, _, remark = picture
+        if not score.finite:
+            raise UserError(f"{source}: the network's likelihood is not finite; score another part")
+        found[source] = {"width": hr.shape[1], "height": hr.shape[0], "remark": remark} | _figures(
+            score
+        )
+        size = remark or f"{hr.shape[1]}×{hr.shape[0]}"
+        print("\n".join(_table(f"{shown(source)}, {size}", found[source])), flush=True)
+
+    code = batch.run(plan, read, convert, write)
+    mean = _mean(list(found.values()))
+    if len(found) > 1:
+        print("\n".join(_table(f"mean of {len(found)} pictures", mean)), flush=True)
+    if args.json is not None and found:
+        named = [{"file": str(source)} | figures for source, figures in found.items()]
+        about = {"task": model.task, "scale": model.scale, "seed": args.seed}
+        about |= {"noise": noise.kind, "quant": noise.quant, "quant_source": noise.source}
+        text = json.dumps(about | {"mean": mean, "pictures": named}, indent=2, ensure_ascii=False)
+        images.write_beside(args.json, lambda file: file.write(f"{text}\n".encode()))
+        print(f"{shown(args.json)} written")
+    return code
+
+
+def _figures(score):
+    """A score as what JSON keeps: a term has the columns that it has a value in."""
+    terms = {
+        name: {k: v for k, v in dataclasses.asdict(term).items() if v is not None}
+        for name, term in score.terms.items()
+    }
+    return {"bits_per_dim": score.bits_per_dim, "nll": score.nll, "terms": terms}
+
+
+def _mean(found):
+    """The mean over pictures of every figure, each picture counting alike."""
+
+    def average(values):
+        return sum(values) / max(len(values), 1)
+
+    first = found[0]["terms"] if found else {}
+    return {
+        "bits_per_dim": average([figures["bits_per_dim"] for figures in found]),
+        "nll": average([figures["nll"] for figures in found]),
+        "terms": {
+            name: {c: average([figures["terms"][name][c] for figures in found]) for c in term}
+            for name, term in first.items()
+        },
+    }
+
+
+def _title(name, levels):
+    if name.startswith("log_prior_"):
+        level = int(name.removeprefix("log_prior_"))
+        where = {0: ", the finest", levels - 1: ", the coarsest"}.get(level, "")
+        return f"log prior of level {level}{where if levels > 1 else ''}"
+    return {
+        "log_det": "log-determinant",
+        "log_lr_raw": "LR image, log N(LR_raw; lr, e⁻⁶)",
+        "levels": "255 levels for [0, 1], log2 255",
+        "log_lr": "rounded LR, log N(Q(LR_raw); lr, e⁻⁶)",
+        "dequantization": "dequantisation, −log q per pixel",
+    }[name]
+
+
+def _table(title, figures):
+    """Lines: the terms, and the sums of the second and third columns."""
+    levels = sum(name.startswith("log_prior_") for name in figures["terms"])
+    rows = [(_title(name, levels), term) for name, term in figures["terms"].items()]
+    rows.append(("sum: bits per dimension, published nll", figures))
+    wide = max(len(name) for name, _ in rows)
+    lines = ["", title, _line("", HEADER, wide)]
+    for name, values in rows:
+        cells = [
+            "" if values.get(column) is None else f"{values[column]:,.{decimals}f}"
+            for column, decimals in zip(COLUMNS, (1, 4, 4, 4), strict=True)
+        ]
+        lines.append(_line(name, cells, wide))
+    return lines
+
+
+def _line(name, cells, wide):
+    row = "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))
+    return f"{name:<{wide}}{row}".rstrip()
