@@ -80,6 +80,20 @@ def add_task(command) -> None:
     )
 
 
+def add_noise(command) -> None:
+    """Adds --quant and --seed, of the dequantisation noise."""
+    command.add_argument(
+        "--quant",
+        type=whole_number(1),
+        metavar="Q",
+        help="the dequantisation noise is 1/Q wide (default: as the checkpoint was trained, else "
+        "64, and 256 for ×8)",
+    )
+    command.add_argument(
+        "--seed", type=whole_number(0), default=0, metavar="S", help="of the noise (default: 0)"
+    )
+
+
 def add_tile(command) -> None:
     """Adds --tile."""
     command.add_argument(

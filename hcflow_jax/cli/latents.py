@@ -1,9 +1,18 @@
-"""`hcflow encode` and `decode`: pictures as what the flow makes of them, and exactly back."""
+"""`hcflow encode`, `decode` and `latents`: pictures as what the flow makes of them."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 from hcflow_jax.cli import batch
-from hcflow_jax.cli.arguments import add_checkpoint, add_max_pixels, add_task, add_tile
+from hcflow_jax.cli.arguments import (
+    add_checkpoint,
+    add_max_pixels,
+    add_noise,
+    add_task,
+    add_tile,
+)
+from hcflow_jax.cli.likelihood import divisible
 from hcflow_jax.errors import UserError, shown
 
 LOSSY = (".jpg", ".jpeg")
@@ -11,7 +20,7 @@ LOSSY = (".jpg", ".jpeg")
 
 
 def add_commands(commands) -> None:
-    """Adds the parsers of the two commands to `commands`."""
+    """Adds the parsers of the three commands to `commands`."""
     summary = "turn a picture into its LR image and latents, which hold all of it"
     encode = commands.add_parser("encode", help=summary, description=summary)
     encode.set_defaults(run=_encode)
@@ -28,6 +37,19 @@ def add_commands(commands) -> None:
     decode.add_argument("-o", "--output", metavar="OUT", required=True, help="a picture")
     add_checkpoint(decode)
     add_max_pixels(decode)
+    summary = "whether the latents of pictures are the white Gaussian noise they are taken for"
+    latents = commands.add_parser("latents", help=summary, description=summary)
+    latents.set_defaults(run=_latents)
+    latents.add_argument("inputs", nargs="+", metavar="IN", help="pictures, or folders of them")
+    latents.add_argument(
+        "-o", "--output", metavar="OUT", help="draw histograms of the levels there, as a picture"
+    )
+    add_checkpoint(latents)
+    add_task(latents)
+    add_noise(latents)
+    latents.add_argument("--json", metavar="FILE", help="write the figures there too")
+    add_tile(latents)
+    add_max_pixels(latents)
 
 
 def _encode(args):
@@ -84,3 +106,87 @@ def _decode(args):
     with batch.progress() as report:
         rgb = encoding.decode_picture(model, params, encoded, info.tile, report)
     batch.write(target, rgb, alpha, info.grey)
+
+
+TITLES = {
+    "mean": "mean",
+    "std": "standard deviation",
+    "kurtosis": "excess kurtosis",
+    "right": "correlation with the right neighbour",
+    "below": "correlation with the neighbour below",
+    "channels": "correlation with the next channel",
+    "beyond_3": "share of |x| > 3",
+}
+"""Of the figures of `evaluation.latents`."""
+
+
+def _latents(args):
+    import numpy as np
+
+    from hcflow_jax import images, sampling
+    from hcflow_jax.evaluation import latents, likelihood
+    from hcflow_jax.sampling import encoding
+
+    plan = [(path, [path]) for path in batch.listed(args)]
+    if args.output is not None:
+        images.check_writable(args.output)
+    if args.json is not None:
+        images.check_place(args.json)
+    model, params = sampling.load(args.checkpoint, args.task, as_trained=True)
+    noise = None
+    if model.task == "sr" or args.quant:
+        noise = likelihood.noise_of(model, args.checkpoint, args.quant)
+    told = "no noise, as trained" if noise is None else f"noise {noise} of seed {args.seed}"
+    print(f"{model.task} ×{model.scale}, {told}")
+    found = []
+
+    def read(source, _):
+        rgb = images.read(source, args.max_pixels).rgb
+        return likelihood.noisy(divisible(source, rgb, model.scale)[0], noise, args.seed)
+
+    def convert(pictures, report):
+        inputs = (hr for hr, _ in pictures)
+        return encoding.encode_all(model, params, inputs, args.tile, progress=report)
+
+    def write(source, picture, target, encoded):
+        if not all(np.isfinite(latent).all() for latent in encoded.latents):
+            raise UserError(f"{source}: latents are not finite; use other weights by --checkpoint")
+        found.append([latents.sums(latent) for latent in encoded.latents])
+
+    code = batch.run(plan, read, convert, write)
+    if found:
+        _report(args, len(found), [sum(rest, first) for first, *rest in zip(*found, strict=True)])
+    return code
+
+
+def _report(args, count, levels):
+    """Prints and writes the figures of the Sums of every level."""
+    from hcflow_jax import images
+    from hcflow_jax.evaluation import histograms, latents
+
+    figures = [latents.figures(level) for level in levels]
+    for i, (level, found) in enumerate(zip(levels, figures, strict=True)):
+        title = f"level {i}{', the finest' if i == 0 else ''}: {int(level.powers[0]):,} values"
+        print(f"\n{title:<48}found    N(0, 1) gives")
+        for name, figure in found.items():
+            print(f"  {TITLES[name]:<36}{_value(figure):>15}    {_expected(figure)}".rstrip())
+    if args.output is not None:
+        images.write(args.output, histograms.draw(levels))
+        print(f"{shown(args.output)} written")
+    if args.json is not None:
+        named = [
+            {"level": i, "values": int(level.powers[0])}
+            | {name: dataclasses.asdict(figure) for name, figure in found.items()}
+            for i, (level, found) in enumerate(zip(levels, figures, strict=True))
+        ]
+        text = json.dumps({"pictures": count, "levels": named}, indent=2)
+        images.write_beside(args.json, lambda file: file.write(f"{text}\n".encode()))
+        print(f"{shown(args.json)} written")
+
+
+def _value(figure):
+    return "" if figure.value is None else f"{figure.value:.4f}"
+
+
+def _expected(figure):
+    return "" if figure.deviation is None else f"{figure.expected:.4g} ± {figure.deviation:.2g}"

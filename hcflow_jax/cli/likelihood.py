@@ -4,7 +4,13 @@ import dataclasses
 import json
 
 from hcflow_jax.cli import batch
-from hcflow_jax.cli.arguments import add_checkpoint, add_max_pixels, add_task, whole_number
+from hcflow_jax.cli.arguments import (
+    add_checkpoint,
+    add_max_pixels,
+    add_noise,
+    add_task,
+    whole_number,
+)
 from hcflow_jax.errors import UserError, shown
 
 COLUMNS = ("nats", "bits_per_dim", "nll", "bits_per_latent")
@@ -27,16 +33,7 @@ def add_command(commands) -> None:
     )
     add_checkpoint(command)
     add_task(command)
-    command.add_argument(
-        "--quant",
-        type=whole_number(1),
-        metavar="Q",
-        help="the dequantisation noise is 1/Q wide (default: as the checkpoint was trained, else "
-        "64, and 256 for ×8)",
-    )
-    command.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="S", help="of the noise (default: 0)"
-    )
+    add_noise(command)
     command.add_argument(
         "--crop", type=whole_number(1), metavar="N", help="score the centre of N × N pixels"
     )
@@ -44,30 +41,41 @@ def add_command(commands) -> None:
     add_max_pixels(command, MAX_PIXELS)
 
 
-def read_cropped(args, model, source):
-    """(pixels uint8 that divide by the scale, where they are, a remark on what was left out).
+def divisible(source, rgb, scale, side=None):
+    """(the pixels of a picture, uint8, as `images.crop` crops it, where they are in it).
 
-    UserError for a picture smaller than the scale, or larger than --max-pixels.
+    UserError for a picture smaller than the scale.
     """
     from hcflow_jax import images
     from hcflow_jax.images import metrics
 
-    picture = images.read(source, max(images.MAX_PIXELS, args.max_pixels))
-    height, width, _ = picture.rgb.shape
-    scale = model.scale
+    height, width, _ = rgb.shape
     if min(height, width) < scale:
         raise UserError(f"{source} is {width}×{height}, and ×{scale} needs {scale} pixels a side")
-    rows, columns = place = images.crop((height, width), scale, args.crop)
-    tall, wide = rows.stop - rows.start, columns.stop - columns.start
+    place = images.crop((height, width), scale, side)
+    return metrics.to_uint8(rgb[place]), place
+
+
+def _read(args, model, source):
+    """(HR image, LR image or None, both uint8, a remark on what was left out).
+
+    UserError for a picture that is not to be scored whole, or a --lr of another size.
+    """
+    from hcflow_jax import images
+
+    picture = images.read(source, max(images.MAX_PIXELS, args.max_pixels))
+    hr, place = divisible(source, picture.rgb, model.scale, args.crop)
+    (tall, wide, _), (height, width, _) = hr.shape, picture.rgb.shape
     if tall * wide > args.max_pixels:
         raise UserError(
             f"{source} has {tall * wide:,} pixels, more than {args.max_pixels:,}, and is computed "
-            f"whole, which takes 1 kB for each; score its centre by --crop {_side(args, scale)}, "
-            "or allow more by --max-pixels"
+            f"whole, at 1 kB each; score its centre by --crop {_side(args, model.scale)}, or allow "
+            "more by --max-pixels"
         )
-    remarks = [] if (tall, wide) == (height, width) else [f"{wide}×{tall} of {width}×{height}"]
+    lr = None if args.lr is None else _read_lr(args, model, (height, width), place)
+    remarks = [] if (tall, wide) == (height, width) else [f"of {width}×{height}"]
     remarks += ["transparency left out"] if picture.alpha is not None else []
-    return metrics.to_uint8(picture.rgb[place]), place, ", ".join(remarks)
+    return hr, lr, remarks
 
 
 def _side(args, scale):
@@ -110,25 +118,20 @@ def _score(args):
     found = {}
 
     def read(source, _):
-        hr, place, remark = read_cropped(args, model, source)
-        lr = None
-        if args.lr is not None:
-            lr = _read_lr(args, model, images.header_size(source), place)
-        return hr, lr, remark
+        return _read(args, model, source)
 
     def convert(pictures, report):
         for (hr, lr, _), _ in pictures:
             yield likelihood.score(model, params, hr, noise, lr, args.seed)
 
     def write(source, picture, target, score):
-        hr, _, remark = picture
+        hr, _, remarks = picture
+        height, width, _ = hr.shape
         if not score.finite:
             raise UserError(f"{source}: the network's likelihood is not finite; score another part")
-        found[source] = {"width": hr.shape[1], "height": hr.shape[0], "remark": remark} | _figures(
-            score
-        )
-        size = remark or f"{hr.shape[1]}×{hr.shape[0]}"
-        print("\n".join(_table(f"{shown(source)}, {size}", found[source])), flush=True)
+        found[source] = {"width": width, "height": height} | _figures(score)
+        title = ", ".join([shown(source), " ".join([f"{width}×{height}", *remarks])])
+        print("\n".join(_table(title, found[source])), flush=True)
 
     code = batch.run(plan, read, convert, write)
     mean = _mean(list(found.values()))

@@ -17,6 +17,10 @@ EPILOG = """examples:
   hcflow upscale photo.jpg -o big.png --temperature 0.5 --samples 5
   hcflow downscale photo.jpg -o small.png         a quarter of the size, made to be restored
   hcflow restore small.png -o photo_again.png
+  hcflow score photo.jpg                          its bits per dimension, term by term
+  hcflow encode photo.jpg -o photo.npz            LR image and latents, by which
+  hcflow decode photo.npz -o photo_again.png      it comes back to the bit
+  hcflow latents holiday/ -o latents.png          are they Gaussian?
   hcflow train --config=sr_x4:tiny --workdir=runs/sr --config.data.path=photos/
   hcflow convert SR_DF2K_X4_HCFlow.pth -o sr_x4   the authors' weights, for --checkpoint sr_x4
 """

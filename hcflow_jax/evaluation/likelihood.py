@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -81,10 +80,18 @@ def noise_of(model: HCFlow, checkpoint=None, quant: int | None = None) -> Noise:
     return Noise(kind, quant or found, "--quant" if quant else source)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _terms(model, noise, params, hr, lr, seed):
-    added = dequantization.noise(noise.kind, jax.random.key(seed), hr.shape, hr.dtype, noise.quant)
-    return terms_of.likelihood(model, params, hr + added, lr, noise.quant)
+def noisy(picture: np.ndarray, noise: Noise | None, seed: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> float32 in [0, 1], with noise of `seed`."""
+    hr = picture.astype(np.float32) / 255
+    if noise is None:
+        return hr
+    key = jax.random.key(seed)
+    return hr + np.asarray(
+        dequantization.noise(noise.kind, key, hr.shape, jnp.float32, noise.quant)
+    )
+
+
+_likelihood = jax.jit(terms_of.likelihood, static_argnums=(0, 4))
 
 
 def score(
@@ -103,8 +110,8 @@ def score(
     """
     if lr is None:
         lr = imresize(hr, 1 / model.scale)
-    hr, lr = (jnp.asarray(image[None], jnp.float32) / 255 for image in (hr, lr))
-    return _score(model, _terms(model, noise, params, hr, lr, seed))
+    hr, lr = noisy(hr, noise, seed), noisy(lr, None, seed)
+    return _score(model, _likelihood(model, params, hr[None], lr[None], noise.quant))
 
 
 def _score(model, terms):
