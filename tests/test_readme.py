@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hcflow_jax import cli
 from hcflow_jax.cli.main import _parser
 from hcflow_jax.training import recipes
 from tests.command import photographs
@@ -59,6 +60,15 @@ def test_commands_for_pictures_run(folder):
     assert names <= set(os.listdir()) and os.listdir("large") == ["1_x4.png"]
     with Image.open("photo_x4.png") as large, Image.open("again.png") as again:
         assert (large.size, again.size) == ((120, 80), (30, 20))
+
+
+def test_commands_for_likelihoods_run(folder):
+    (block,) = [text for text in SHELL if "hcflow score photo.jpg" in text]
+    for line in block.splitlines():
+        assert cli.main(shlex.split(line, comments=True)[1:]) == 0
+    assert {"scores.json", "photo.npz", "latents.png"} <= set(os.listdir())
+    with Image.open("exactly.png") as again, Image.open("photo.jpg") as photograph:
+        assert again.tobytes() == photograph.tobytes()
 
 
 def _commands():

@@ -67,6 +67,10 @@ class ActNorm(Bijector):
         return fitted, self.forward(fitted, x)[0]
 
 
+PREPARED = ("inverse", "log_abs_det")
+"""What `prepare` adds to parameters: a function of them, computed on the host."""
+
+
 @dataclasses.dataclass(frozen=True)
 class InvertibleConv1x1(Bijector):
     """y = W x at every pixel, W [C, C] unconstrained; log_det = H·W·log|det W|.
@@ -84,11 +88,9 @@ class InvertibleConv1x1(Bijector):
     def prepare(self, params):
         weight = np.asarray(params["weight"], np.float64)
         dtype = params["weight"].dtype
-        return {
-            "weight": params["weight"],
-            "inverse": jnp.asarray(np.linalg.inv(weight), dtype),
-            "log_abs_det": jnp.asarray(np.linalg.slogdet(weight)[1], dtype),
-        }
+        added = np.linalg.inv(weight), np.linalg.slogdet(weight)[1]
+        added = (jnp.asarray(value, dtype) for value in added)
+        return {"weight": params["weight"], **dict(zip(PREPARED, added, strict=True))}
 
     def _log_det(self, params, x):
         if "log_abs_det" in params:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from hcflow_jax.bijectors.linear import PREPARED
+
 HASHES = "hashes"
 """The item of a checkpoint with {other item: {name of an array, "" for JSON: its record}}."""
 
@@ -33,7 +35,8 @@ def of_json(value) -> dict[str, str]:
 def fingerprint(params) -> str:
     """SHA-256 of a model's parameters, alike whether `HCFlow.prepare`d or not."""
     records = of_arrays(params)
-    return of_json({k: v for k, v in records.items() if not k.endswith("/inverse")})[""]
+    own = {k: v for k, v in records.items() if k.rpartition("/")[2] not in PREPARED}
+    return of_json(own)[""]
 
 
 def as_written(tree, records: dict[str, str]):

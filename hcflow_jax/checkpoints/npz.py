@@ -11,6 +11,10 @@ import numpy as np
 from hcflow_jax.errors import UserError, first_line
 
 
+class FileError(UserError):
+    """A file that cannot be read as plain arrays; the message is one line for the user."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Header:
     """Shape and type of an array in a file."""
@@ -33,7 +37,7 @@ def read_npz(
       check: called with {name: Header} of all arrays before one is read; raises for what does not
         fit, and returns the names of those to read, or None for all.
 
-    UserError when it is no such file, or `check` raises one.
+    FileError when it is no such file; a UserError that `check` raises is passed on.
     """
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
@@ -44,9 +48,9 @@ def read_npz(
     except UserError:
         raise
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; check the name") from error
+        raise FileError(f"{path} does not exist; check the name") from error
     except Exception as error:
-        raise UserError(
+        raise FileError(
             f"{path} is not a readable .npz of plain arrays: {first_line(error)}"
         ) from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from hcflow_jax.checkpoints.npz import read_npz
+from hcflow_jax.checkpoints.npz import FileError, read_npz
 from hcflow_jax.errors import UserError, first_line, needing
 
 TORCH = (".pth", ".pt", ".ckpt", ".bin")
@@ -93,9 +93,7 @@ def _read_npz(path, check):
 
     try:
         return read_npz(path, fits)
-    except CheckpointError:
-        raise
-    except UserError as error:
+    except FileError as error:
         raise CheckpointError(str(error)) from error
 
 

@@ -92,16 +92,16 @@ def _remedy(args, rgb):
 
 
 def _decode(args):
-    from hcflow_jax import images, sampling
+    from hcflow_jax import images, paths, sampling
     from hcflow_jax.sampling import encoded_files, encoding
 
-    target = Path(args.output)
+    source, target = paths.local(args.input, "copy it here"), Path(args.output)
     if target.suffix.lower() in LOSSY:
         raise UserError(f"{target}: JPEG would not keep the picture exactly; name a .png")
     images.check_writable(target)
-    info = encoded_files.read_info(args.input, args.max_pixels)
+    info = encoded_files.read_info(source, args.max_pixels)
     model, params = sampling.load(args.checkpoint, info.task, info.scale)
-    encoded, alpha = encoded_files.read_encoded(args.input, info, model, params)
+    encoded, alpha = encoded_files.read_encoded(source, info, model, params)
     images.check_writable(target, alpha is not None)
     with batch.progress() as report:
         rgb = encoding.decode_picture(model, params, encoded, info.tile, report)
@@ -136,7 +136,7 @@ def _latents(args):
     noise = None
     if model.task == "sr" or args.quant:
         noise = likelihood.noise_of(model, args.checkpoint, args.quant)
-    told = "no noise, as trained" if noise is None else f"noise {noise} of seed {args.seed}"
+    told = "no noise, as trained" if noise is None else f"noise {noise}, seed {args.seed}"
     print(f"{model.task} ×{model.scale}, {told}")
     found = []
 

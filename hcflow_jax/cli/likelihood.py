@@ -113,8 +113,8 @@ def _score(args):
     if args.crop is not None and args.crop < model.scale:
         raise UserError(f"--crop {args.crop} is less than a pixel of the LR image; give 256")
     noise = likelihood.noise_of(model, args.checkpoint, args.quant)
-    given = "given" if args.lr else "MATLAB's bicubic, 8 bits"
-    print(f"{model.task} ×{model.scale}, noise {noise} of seed {args.seed}, LR image: {given}")
+    lr = shown(args.lr) if args.lr else "by bicubic, 8 bits"
+    print(f"{model.task} ×{model.scale}, noise {noise}, seed {args.seed}; LR {lr}")
     found = {}
 
     def read(source, _):

@@ -77,7 +77,7 @@ def figures(of: Sums) -> dict[str, Figure]:
     neighbouring values, 0 ± 1/√(number of pairs). beyond_3: share of |x| > 3, p ± √(p(1 − p)/n)
     with p = 0.0027.
     """
-    count = of.powers[0]
+    count = float(of.powers[0])
     mean, second, third, fourth = of.powers[1:] / count
     variance = second - mean**2
     central = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
@@ -90,7 +90,7 @@ def figures(of: Sums) -> dict[str, Figure]:
     }
     found |= {name: _correlation(getattr(of, name)) for name in ("right", "below", "channels")}
     spread = math.sqrt(BEYOND_3 * (1 - BEYOND_3) / count)
-    return found | {"beyond_3": Figure(of.beyond / float(count), BEYOND_3, spread)}
+    return found | {"beyond_3": Figure(of.beyond / count, BEYOND_3, spread)}
 
 
 def _correlation(pairs):
@@ -100,4 +100,4 @@ def _correlation(pairs):
     a, b, aa, bb, ab = np.array(totals) / count
     variance = (aa - a * a) * (bb - b * b)
     value = float((ab - a * b) / math.sqrt(variance)) if variance > 0 else None
-    return Figure(value, 0.0, count**-0.5)
+    return Figure(value, 0.0, float(count) ** -0.5)

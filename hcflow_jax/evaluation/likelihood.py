@@ -76,7 +76,7 @@ def noise_of(model: HCFlow, checkpoint=None, quant: int | None = None) -> Noise:
         kind, found, source = *said, "as the checkpoint was trained"
     else:
         found = dequantization.recipe_quant(model.scale)
-        kind, source = "centred", f"q of the recipe for ×{model.scale}"
+        kind, source = "centred", f"q of the ×{model.scale} recipe"
     return Noise(kind, quant or found, "--quant" if quant else source)
 
 

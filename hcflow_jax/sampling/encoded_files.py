@@ -7,6 +7,7 @@ float32, of a transparent picture; info, JSON as text: that of `Info`.
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,12 +59,12 @@ def write_encoded(
     """Writes an encoded picture, whole or not at all; ImageError when that fails."""
     weights = hashes.fingerprint(params)
     info = Info(model.task, model.scale, *encoded.size, grey, tile, weights)
-    arrays = {"lr": encoded.lr}
+    arrays: dict[str, Any] = {"lr": encoded.lr}
     arrays |= {f"latents_{i}": latent for i, latent in enumerate(encoded.latents)}
     if alpha is not None:
         arrays["alpha"] = alpha
-    text = np.array(json.dumps(dataclasses.asdict(info)))
-    images.write_beside(path, lambda file: np.savez(file, info=text, **arrays))
+    arrays["info"] = np.array(json.dumps(dataclasses.asdict(info)))
+    images.write_beside(path, lambda file: np.savez(file, **arrays))
 
 
 def read_info(path: str | Path, max_pixels: int = images.MAX_PIXELS) -> Info:

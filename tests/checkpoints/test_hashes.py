@@ -175,3 +175,12 @@ def test_arrays_spread_over_processes_have_the_record_of_the_whole(tmp_path):
     shapes = dict.fromkeys(records, jax.ShapeDtypeStruct((8, 3), np.float32))
     found = checkpoints.restore(tmp_path / "c", {"params": shapes})["params"]
     np.testing.assert_array_equal(found["spread"], found["whole"])
+
+
+def test_a_fingerprint_is_that_of_the_weights_alone(params):
+    """Prepared or not, on whatever the inverses were computed; another bit is another one."""
+    found = hashes.fingerprint(params)
+    assert found == hashes.fingerprint(MODEL.prepare(params)) and len(found) == 64
+    changed = jax.tree.map(np.array, params)
+    _kernel(changed).view(np.uint32)[0, 0, 0, 0] ^= 1
+    assert hashes.fingerprint(changed) != found

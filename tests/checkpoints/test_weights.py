@@ -190,6 +190,15 @@ def test_an_npz_that_lies_about_its_arrays_is_refused(tmp_path, shape, kind, wor
         checkpoints.load_model(tmp_path / "w.npz")
 
 
+def test_headers_of_any_length_are_not_read(tmp_path):
+    """Version 2 of .npy says how long its header is in four bytes; plain arrays need two."""
+    header = b"\x93NUMPY\x02\x00" + (2**30).to_bytes(4, "little") + b" " * 100
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+        archive.writestr("a.npy", header)
+    with pytest.raises(checkpoints.CheckpointError, match=r"a.npy has version \(2, 0\)"):
+        checkpoints.load_model(tmp_path / "w.npz")
+
+
 def test_arrays_beyond_the_limit_are_refused(tmp_path, monkeypatch):
     np.savez(tmp_path / "w.npz", a=np.zeros(100))
     monkeypatch.setattr(weights, "LIMIT", 799)

@@ -19,6 +19,10 @@ FIRST_STEPS = {
 }
 
 
+def test_q_without_a_say_is_that_of_the_recipe():
+    assert [dequantization.recipe_quant(scale) for scale in (2, 4, 8, 16)] == [64, 64, 256, 64]
+
+
 @pytest.mark.parametrize("kind, mean", [("centred", 0.0), ("published", 0.5)])
 def test_noise_is_uniform_one_level_wide(kind, mean):
     noise = QUANT * dequantization.noise(kind, jax.random.key(0), (10000,), jnp.float64, QUANT)
