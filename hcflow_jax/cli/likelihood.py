@@ -141,7 +141,7 @@ def _score(args):
         named = [{"file": str(source)} | figures for source, figures in found.items()]
         about = {"task": model.task, "scale": model.scale, "seed": args.seed}
         about |= {"noise": noise.kind, "quant": noise.quant, "quant_source": noise.source}
-        text = json.dumps(about | {"mean": mean, "pictures": named}, indent=2, ensure_ascii=False)
+        text = json.dumps(about | {"mean": mean, "pictures": named}, indent=2)
         images.write_beside(args.json, lambda file: file.write(f"{text}\n".encode()))
         print(f"{shown(args.json)} written")
     return code

@@ -1,6 +1,7 @@
-"""Sampling and downscaling of pictures of any size."""
+"""Sampling, downscaling and encoding of pictures of any size."""
 
 from hcflow_jax.sampling.checking import Sample
+from hcflow_jax.sampling.encoding import EncodedPicture, decode_picture, encode_picture
 from hcflow_jax.sampling.pictures import (
     MAX_TEMPERATURE,
     SHIPPED,
@@ -15,10 +16,13 @@ from hcflow_jax.sampling.pictures import (
 __all__ = [
     "MAX_TEMPERATURE",
     "SHIPPED",
+    "EncodedPicture",
     "Sample",
     "check_temperature",
+    "decode_picture",
     "downscale",
     "downscale_all",
+    "encode_picture",
     "load",
     "sample",
     "sample_all",
