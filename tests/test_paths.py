@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import fsspec
@@ -164,7 +165,8 @@ def test_weights_are_read_from_a_bucket(bucket):
         checkpoints.load_model("gs://bucket/absent")
 
 
-def test_the_record_in_a_bucket_is_that_of_a_disk(bucket, tmp_path):
+def test_the_record_in_a_bucket_is_that_of_a_disk(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 12.5)
     for folder in (tmp_path, bucket):
         record = Record(folder / "log.jsonl", 0)
         for step in (1, 2, 3):
