@@ -26,6 +26,11 @@ def temperature(text: str) -> float:
     return value
 
 
+def temperatures(text: str) -> list[float]:
+    """The temperatures of "0,0.5,0.9", each once."""
+    return list(dict.fromkeys(temperature(part) for part in text.split(",")))
+
+
 def whole_number(least: int):
     """The type of an argument that is a whole number from `least` to 2^31 − 1."""
 
@@ -61,14 +66,17 @@ def add_picture_command(commands, name: str, run, summary: str, output: str):
     return command
 
 
-def add_checkpoint(command) -> None:
-    """Adds --checkpoint."""
-    command.add_argument(
-        "--checkpoint",
-        metavar="PATH",
-        help="a checkpoint directory, a training's workdir or a .npz/.pth of published weights "
-        "(default: the small weights that ship with hcflow)",
+def add_checkpoint(command, several: bool = False) -> None:
+    """Adds --checkpoint; `several` makes it a list, of one for each time it is given."""
+    text = (
+        "a checkpoint directory, a training's workdir or a .npz/.pth of published weights "
+        "(default: the small weights that ship with hcflow)"
     )
+    if several:
+        text += "; may be given several times, to compare them"
+        command.add_argument("--checkpoint", metavar="PATH", action="append", default=[], help=text)
+    else:
+        command.add_argument("--checkpoint", metavar="PATH", help=text)
 
 
 def add_task(command) -> None:

@@ -6,7 +6,7 @@ import sys
 import warnings
 
 from hcflow_jax import __version__, paths
-from hcflow_jax.cli import convert, data, latents, likelihood, output, pictures, programs
+from hcflow_jax.cli import convert, data, evaluate, latents, likelihood, output, pictures, programs
 from hcflow_jax.cli.arguments import Parser
 from hcflow_jax.errors import UserError, needing, shown
 from hcflow_jax.training import memory
@@ -21,6 +21,7 @@ EPILOG = """examples:
   hcflow encode photo.jpg -o photo.npz            LR image and latents, by which
   hcflow decode photo.npz -o photo_again.png      it comes back to the bit
   hcflow latents holiday/ -o latents.png          are they Gaussian?
+  hcflow evaluate Set5/                           a report of figures and pictures, as papers do
   hcflow train --config=sr_x4:tiny --workdir=runs/sr --config.data.path=photos/
   hcflow convert SR_DF2K_X4_HCFlow.pth -o sr_x4   the authors' weights, for --checkpoint sr_x4
 """
@@ -50,6 +51,7 @@ def _parser():
     )
     likelihood.add_command(commands)
     latents.add_commands(commands)
+    evaluate.add_command(commands)
     convert.add_command(commands)
     data.add_command(commands)
     commands.add_parser("train", help="train a model: `hcflow train --help`", add_help=False)

@@ -21,15 +21,13 @@ from PIL import Image
 from hcflow_jax import images, paths
 from hcflow_jax.data import work
 from hcflow_jax.data.messages import listed
+from hcflow_jax.data.pairing import Pair, find_pairs
 from hcflow_jax.data.prepared import METADATA
 from hcflow_jax.data.source import SCALES, crop
 from hcflow_jax.errors import UserError
 from hcflow_jax.images import metrics, read_uint8
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.locks import locked
-
-Pair = tuple[Path, Path | None]
-"""An HR file, and its LR file or None."""
 
 SHARD_BYTES = 2**28
 """Approximate size of a shard, on disk, and in memory while it is written."""
@@ -128,39 +126,6 @@ def _same_png(path, array):
         plain = image.format == "PNG" and image.mode == "RGB" and "transparency" not in image.info
         same = plain and np.array_equal(np.asarray(image), array)
     return data if same else None
-
-
-def find_pairs(hr_dir: Path, lr_dir: Path | None, scale: int) -> list[Pair]:
-    """The HR files, each with the LR file of the same name or of that name and `x{scale}`.
-
-    ImageError when a folder has no images, two of one name, or images without a partner.
-    """
-    if lr_dir is None:
-        return [(path, None) for path in _images_in(hr_dir)]
-    hr, lr = _by_stem(hr_dir), _by_stem(lr_dir)
-    partners = {stem: lr.pop(stem, None) or lr.pop(f"{stem}x{scale}", None) for stem in hr}
-    unpaired = [f"{hr[stem]} has no partner in {lr_dir}" for stem in hr if partners[stem] is None]
-    unpaired += [f"{path} has no partner in {hr_dir}" for path in lr.values()]
-    if unpaired:
-        raise images.ImageError(f"{listed(unpaired)}; remove it or add the partner")
-    return [(path, partners[stem]) for stem, path in hr.items()]
-
-
-def _images_in(folder):
-    if not folder.is_dir():
-        raise images.ImageError(f"{folder} is not a folder; name a folder of images")
-    return images.list_images(folder)
-
-
-def _by_stem(folder):
-    found = {}
-    for path in _images_in(folder):
-        if path.stem in found:
-            raise images.ImageError(
-                f"{found[path.stem]} and {path.name} have the same name; rename one"
-            )
-        found[path.stem] = path
-    return found
 
 
 ALIKE_DB = 20.0

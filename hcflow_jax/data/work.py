@@ -15,12 +15,16 @@ def nothing() -> None:
     """Does nothing."""
 
 
-def in_order(function: Callable, items, poll: Callable[[], None] = nothing) -> Iterator:
-    """Yields function(item) for each, computed by threads that prefetch two items per core.
+def in_order(
+    function: Callable, items, poll: Callable[[], None] = nothing, threads: int | None = None
+) -> Iterator:
+    """Yields function(item) for each, computed by threads that prefetch two items each.
 
-    `poll` is called again and again while a result is awaited; what it raises ends the work.
+    Args:
+      poll: called again and again while a result is awaited; what it raises ends the work.
+      threads: at most so many; one per core in any case.
     """
-    count = os.cpu_count() or 1
+    count = min(os.cpu_count() or 1, threads or sys.maxsize)
     with futures.ThreadPoolExecutor(count) as pool:
         waiting: deque[futures.Future] = deque()
         try:

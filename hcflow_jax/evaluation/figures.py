@@ -71,17 +71,23 @@ def fidelity(
 
     ValueError where shapes do not fit, or images are too small to be measured.
     """
-    figures = similarity(result, hr, scale)
-    shrunk = imresize(result, 1 / scale)
-    if min(lr.shape[:2]) >= metrics.SSIM_WINDOW:
-        small = similarity(shrunk, lr)
-    else:
-        psnr, psnr_y = metrics.psnr(shrunk, lr), metrics.psnr_y(shrunk, lr, 0)
-        small = {"psnr": min(psnr, PSNR_CEILING), "psnr_y": min(psnr_y, PSNR_CEILING)}
-    figures |= {f"lr_{name}": value for name, value in small.items()}
+    figures = similarity(result, hr, scale) | of_lr(imresize(result, 1 / scale), lr)
     if lpips is not None:
         figures["lpips"] = float(lpips(result[None], hr[None])[0])
     return figures
+
+
+def of_lr(result: np.ndarray, lr: np.ndarray) -> dict[str, float]:
+    """ "lr_psnr", "lr_ssim", "lr_psnr_y", "lr_ssim_y" of two uint8 LR images, whole.
+
+    SSIM of images smaller than its window is left out.
+    """
+    if min(lr.shape[:2]) >= metrics.SSIM_WINDOW:
+        found = similarity(result, lr)
+    else:
+        psnr, psnr_y = metrics.psnr(result, lr), metrics.psnr_y(result, lr, 0)
+        found = {"psnr": min(psnr, PSNR_CEILING), "psnr_y": min(psnr_y, PSNR_CEILING)}
+    return {f"lr_{name}": value for name, value in found.items()}
 
 
 def diversity(
@@ -101,13 +107,25 @@ def diversity(
     """
     if len(samples) < 2:
         raise ValueError(f"diversity is that of several samples, got {len(samples)}")
-    found = {"diversity": metrics.diversity(np.stack(samples))}
+    found = {"diversity": metrics.diversity(samples)}
     if lpips is not None:
         maps = np.stack([np.asarray(lpips.map(x[None], hr[None])[0], np.float64) for x in samples])
         best = maps.mean((1, 2)).min()
         gain = best - maps.min(0).mean()
         found["space_diversity"] = float(100 * gain / best) if best else 0.0
     return found
+
+
+def measure(
+    samples: Sequence[np.ndarray],
+    hr: np.ndarray,
+    lr: np.ndarray,
+    scale: int,
+    lpips: LPIPS | None = None,
+) -> dict[str, float]:
+    """`fidelity`, averaged over the samples of one LR image, and of several their `diversity`."""
+    found = mean([fidelity(x, hr, lr, scale, lpips) for x in samples])
+    return found | (diversity(samples, hr, lpips) if len(samples) > 1 else {})
 
 
 def interpolated(lr: np.ndarray, scale: int) -> dict[str, np.ndarray]:

@@ -21,6 +21,8 @@ from jax import lax
 
 from hcflow_jax.errors import UserError
 
+Array = jax.Array | np.ndarray
+
 SHA256 = {
     "alexnet": "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
     "vgg16": "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
@@ -54,26 +56,27 @@ class LPIPS:
       heads: w_l [C], of each of the five features.
     """
 
-    convolutions: tuple[tuple[jax.Array, jax.Array], ...]
-    heads: tuple[jax.Array, ...]
+    convolutions: tuple[tuple[Array, Array], ...]
+    heads: tuple[Array, ...]
     net: str = flax.struct.field(pytree_node=False)
 
-    def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
+    def __call__(self, a: Array, b: Array) -> jax.Array:
         """The distance [B] of images `a` and `b`; ValueError where they are too small."""
         return _distance(self, a, b)
 
-    def map(self, a: jax.Array, b: jax.Array) -> jax.Array:
+    def map(self, a: Array, b: Array) -> jax.Array:
         """The distance at every pixel, [B, H, W]: layers enlarged by bilinear interpolation."""
         return _distance_map(self, a, b)
 
-    def features(self, images: jax.Array) -> list[jax.Array]:
+    def features(self, images: Array) -> list[jax.Array]:
         """The five rectified feature maps [B, h, w, C] of images, finest first."""
         side = min(images.shape[1:3])
         if side < LEAST_SIDE[self.net]:
             raise ValueError(f"LPIPS needs sides of {LEAST_SIDE[self.net]} pixels, got {side}")
-        if jnp.issubdtype(images.dtype, jnp.integer):
-            images = images.astype(jnp.float32) / 255
-        x = (2 * images - 1 - jnp.array(_SHIFT, images.dtype)) / jnp.array(_SCALE, images.dtype)
+        x = jnp.asarray(images)
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            x = x.astype(jnp.float32) / 255
+        x = (2 * x - 1 - jnp.array(_SHIFT, x.dtype)) / jnp.array(_SCALE, x.dtype)
         found, pool = [], (1, _POOL_SIDE[self.net], _POOL_SIDE[self.net], 1)
         for i, (kernel, bias) in enumerate(self.convolutions):
             if i in _POOL_BEFORE[self.net]:
@@ -81,7 +84,7 @@ class LPIPS:
             stride, pad = _STRIDE_AND_PADDING[self.net][i]
             x = lax.conv_general_dilated(
                 x,
-                kernel.astype(x.dtype),
+                jnp.asarray(kernel, x.dtype),
                 (stride, stride),
                 [(pad, pad)] * 2,
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),

@@ -1,5 +1,7 @@
 """Image quality, by the protocol of super-resolution papers: 8 bits, border cropped."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 SSIM_WINDOW = 11
@@ -84,10 +86,21 @@ def ssim_y(a: np.ndarray, b: np.ndarray, border: int) -> float:
     return ssim(luma(a), luma(b), border)
 
 
-def diversity(samples: np.ndarray) -> float:
-    """Unbiased standard deviation over samples, per value on the 0–255 scale, averaged.
+def deviation(samples: Sequence[np.ndarray]) -> np.ndarray:
+    """Unbiased standard deviation over samples of every value, float64 [H, W, C].
+
+    √((N·Σx² − (Σx)²) / (N·(N − 1))), of whole numbers and so exact up to the division.
 
     Args:
-      samples: uint8 [N, H, W, C], N ≥ 2.
+      samples: N ≥ 2 uint8 images [H, W, C].
     """
-    return float(np.mean(np.std(samples.astype(np.float64), axis=0, ddof=1)))
+    total = square = np.zeros(samples[0].shape, np.int64)
+    for x in samples:
+        total, square = total + x, square + np.square(x.astype(np.int64))
+    count = len(samples)
+    return np.sqrt((count * square - total**2) / (count * (count - 1)))
+
+
+def diversity(samples: Sequence[np.ndarray]) -> float:
+    """The mean of `deviation`: how much samples of one LR image differ, on the 0–255 scale."""
+    return float(np.mean(deviation(samples)))

@@ -196,12 +196,10 @@ class Validation:
             figures["lr_psnr_own"] = min(own, measured.PSNR_CEILING)
         for tau, samples in sampled.items():
             scale, hr = self._model.scale, pair["hr"]
-            rows = [measured.fidelity(x, hr, pair["lr"], scale, self._lpips) for x in samples]
-            found = measured.mean(rows)
+            found = measured.measure(samples, hr, pair["lr"], scale, self._lpips)
             pictures[f"sample@{tau:g}"] = samples[0]
             if len(samples) > 1:
-                found |= measured.diversity(samples, hr, self._lpips)
-                deviation = np.std(samples.astype(np.float64), 0, ddof=1).mean(-1)
+                deviation = metrics.deviation(samples).mean(-1)
                 shown = np.clip(DEVIATION_GAIN * deviation, 0, 255)
                 pictures[f"spread@{tau:g}"] = shown.astype(np.uint8)
             figures |= {f"{name}@{tau:g}": value for name, value in found.items()}

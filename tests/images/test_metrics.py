@@ -55,3 +55,10 @@ def test_nonsense_is_refused():
 def test_to_uint8_rounds_half_up_and_clamps():
     values = np.array([-1, 0, 0.5 / 255, 1, 2])
     np.testing.assert_array_equal(metrics.to_uint8(values), [0, 0, 1, 255, 255])
+
+
+def test_the_deviation_of_samples_is_numpys():
+    samples = np.random.default_rng(0).integers(0, 256, (7, 5, 6, 3), dtype=np.uint8)
+    found = metrics.deviation(list(samples))
+    np.testing.assert_allclose(found, samples.astype(float).std(0, ddof=1), rtol=1e-12)
+    np.testing.assert_array_equal(metrics.deviation([samples[0]] * 3), 0)
