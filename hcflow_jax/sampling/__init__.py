@@ -2,10 +2,9 @@
 
 from hcflow_jax.sampling.checking import Sample
 from hcflow_jax.sampling.encoding import EncodedPicture, decode_picture, encode_picture
+from hcflow_jax.sampling.noise import MAX_TEMPERATURE, Noise, check_temperature
 from hcflow_jax.sampling.pictures import (
-    MAX_TEMPERATURE,
     SHIPPED,
-    check_temperature,
     downscale,
     downscale_all,
     load,
@@ -17,6 +16,7 @@ __all__ = [
     "MAX_TEMPERATURE",
     "SHIPPED",
     "EncodedPicture",
+    "Noise",
     "Sample",
     "check_temperature",
     "decode_picture",

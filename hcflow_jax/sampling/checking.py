@@ -74,9 +74,11 @@ def _departure(lr, hr):
 
 def mend(
     picture: tiling.TiledPicture,
+    asked: np.ndarray,
     size: tuple[int, int],
     limit: float,
     redraw: Callable[[tiling.TiledPicture], object],
+    free: np.ndarray | bool = True,
 ) -> Sample:
     """The sample `picture`, drawn again at half the temperature, then at 0, where it strayed.
 
@@ -85,19 +87,22 @@ def mend(
     bicubic enlargement is, which then stands there: no temperature would mend it.
 
     Args:
-      picture: with results [pixels, `departures` of them], and noise of one temperature.
+      picture: with results [pixels, `departures` of them]; its temperatures are lowered.
+      asked: temperatures [h, w] that were asked for.
       size: (height, width) of the LR image in `picture.pixels`; the rest is padding.
       limit: the largest departure; infinity asks for finite values alone.
       redraw: computes the stale windows of `picture`.
+      free: [h, w], where temperatures may be lowered.
     """
-    asked = float(picture.temperatures.flat[0])
     inside = np.zeros(picture.temperatures.shape, bool)
     inside[: size[0], : size[1]] = True
-    while (strayed := _beyond(picture, limit) & (picture.temperatures > 0) & inside).any():
-        colder = np.where(picture.temperatures > asked / 2, np.float32(asked / 2), 0)
-        before, near = picture.temperatures, _places(strayed, reach=1)
-        picture.temperatures = np.where(near, colder, before)
+    while True:
+        before = picture.temperatures
+        near = _places(_beyond(picture, limit) & (before > 0) & inside, reach=1) & free
+        picture.temperatures = np.where(near, np.where(before > asked / 2, asked / 2, 0), before)
         picture.stale = picture.temperatures != before
+        if not picture.stale.any():
+            break
         redraw(picture)
     hopeless = _places(_beyond(picture, np.maximum(limit, picture.results[1][..., 1])) & inside)
     _put_bicubic(picture, hopeless)

@@ -4,10 +4,11 @@ Pictures are numpy [H, W, 3] in [0, 1]; the model runs jitted on all local devic
 per window shape.
 """
 
+import functools
 import math
+import operator
 from collections import deque
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -18,16 +19,13 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hcflow_jax import checkpoints, images
-from hcflow_jax.errors import UserError
 from hcflow_jax.model import HCFlow
-from hcflow_jax.sampling import checking, tiling
+from hcflow_jax.sampling import checking, noise, tiling
 from hcflow_jax.sampling.checking import Sample
+from hcflow_jax.sampling.noise import Noise, Temperature
 
 SHIPPED = {("sr", 4): "sr_x4.npz", ("rescaling", 4): "rescaling_x4.npz"}
 """Files of the weights that ship with the package, by (task, scale)."""
-
-MAX_TEMPERATURE = 2.0
-"""The highest temperature of a sample; networks are trained for 1."""
 
 
 def load(
@@ -63,28 +61,46 @@ def load(
     return model, model.prepare(params)
 
 
-@partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def _encode_lr(model, params, hr):
     return _clamped(model.encode(params, hr).lr)
 
 
-@partial(jax.jit, static_argnums=0)
-def _decode_windows(model, params, lr, temperatures, origins, seeds, indices):
-    """(samples, clamped; their `departures`) of windows."""
+@functools.partial(jax.jit, static_argnums=0)
+def _draw_windows(model, amplitudes, origins, seeds, indices):
+    """Latents Σ_k amplitudes_k·noise_k of windows, finest level first."""
 
     def draw(origin, seed, index):
         key = jax.random.fold_in(jax.random.key(seed), index)
-        return tiling.latents(model, key, origin, *lr.shape[1:3])
+        return tiling.latents(model, key, origin, *amplitudes.shape[1:3])
 
-    latents = jax.vmap(draw)(origins, seeds, indices)
-    hr = model.decode(params, lr, [_spread(temperatures, e) * e for e in latents])
+    levels = amplitudes.shape[:4] + (len(model.levels),)
+    amplitudes = jnp.broadcast_to(amplitudes, levels)
+    fields = [jax.vmap(draw)(origins, seeds, index) for index in indices.T]
+    return [
+        functools.reduce(
+            operator.add, (_spread(amplitudes[..., k, i], e) * e for k, e in enumerate(level))
+        )
+        for i, level in enumerate(zip(*fields, strict=True))
+    ]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode_windows(model, params, lr, latents):
+    """(samples, clamped; their `departures`) of windows."""
+    hr = model.decode(params, lr, latents)
     return _clamped(hr), checking.departures(lr, hr)
 
 
-def _spread(temperatures, latent):
-    """Temperatures [n, h, w] of LR pixels for a latent [n, f·h, f·w, C]."""
-    factor = latent.shape[1] // temperatures.shape[1]
-    return temperatures.repeat(factor, axis=1).repeat(factor, axis=2)[..., None]
+def _sample_windows(model, params, lr, *noise):
+    """`_decode_windows` of `_draw_windows`: one decoder, and so the same rounding, for any mix."""
+    return _decode_windows(model, params, lr, _draw_windows(model, *noise))
+
+
+def _spread(amplitudes, latent):
+    """Amplitudes [n, h, w] of LR pixels for a latent [n, f·h, f·w, C]."""
+    factor = latent.shape[1] // amplitudes.shape[1]
+    return amplitudes.repeat(factor, axis=1).repeat(factor, axis=2)[..., None]
 
 
 def _clamped(image):
@@ -96,7 +112,7 @@ def replicated(params):
     """(params on every local device, a function that shards a batch over them)."""
     mesh = jax.make_mesh((jax.local_device_count(),), ("data",), (AxisType.Auto,))
     whole, sharded = (NamedSharding(mesh, P(*axes)) for axes in ((), ("data",)))
-    return jax.device_put(params, whole), partial(jax.device_put, device=sharded)
+    return jax.device_put(params, whole), functools.partial(jax.device_put, device=sharded)
 
 
 def _padded(pixels, factor):
@@ -108,7 +124,8 @@ def _padded(pixels, factor):
     return images.extend(pixels, height, width)
 
 
-def downscale_all(
+def encode_all(
+    encode: Callable,
     model: HCFlow,
     params,
     pictures: Iterable[np.ndarray],
@@ -116,10 +133,13 @@ def downscale_all(
     halo: int = tiling.HALO,
     progress=lambda count: None,
 ) -> Iterator[np.ndarray]:
-    """The model's LR image, clamped, of each picture: [H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, 3].
+    """[H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, …] of each picture, by what `encode` makes of windows.
 
-    NaN where a value is not finite. Sides that do not divide are first padded by reflection.
-    Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each.
+    Sides that do not divide are first padded by reflection. Windows have `tile` pixels a side,
+    which bounds the memory, and overlap by `halo` on each.
+
+    Args:
+      encode: (model, params, HR [n, H, W, 3]) -> [n, H/scale, W/scale, …].
     """
     tiling.check_tile(tile, model.scale)
     params, shard = replicated(params)
@@ -133,7 +153,7 @@ def downscale_all(
             yield tiling.TiledPicture(pixels, np.zeros(shape, np.float32))
 
     def apply(pixels, *_):
-        return [_encode_lr(model, params, shard(pixels))]
+        return [encode(model, params, shard(pixels))]
 
     grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
     for done in tiling.run(
@@ -143,11 +163,87 @@ def downscale_all(
         yield done.results[0][:height, :width]
 
 
+def downscale_all(
+    model: HCFlow,
+    params,
+    pictures: Iterable[np.ndarray],
+    tile: int = tiling.TILE,
+    halo: int = tiling.HALO,
+    progress=lambda count: None,
+) -> Iterator[np.ndarray]:
+    """The model's LR image, clamped, of each picture: [H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, 3].
+
+    NaN where a value is not finite. Arguments as for `encode_all`.
+    """
+    return encode_all(_encode_lr, model, params, pictures, tile, halo, progress)
+
+
+class Sampler:
+    """Draws and checks samples on all local devices; its arguments are those of `sample_all`."""
+
+    def __init__(
+        self,
+        model: HCFlow,
+        params,
+        seed: int = 0,
+        tile: int = tiling.TILE,
+        halo: int = tiling.HALO,
+        check: bool = True,
+        progress=lambda count: None,
+    ):
+        tiling.check_tile(tile, model.scale)
+        self.model, self.seed = model, seed
+        self._params, self._shard = replicated(params)
+        self._grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
+        self._progress = progress
+        self._limit = None if not check else checking.LIMIT if model.task == "sr" else math.inf
+
+    def picture(
+        self, lr: np.ndarray, temperature: Temperature, of: Noise | int
+    ) -> tiling.TiledPicture:
+        """What `draw` takes: `lr`, temperatures and mixture, all extended to a size of `bucket`.
+
+        ValueError when the mixture is for another size or number of levels.
+        """
+        of = of if isinstance(of, Noise) else Noise((of,))
+        full = (*lr.shape[:2], len(of.indices), len(self.model.levels))
+        if any(side not in (1, of_lr) for side, of_lr in zip(of.mix.shape, full, strict=True)):
+            raise ValueError(f"a mix for this picture must be {full}, got {of.mix.shape}")
+        pixels = _padded(lr, self.model.scale)
+        size = pixels.shape[:2]
+        temperatures = noise.extended(noise.stretched(temperature, *lr.shape[:2]), *size)
+        mix = of.mix if of.mix.shape[:2] == (1, 1) else noise.extended(of.mix, *size)
+        return tiling.TiledPicture(pixels, temperatures, self.seed, of.indices, mix)
+
+    def draw(self, pictures: Iterable[tiling.TiledPicture]) -> Iterator[tiling.TiledPicture]:
+        """`tiling.run` of their stale windows; results are [pixels, `checking.departures`]."""
+
+        def apply(*batch):
+            return _sample_windows(self.model, self._params, *map(self._shard, batch))
+
+        outputs = (self.model.scale, 1)
+        return tiling.run(
+            apply, pictures, inputs=1, outputs=outputs, progress=self._progress, **self._grid
+        )
+
+    def finish(
+        self, done: tiling.TiledPicture, asked: np.ndarray, size: tuple[int, int], free=True
+    ) -> Sample:
+        """The drawn picture after `checking.mend`, whose arguments these are."""
+        if self._limit is None:
+            height, width = (self.model.scale * side for side in size)
+            return Sample(done.results[0][:height, :width])
+        return checking.mend(done, asked, size, self._limit, self._redraw, free)
+
+    def _redraw(self, picture):
+        next(self.draw([picture]))
+
+
 def sample_all(
     model: HCFlow,
     params,
-    pictures: Iterable[tuple[np.ndarray, int]],
-    temperature: float,
+    pictures: Iterable[tuple[np.ndarray, int | Noise]],
+    temperature: Temperature,
     seed: int = 0,
     tile: int = tiling.TILE,
     halo: int = tiling.HALO,
@@ -156,55 +252,29 @@ def sample_all(
 ) -> Iterator[Sample]:
     """A sample, clamped, of each (LR picture, index): [h, w, 3] -> [scale·h, scale·w, 3].
 
-    The noise is a function of seed, index and position in the picture, so that windows agree
-    where they overlap. `tile` and `halo` as in `downscale_all`, in pixels of the result.
+    decode(lr, τ·e), e the noise of (seed, index), or a mixture of those of several indices. It is
+    a function of seed, index and position in the picture, so that windows agree where they
+    overlap. `tile` and `halo` as in `downscale_all`, in pixels of the result.
 
     Args:
-      temperature: 0 to MAX_TEMPERATURE; UserError for others.
+      temperature: τ, from 0 to MAX_TEMPERATURE; or a map of such values, one for each LR pixel,
+        of any size [h', w'], which is stretched over each picture. UserError for others.
       check: draw again, colder, where a sample is not finite or, in super-resolution, strays from
         its input, as `checking.mend` does. Without it such pixels are as the network gives them,
         NaN where they are not finite.
     """
-    tiling.check_tile(tile, model.scale)
-    check_temperature(temperature)
-    params, shard = replicated(params)
-    limit = checking.LIMIT if model.task == "sr" else math.inf
-    sizes = deque()
+    noise.check_temperature(temperature)
+    sampler = Sampler(model, params, seed, tile, halo, check, progress)
+    asked = deque()
 
     def padded():
         for lr, index in pictures:
-            sizes.append(lr.shape[:2])
-            pixels = _padded(lr, model.scale)
-            temperatures = np.full(pixels.shape[:2], temperature, np.float32)
-            yield tiling.TiledPicture(pixels, temperatures, seed, index)
+            picture = sampler.picture(lr, temperature, index)
+            asked.append((picture.temperatures, lr.shape[:2]))
+            yield picture
 
-    def apply(*batch):
-        return _decode_windows(model, params, *map(shard, batch))
-
-    def draw(pictures):
-        sides = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
-        outputs = (model.scale, 1)
-        return tiling.run(apply, pictures, inputs=1, outputs=outputs, progress=progress, **sides)
-
-    def redraw(picture):
-        return next(draw([picture]))
-
-    for done in draw(padded()):
-        size = sizes.popleft()
-        if check:
-            yield checking.mend(done, size, limit, redraw)
-        else:
-            height, width = (model.scale * side for side in size)
-            yield Sample(done.results[0][:height, :width])
-
-
-def check_temperature(temperature: float) -> None:
-    """UserError unless it is a number from 0 to MAX_TEMPERATURE."""
-    if not 0 <= temperature <= MAX_TEMPERATURE:
-        raise UserError(
-            f"temperature {temperature} is not from 0 to {MAX_TEMPERATURE:g}; full-size networks "
-            "look best at 0.8 to 0.9"
-        )
+    for done in sampler.draw(padded()):
+        yield sampler.finish(done, *asked.popleft())
 
 
 def downscale(model: HCFlow, params, hr: np.ndarray, tile: int = tiling.TILE) -> np.ndarray:
@@ -216,9 +286,9 @@ def sample(
     model: HCFlow,
     params,
     lr: np.ndarray,
-    temperature: float,
+    temperature: Temperature,
     seed: int = 0,
-    index: int = 0,
+    index: int | Noise = 0,
     tile: int = tiling.TILE,
     check: bool = True,
 ) -> np.ndarray:

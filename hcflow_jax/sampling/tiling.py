@@ -22,6 +22,10 @@ NOISE_BLOCK = 16
 """Side of the squares, in LR pixels, whose noise comes from one key."""
 
 
+def _one_field():
+    return np.ones((1, 1, 1, 1), np.float32)
+
+
 @dataclasses.dataclass
 class TiledPicture:
     """A picture that `run` takes through a model window by window.
@@ -29,7 +33,8 @@ class TiledPicture:
     Attributes:
       pixels: [H, W, C], what the model reads.
       temperatures: of the noise, [h, w], one for each LR pixel.
-      seed, index: of its noise; sample number `index` of `seed`.
+      seed, indices: of its noise, a mixture of those of the samples number `indices` of `seed`.
+      mix: the factors of the mixture, [h or 1, w or 1, K, L or 1].
       results: arrays [H', W', C'], filled in window by window.
       stale: [h, w], where something changed: only windows that hold such LR pixels are computed.
         None stands for everywhere.
@@ -39,7 +44,8 @@ class TiledPicture:
     pixels: np.ndarray
     temperatures: np.ndarray
     seed: int = 0
-    index: int = 0
+    indices: tuple[int, ...] = (0,)
+    mix: np.ndarray = dataclasses.field(default_factory=_one_field)
     results: list[np.ndarray] = dataclasses.field(default_factory=list)
     stale: np.ndarray | None = None
     windows_left: int = 0
@@ -156,15 +162,22 @@ def _paste(window, values, factors):
     picture.windows_left -= 1
 
 
+def _amplitudes(window):
+    """temperature · mix of a window, [h, w, K, L or 1]."""
+    picture, crop = window.picture, _crop(window, 1)
+    mix = np.broadcast_to(picture.mix, (*picture.temperatures.shape, *picture.mix.shape[2:]))
+    return picture.temperatures[crop][..., None, None] * mix[crop]
+
+
 def _batch(group, rows, inputs):
     """What `run`'s `apply` takes of windows, the last repeated until there are `rows`."""
     padded = group + group[-1:] * (rows - len(group))
     return (
         np.stack([w.picture.pixels[_crop(w, inputs)] for w in padded]),
-        np.stack([w.picture.temperatures[_crop(w, 1)] for w in padded]),
+        np.stack([_amplitudes(w) for w in padded]),
         np.array([w.origin for w in padded], np.int32),
         np.array([w.picture.seed for w in padded], np.uint32),
-        np.array([w.picture.index for w in padded], np.uint32),
+        np.array([w.picture.indices for w in padded], np.uint32),
     )
 
 
@@ -180,12 +193,12 @@ def run(
 ) -> Iterator[TiledPicture]:
     """Yields the pictures with their results, in order; a batch is a window per device.
 
-    Windows of one shape share batches, also those of several pictures. Reading a picture,
-    dispatching a batch and fetching the results of the last overlap.
+    Windows of one shape, and of mixtures of one shape, share batches, also those of several
+    pictures. Reading a picture, dispatching a batch and fetching the results of the last overlap.
 
     Args:
-      apply: (pixels [n, h', w', C], temperatures [n, h, w], origins [n, 2], seeds [n],
-        indices [n]) -> arrays [n, h', w', C'], sharded over n local devices.
+      apply: (pixels [n, h', w', C], temperatures · mix [n, h, w, K, L or 1], origins [n, 2],
+        seeds [n], indices [n, K]) -> arrays [n, h', w', C'], sharded over n local devices.
       inputs, outputs: pixels read, and written of each array, per LR pixel, along a side.
       tile, halo: in LR pixels.
       progress: called with the number of windows added (positive) or done (negative).
@@ -195,8 +208,8 @@ def run(
     unfinished: deque[TiledPicture] = deque()
     in_flight: deque = deque()
 
-    def dispatch(shape):
-        group = queued.pop(shape)
+    def dispatch(kind):
+        group = queued.pop(kind)
         in_flight.append((group, apply(*_batch(group, devices, inputs))))
 
     def collect():
@@ -216,17 +229,18 @@ def run(
         unfinished.append(picture)
         progress(len(windows))
         for window in windows:
-            queued.setdefault(window.shape, []).append(window)
-            if len(queued[window.shape]) == devices:
-                dispatch(window.shape)
+            kind = (window.shape, picture.mix.shape[2:])
+            queued.setdefault(kind, []).append(window)
+            if len(queued[kind]) == devices:
+                dispatch(kind)
             if len(in_flight) > 1:
                 collect()
         if len(unfinished) > 2 * devices:
-            for shape in list(queued):
-                dispatch(shape)
+            for kind in list(queued):
+                dispatch(kind)
         yield from finished()
-    for shape in list(queued):
-        dispatch(shape)
+    for kind in list(queued):
+        dispatch(kind)
     while in_flight:
         collect()
         yield from finished()
