@@ -17,7 +17,7 @@ _HOMES = {
     "load": "sampling",
     "to_published": "checkpoints",
 }
-_MODULES = ("bijectors", "losses")
+_MODULES = ("bijectors", "losses", "sampling")
 __all__ = ["__version__", *_HOMES, *_MODULES]
 
 

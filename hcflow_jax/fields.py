@@ -52,8 +52,14 @@ def field(default: Any, help: str, **rule) -> Any:
 
 
 def rules(section) -> dict[str, Rule]:
-    """{field: rule} of a dataclass or an instance of one."""
-    return {f.name: f.metadata["rule"] for f in dataclasses.fields(section)}
+    """{field: rule} of a dataclass or an instance of one, where a field has a rule."""
+    found = {f.name: f.metadata.get("rule") for f in dataclasses.fields(section)}
+    return {name: rule for name, rule in found.items() if rule}
+
+
+def values(section) -> dict[str, Any]:
+    """{field: value} of an instance, of the fields with a rule."""
+    return {name: getattr(section, name) for name in rules(section)}
 
 
 def check(section, prefix: str = "") -> None:

@@ -19,7 +19,7 @@ NAMES = (
         "load",
         "to_published",
     ),
-    *("bijectors", "losses", "__version__"),
+    *("bijectors", "losses", "sampling", "__version__"),
 )
 METHODS = (
     "init",
@@ -42,10 +42,10 @@ def test_public_names_are_there_and_no_others():
 
 
 @pytest.mark.parametrize("statement", ["import hcflow_jax", "import hcflow_jax.losses"])
-def test_losses_are_there_without_another_import(statement):
+def test_modules_are_there_without_another_import(statement):
     """And without the packages of the extra [train]."""
     code = f"{statement}; hcflow_jax.losses.nll; hcflow_jax.losses.GAN_TYPES; import sys; " + (
-        "hcflow_jax.bijectors.Chain; "
+        "hcflow_jax.bijectors.Chain; hcflow_jax.sampling.interpolate; "
         "assert not {'clu', 'grain', 'optax', 'ml_collections'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

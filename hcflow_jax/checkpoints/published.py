@@ -100,6 +100,10 @@ def published_entries(model: HCFlow) -> Iterator[Entry]:
     `flow.layers.N` numbers one flat list: per level the squeeze, its unconditional steps, the
     split. `flow.level{l}_condFlow` is a level's trunk, conditional steps and prior (`f`).
     """
+    if model.step is not None:
+        raise UserError(
+            "published names are for built-in flow steps; keep others by checkpoints.save_model"
+        )
     shapes = _param_shapes(model)
     layer = 0
     for i, level in enumerate(model.levels):

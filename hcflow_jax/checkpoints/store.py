@@ -1,7 +1,6 @@
 """Checkpoints: orbax directories that include their model's config."""
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
@@ -13,15 +12,18 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from hcflow_jax import paths
+from hcflow_jax import fields, paths
 from hcflow_jax.checkpoints import earlier, hashes, published, weights
 from hcflow_jax.checkpoints.weights import CheckpointError
 from hcflow_jax.errors import UserError, first_line
-from hcflow_jax.model import HCFlow, build_model
+from hcflow_jax.model import HCFlow, StepHook, build_model
 from hcflow_jax.model.dequantization import without_noise_mean
 
 CONFIG, PARAMS, EMA, TRAINING, PROGRESS = "config", "params", "ema", "training", "place"
 """Items of a training's checkpoint; one of a model alone has the config and the parameters."""
+
+STEP = "step"
+"""In a model's config: the name of the function of its own flow steps, where it has some."""
 
 METRIC = "psnr_y"
 """The metric that selects the best checkpoint of a training."""
@@ -31,8 +33,17 @@ MEASURED_ON = "measured_on"
 
 
 def model_config(model: HCFlow) -> dict:
-    """{field: value} of the model, as JSON values, from which `build_model` makes it again."""
-    return json.loads(json.dumps(dataclasses.asdict(model)))
+    """{field: value} of the model, as JSON values, from which `build_model` makes it again.
+
+    Of flow steps of one's own the name of the function alone: reading a checkpoint runs nothing.
+    """
+    config = json.loads(json.dumps(fields.values(model)))
+    return config if model.step is None else config | {STEP: _name(model.step)}
+
+
+def _name(function):
+    module, name = (getattr(function, key, "") for key in ("__module__", "__qualname__"))
+    return f"{module}.{name}" if name else repr(function)
 
 
 def check_name(path: Path) -> None:
@@ -109,7 +120,10 @@ def restore(path: Path, trees: dict, texts: Iterable[str] = ()) -> dict:
 
 
 def load_model(
-    path: str | Path, as_trained: bool = False, say: Callable[[str], None] = lambda line: None
+    path: str | Path,
+    as_trained: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    step: StepHook | None = None,
 ) -> tuple[HCFlow, dict]:
     """(model, params) of a checkpoint directory, a training's workdir or published weights.
 
@@ -122,6 +136,7 @@ def load_model(
         samples (`model.dequantization.without_noise_mean`).
       say: called with a line for the user where a file holds averaged weights beside others, or
         that mean is taken off.
+      step: the function of the model's own flow steps, where it was saved with one.
 
     CheckpointError, naming the path and the remedy, when `path` is none of these, is damaged, or
     holds other values than were written.
@@ -132,7 +147,9 @@ def load_model(
             f"{path} does not exist; name a checkpoint, a workdir, a .npz or a .pth"
         )
     if path.is_dir():
-        return _load_directory(_checkpoint_in(path), as_trained, say)
+        return _load_directory(_checkpoint_in(path), as_trained, say, step)
+    if step is not None:
+        raise CheckpointError(f"{path} {_NO_STEP}")
     try:
         return published.from_torch(weights.read_weights(path, published.check_shapes, say))
     except CheckpointError:
@@ -244,13 +261,29 @@ def _noise_of(loss):
     return (loss.get("dequantization", "published"), loss["quant"]) if "quant" in loss else None
 
 
-def _load_directory(path, as_trained, say):
+_NO_STEP = "holds a model without flow steps of your own; leave out step"
+
+
+def _with_step(found, step, path):
+    """The model of the fields `found`, with the function `step` where it was saved with one."""
+    name = found.get(STEP)
+    if name and step is None:
+        raise CheckpointError(
+            f"{path} holds a model whose flow steps are made by the function {name}; load it from "
+            "Python, by hcflow_jax.load(path, step=the function)"
+        )
+    if step is not None and not name:
+        raise CheckpointError(f"{path} {_NO_STEP}")
+    return build_model({**found, STEP: step})
+
+
+def _load_directory(path, as_trained, say, step):
     if not (path / CONFIG).is_dir() or not (path / PARAMS).is_dir():
         raise CheckpointError(
             f"{path} is not a checkpoint; make one with `hcflow convert` or `hcflow train`"
         )
     config = restore(path, {}, [CONFIG])[CONFIG]
-    model = build_model(model_fields(config, path))
+    model = _with_step(model_fields(config, path), step, path)
     item = EMA if (path / EMA).is_dir() else PARAMS
     shapes = jax.eval_shape(model.init_params, jax.random.key(0))
     params = jax.tree.map(jnp.asarray, restore(path, {item: shapes})[item])
@@ -305,10 +338,10 @@ def _remedy(path):
 
 def model_fields(config, path: Path) -> dict:
     """The model's fields in a checkpoint's config; CheckpointError when they are not HCFlow's."""
-    fields = config.get("model") if isinstance(config, dict) else None
-    known = {field.name for field in dataclasses.fields(HCFlow)}
-    if not isinstance(fields, dict) or not {"task", "steps"} <= fields.keys() <= known:
+    found = config.get("model") if isinstance(config, dict) else None
+    known = {*fields.rules(HCFlow), STEP}
+    if not isinstance(found, dict) or not {"task", "steps"} <= found.keys() <= known:
         raise CheckpointError(
             f"{path} does not say which model it holds; convert or train it again"
         )
-    return fields
+    return found

@@ -48,6 +48,17 @@ def whole_number(least: int):
     return parse
 
 
+def region(text: str) -> tuple[int, int, int, int]:
+    """(x, y, width, height); ArgumentTypeError unless `text` is four whole numbers."""
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not x,y,w,h; give four whole numbers of pixels, such as 40,30,100,80"
+        ) from error
+    return x, y, width, height
+
+
 def add_picture_command(commands, name: str, run, summary: str, output: str):
     """Adds, and returns, the parser of a command that reads pictures and writes one for each."""
     command = commands.add_parser(name, help=summary, description=summary)

@@ -1,10 +1,11 @@
 """`hcflow upscale`, `downscale` and `restore`."""
 
+import itertools
 import re
 import sys
 
 from hcflow_jax.cli import batch
-from hcflow_jax.cli.arguments import add_picture_command, add_sampling, whole_number
+from hcflow_jax.cli.arguments import add_picture_command, add_sampling, region, whole_number
 from hcflow_jax.errors import UserError, shown
 
 SIZE_KEY, GREY_KEY = "hcflow:size", "hcflow:grey"
@@ -29,6 +30,26 @@ def add_commands(commands) -> None:
         default=1,
         metavar="N",
         help="how many different versions to write, numbered OUT_1, OUT_2, … (default: 1)",
+    )
+    upscale.add_argument(
+        "--temperature-map",
+        metavar="MAP",
+        help="a grey picture of any size, stretched over each picture: black is temperature 0, "
+        "white --temperature",
+    )
+    upscale.add_argument(
+        "--region",
+        type=region,
+        metavar="X,Y,W,H",
+        help="draw this part of the result anew, in its pixels, x and y from the upper left "
+        "corner; what is farther from it than 64 pixels stays as it is without --region",
+    )
+    upscale.add_argument(
+        "--region-seed",
+        type=whole_number(1),
+        default=1,
+        metavar="N",
+        help="which new version of the region; --samples 3 writes N, N + 1 and N + 2 (default: 1)",
     )
     upscale.add_argument(
         "--as-trained",
@@ -76,7 +97,7 @@ def _check_finite(source, pixels, remedy):
         raise UserError(f"{source}: the network's result is not finite; {remedy}")
 
 
-def _sampler(args, model, params):
+def _sampler(args, model, params, temperature):
     from hcflow_jax import sampling
 
     def convert(pictures, report):
@@ -85,12 +106,36 @@ def _sampler(args, model, params):
             model,
             params,
             inputs,
-            args.temperature,
+            temperature,
             args.seed,
             args.tile,
             check=not args.no_check,
             progress=report,
         )
+
+    return convert
+
+
+def _resampler(args, model, params, temperature):
+    """As `_sampler`, of pictures whose region is drawn anew."""
+    from hcflow_jax import sampling
+
+    def convert(pictures, report):
+        for picture, index in pictures:
+            if index == 0:
+                versions = sampling.resample_all(
+                    model,
+                    params,
+                    picture.rgb,
+                    temperature,
+                    args.region,
+                    itertools.count(args.region_seed),
+                    seed=args.seed,
+                    tile=args.tile,
+                    check=not args.no_check,
+                    progress=report,
+                )
+            yield next(versions)
 
     return convert
 
@@ -118,23 +163,52 @@ def _share(fraction):
     return f"{100 * fraction:.0f} %" if fraction >= 0.01 else "less than 1 %"
 
 
+def _check_upscale(args):
+    """UserError where options contradict one another."""
+    if args.temperature == 0:
+        for given, what in (
+            (args.samples > 1, f"{args.samples} samples at temperature 0 would be the same"),
+            (args.region, "--region would change nothing at temperature 0"),
+            (args.temperature_map, "white of --temperature-map is --temperature, which is 0"),
+        ):
+            if given:
+                raise UserError(f"{what}; give --temperature 0.5")
+    if args.region_seed != 1 and not args.region:
+        raise UserError("--region-seed is that of --region; give --region x,y,w,h")
+
+
+def _temperature(args):
+    """The temperature, or a map of it."""
+    from hcflow_jax import images
+
+    if args.temperature_map is None:
+        return args.temperature
+    return args.temperature * images.read(args.temperature_map, args.max_pixels).rgb.mean(-1)
+
+
 def _upscale(args):
     from hcflow_jax import sampling
     from hcflow_jax.images import transparency
 
-    if args.samples > 1 and args.temperature == 0:
-        raise UserError(
-            f"{args.samples} samples at temperature 0 would be the same; give --temperature 0.5"
-        )
+    _check_upscale(args)
     plan = batch.plan(args, f"x{args.scale}", args.samples)
+    temperature = _temperature(args)
     model, params = sampling.load(args.checkpoint, "sr", args.scale, args.as_trained)
+
+    def check(source, picture):
+        if args.region:
+            try:
+                sampling.check_region(args.region, picture.rgb.shape[:2], args.scale, temperature)
+            except UserError as error:
+                raise UserError(f"{source}: {error}") from error
 
     def write(source, picture, target, sample):
         hr = _checked(args, source, sample)
         alpha = transparency.resized(picture.alpha, hr.shape[:2])
         batch.write(target, hr, alpha, picture.grey)
 
-    return batch.run(plan, _reader(args), _sampler(args, model, params), write)
+    convert = (_resampler if args.region else _sampler)(args, model, params, temperature)
+    return batch.run(plan, _reader(args, check), convert, write)
 
 
 def _downscale(args):
@@ -198,4 +272,6 @@ def _restore(args):
         grey = picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
         batch.write(target, hr[:height, :width], alpha, grey)
 
-    return batch.run(plan, _reader(args, check), _sampler(args, model, params), write)
+    return batch.run(
+        plan, _reader(args, check), _sampler(args, model, params, args.temperature), write
+    )

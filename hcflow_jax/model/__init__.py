@@ -1,7 +1,7 @@
 """The flow: its hierarchy, networks and priors."""
 
-from hcflow_jax.model.architecture import Architecture
+from hcflow_jax.model.architecture import Architecture, StepHook
 from hcflow_jax.model.guard import fit_guard
 from hcflow_jax.model.hcflow import Encoding, HCFlow, build_model
 
-__all__ = ["Architecture", "Encoding", "HCFlow", "build_model", "fit_guard"]
+__all__ = ["Architecture", "Encoding", "HCFlow", "StepHook", "build_model", "fit_guard"]

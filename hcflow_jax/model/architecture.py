@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Literal
 
 import jax.numpy as jnp
@@ -16,6 +17,10 @@ from hcflow_jax.model.prior import ConditionalGaussian
 
 PER_LEVEL = ("hidden", "conditional_hidden", "blocks", "features", "growth")
 """Fields that may differ from level to level."""
+
+
+StepHook = Callable[[Bijector, int, int], Bijector]
+"""(flow step, channels of its image, of its cond or 0) -> the bijector that stands in its place."""
 
 
 def _check_counts(name, value, least):
@@ -44,6 +49,9 @@ class Architecture:
     """Fields of a model of L = len(steps) levels, scale 2^L; UserError naming a field out of range.
 
     Those of PER_LEVEL are one value for all levels, as published, or one per level, finest first.
+    `step` puts bijectors of your own into the flow: it is asked for every flow step, conditional
+    ones too, and may wrap what is built in, or replace it. Models are compared by the function
+    itself, so let it be one at the top of a module.
     """
 
     task: Literal["sr", "rescaling"] = field(
@@ -114,8 +122,12 @@ class Architecture:
         free=True,
     )
 
+    step: StepHook | None = None
+
     def __post_init__(self):
         fields.check(self)
+        if self.step is not None and not callable(self.step):
+            raise UserError(f"step must be a function that makes flow steps; got {self.step!r}")
         _check_counts("image_channels", (self.image_channels,), least=1)
         _check_counts("steps", self.steps, least=0)
         _check_counts("conditional_steps", self.conditional_steps, least=0)
@@ -189,11 +201,16 @@ class Architecture:
             split=bijectors.ChannelSplit(keep),
             trunk=FeatureTrunk(blocks, features, growth, both, self._arithmetic, self.remat),
             conditional=bijectors.alternate(
-                {"affine": bijectors.flow_step(coupling)}, self.conditional_steps[i], *memory
+                {"affine": self._hooked(bijectors.flow_step(coupling), split_off, widths[i])},
+                self.conditional_steps[i],
+                *memory,
             ),
             prior=ConditionalGaussian(split_off, widths[i], not both, self._arithmetic, self.guard),
             cond_channels=keep + sum(widths[i + 1 :]),
         )
+
+    def _hooked(self, built_in, channels, cond_channels):
+        return self.step(built_in, channels, cond_channels) if self.step else built_in
 
     @property
     def _squeeze(self) -> Bijector:
@@ -207,7 +224,8 @@ class Architecture:
             network = FCN if self.net == "fcn" else DenseBlock
             net = network(hidden, outputs, arithmetic=self._arithmetic)
             coupling = kind(channels, split, net, guard=self.guard)
-            return bijectors.flow_step(coupling, permute=self.permutation == "conv1x1")
+            built_in = bijectors.flow_step(coupling, permute=self.permutation == "conv1x1")
+            return self._hooked(built_in, channels, 0)
 
         split = channels // 2 if self.coupling == "affine" else self.image_channels
         steps = {"affine": step(bijectors.AffineCoupling, split, 2 * (channels - split))}

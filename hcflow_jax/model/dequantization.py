@@ -29,8 +29,11 @@ def without_noise_mean(model: HCFlow, params: Params, quant: int) -> Params:
     squeezed ½/quant: what it samples is darker by 255/(2·quant) on the 0–255 scale, and an image
     is as likely as the brighter one was.
 
-    ValueError when the first level has no unconditional step, and so no such ActNorm.
+    ValueError when the first level has no unconditional step, and so no such ActNorm, or steps of
+    somebody's own.
     """
+    if model.step is not None:
+        raise ValueError("flow steps of somebody's own may have no ActNorm, which would move")
     count = model.steps[0] - model.conditional_steps[0]
     if not count:
         raise ValueError("the first level has no unconditional step, whose ActNorm would move")

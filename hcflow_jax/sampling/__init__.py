@@ -2,6 +2,17 @@
 
 from hcflow_jax.sampling.checking import Sample
 from hcflow_jax.sampling.encoding import EncodedPicture, decode_picture, encode_picture
+from hcflow_jax.sampling.exploring import (
+    Best,
+    best_of,
+    check_region,
+    interpolate,
+    latent_energy,
+    mix_levels,
+    resample,
+    resample_all,
+    unlikeness,
+)
 from hcflow_jax.sampling.noise import MAX_TEMPERATURE, Noise, check_temperature
 from hcflow_jax.sampling.pictures import (
     SHIPPED,
@@ -15,15 +26,24 @@ from hcflow_jax.sampling.pictures import (
 __all__ = [
     "MAX_TEMPERATURE",
     "SHIPPED",
+    "Best",
     "EncodedPicture",
     "Noise",
     "Sample",
+    "best_of",
+    "check_region",
     "check_temperature",
     "decode_picture",
     "downscale",
     "downscale_all",
     "encode_picture",
+    "interpolate",
+    "latent_energy",
     "load",
+    "mix_levels",
+    "resample",
+    "resample_all",
     "sample",
     "sample_all",
+    "unlikeness",
 ]

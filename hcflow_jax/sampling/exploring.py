@@ -96,11 +96,8 @@ def resample_all(
       UserError: the region is empty or not inside the result, or the temperature there is 0.
     """
     noise.check_temperature(temperature)
+    check_region(region, lr.shape[:2], model.scale, temperature)
     mask = _mask(region, lr.shape[:2], model.scale)
-    if not noise.stretched(temperature, *mask.shape)[mask].any():
-        raise UserError(
-            "at temperature 0 the region would stay as it is; give a temperature above 0"
-        )
     sampler = pictures.Sampler(model, params, seed, tile, halo, check, progress)
     of = of if isinstance(of, Noise) else Noise((of,))
     old = sampler.picture(lr, temperature, of)
@@ -133,10 +130,17 @@ def resample(
     return next(found).pixels
 
 
-def check_region(region: Region, height: int, width: int) -> None:
-    """UserError unless it holds a pixel, and only pixels, of a result of that size."""
+def check_region(
+    region: Region, lr_size: tuple[int, int], scale: int, temperature: Temperature
+) -> None:
+    """UserError unless there is something to draw anew in it, and it is inside the result.
+
+    Args:
+      lr_size: (height, width) of the LR picture.
+    """
     x, y, across, down = region
     name = ",".join(map(str, region))
+    height, width = (scale * side for side in lr_size)
     if across < 1 or down < 1:
         raise UserError(f"region {name} is empty; give a width and a height of 1 or more")
     if x < 0 or y < 0 or x + across > width or y + down > height:
@@ -144,11 +148,14 @@ def check_region(region: Region, height: int, width: int) -> None:
             f"region {name} is not inside the result of {width}×{height} pixels; give x,y,w,h "
             f"with x + w up to {width} and y + h up to {height}"
         )
+    if not noise.stretched(temperature, *lr_size)[_mask(region, lr_size, scale)].any():
+        raise UserError(
+            f"region {name} would stay as it is at temperature 0; give a higher one there"
+        )
 
 
 def _mask(region, size, scale):
     """[h, w], true at LR pixels that overlap the region."""
-    check_region(region, *(scale * side for side in size))
     x, y, across, down = region
     mask = np.zeros(size, bool)
     mask[y // scale : -(-(y + down) // scale), x // scale : -(-(x + across) // scale)] = True

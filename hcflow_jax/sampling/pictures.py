@@ -19,7 +19,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hcflow_jax import checkpoints, images
-from hcflow_jax.model import HCFlow
+from hcflow_jax.model import HCFlow, StepHook
 from hcflow_jax.sampling import checking, noise, tiling
 from hcflow_jax.sampling.checking import Sample
 from hcflow_jax.sampling.noise import Noise, Temperature
@@ -33,11 +33,12 @@ def load(
     task: str | None = None,
     scale: int | None = None,
     as_trained: bool = False,
+    step: StepHook | None = None,
 ) -> tuple[HCFlow, dict]:
     """(model, prepared params) of a checkpoint, or of the shipped weights when `path` is None.
 
     Args:
-      path, as_trained: as `checkpoints.load_model` takes them.
+      path, as_trained, step: as `checkpoints.load_model` takes them.
       task, scale: those needed; None accepts the checkpoint's, or stands for "sr" and 4.
 
     CheckpointError when it holds another task or scale, or when no such weights ship.
@@ -49,9 +50,9 @@ def load(
                 f"no {task} ×{scale} weights ship with hcflow; name others by --checkpoint"
             )
         with resources.as_file(resources.files("hcflow_jax") / "assets") as assets:
-            model, params = checkpoints.load_model(assets / SHIPPED[task, scale])
+            model, params = checkpoints.load_model(assets / SHIPPED[task, scale], step=step)
     else:
-        model, params = checkpoints.load_model(path, as_trained)
+        model, params = checkpoints.load_model(path, as_trained, step=step)
     task, scale = task or model.task, scale or model.scale
     if (model.task, model.scale) != (task, scale):
         found = f"{model.task} ×{model.scale}"

@@ -219,7 +219,7 @@ def defaults(task: str) -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict({"init_from": ""})
     for name, section in sections(task).items():
         one_type = name != "model"  # whose fields may be one value, or one per level
-        config[name] = ml_collections.ConfigDict(dataclasses.asdict(section()), type_safe=one_type)
+        config[name] = ml_collections.ConfigDict(fields.values(section()), type_safe=one_type)
     config.model.task = task
     return config
 
@@ -228,6 +228,8 @@ def parse(config: ml_collections.ConfigDict) -> Config:
     """`config` as dataclasses, checked; UserError naming the first field that is wrong."""
     found = config.to_dict()
     model = build_model(_section(found, "model", {"task"}))
+    if model.step is not None:
+        raise UserError("model.step is a function, which no config keeps; train by a loop of yours")
     parts: dict[str, Any] = {}
     for name, section in sections(model.task).items():
         if name != "model":
@@ -302,7 +304,7 @@ def _names(config):
 
 
 def _plain(section):
-    return dataclasses.asdict(section) if dataclasses.is_dataclass(section) else section
+    return fields.values(section) if dataclasses.is_dataclass(section) else section
 
 
 def flat(tree: dict, prefix: str = ""):
@@ -363,7 +365,7 @@ def help_text() -> str:
         for name, section in sections(task).items():
             if task == "sr" or name == "loss":
                 lines += ["", f"{name}: {section.__doc__.splitlines()[0]}"]
-                lines += [_help_line(name, f) for f in dataclasses.fields(section)]
+                lines += [_help_line(name, f) for f in dataclasses.fields(section) if f.metadata]
     return "\n".join(lines)
 
 

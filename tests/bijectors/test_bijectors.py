@@ -15,6 +15,7 @@ from hcflow_jax.kernels.convolution import conv2d
 from hcflow_jax.model.networks import FCN, DenseBlock
 from hcflow_jax.model.prior import ConditionalGaussian
 from tests.support import assert_reached, randomized
+from tests.tiny import bent
 
 C, U = 8, 3
 
@@ -260,8 +261,14 @@ SHIFTS = bijectors.Chain((("0", SHIFT_AFFINE), ("1", SHIFT)))
 
 @pytest.mark.parametrize(
     "bijector, times, cond",
-    [(STEP, 3, 0), (bijectors.flow_step(affine(cond=U)), 3, U), (SHIFTS, 2, 0), (STEP, 0, 0)],
-    ids=["step", "step_cond", "shifts", "no_steps"],
+    [
+        (STEP, 3, 0),
+        (bijectors.flow_step(affine(cond=U)), 3, U),
+        (SHIFTS, 2, 0),
+        (STEP, 0, 0),
+        (bent(STEP, C, 0), 2, 0),
+    ],
+    ids=["step", "step_cond", "shifts", "no_steps", "own"],
 )
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_gradients_of_a_reversible_stack_are_plain_ones(direction, bijector, times, cond):

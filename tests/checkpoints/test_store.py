@@ -1,6 +1,8 @@
 """Which steps of a training are finished, and which is the best: read, and nothing but read."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,8 +10,10 @@ import orbax.checkpoint as ocp
 import pytest
 
 from hcflow_jax import checkpoints
+from hcflow_jax.errors import UserError
+from hcflow_jax.model.dequantization import without_noise_mean
 from tests.support import randomized
-from tests.tiny import ONE_LEVEL, SR
+from tests.tiny import ONE_LEVEL, SR, bent
 
 
 @pytest.fixture
@@ -118,3 +122,27 @@ def test_a_bug_in_the_model_is_not_told_as_damage(tmp_path, monkeypatch):
 
 def test_reasons_are_short():
     assert checkpoints.first_line(ValueError("x" * 5000)) == "x" * 200
+
+
+def test_steps_of_ones_own_are_given_again(tmp_path):
+    """The checkpoint names their function, and runs nothing."""
+    model = dataclasses.replace(ONE_LEVEL["sr"], step=bent)
+    params = randomized(jax.eval_shape(model.init_params, jax.random.key(0)), dtype=np.float32)
+    checkpoints.save_model(tmp_path / "own", model, params)
+    found, arrays = checkpoints.load_model(tmp_path / "own", step=bent)
+    assert found == model
+    jax.tree.map(np.testing.assert_array_equal, arrays, params)
+    with pytest.raises(checkpoints.CheckpointError, match=r"tests\.tiny\.bent;.*load\(path, step="):
+        checkpoints.load_model(tmp_path / "own")
+    with pytest.raises(UserError, match="built-in flow steps"):
+        checkpoints.to_published(model, params)
+    with pytest.raises(ValueError, match="ActNorm"):
+        without_noise_mean(model, params, 64)
+
+
+def test_steps_of_ones_own_are_not_put_into_other_models(tmp_path, params):
+    checkpoints.save_model(tmp_path / "plain", ONE_LEVEL["sr"], params)
+    shipped = Path(checkpoints.__file__).parents[1] / "assets/sr_x4.npz"
+    for path in (tmp_path / "plain", shipped):
+        with pytest.raises(checkpoints.CheckpointError, match="leave out step"):
+            checkpoints.load_model(path, step=bent)

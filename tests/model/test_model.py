@@ -14,7 +14,7 @@ from hcflow_jax.model.networks import Conv, DenseBlock, FeatureTrunk
 from hcflow_jax.model.prior import gaussian_logp
 from hcflow_jax.training import losses
 from tests.support import assert_reached, randomized
-from tests.tiny import FIELDS, SIZES
+from tests.tiny import FIELDS, SIZES, bent
 
 
 def _model(task="sr", **fields):
@@ -31,6 +31,7 @@ TABLE = {
     "deep_where_small": _model(
         blocks=((1, 1), (1, 2)), features=(2, 3), growth=(2, 3), hidden=(6, 4)
     ),
+    "own_steps": _model(step=bent),
 }
 rows = pytest.mark.parametrize("name", TABLE)
 
@@ -179,6 +180,33 @@ def test_init_normalises_what_reaches_the_actnorms():
     assert np.all(np.isfinite(encoding.log_det))
 
 
+def test_init_reaches_steps_of_ones_own():
+    model = TABLE["own_steps"]
+    hr = jnp.asarray(np.random.default_rng(0).random((4, 16, 16, 3)), jnp.float32)
+    params = model.init(jax.random.key(0), hr)
+    z, _ = model.levels[0].squeeze.forward({}, hr)
+    chain = model.levels[0].flow
+    z, _ = chain.forward(params["level0"]["flow"], z)
+    np.testing.assert_allclose(z.mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(z.std((0, 1, 2)), 1, atol=1e-3)
+    for level in params.values():
+        for steps in (level["flow"], level["conditional"]):
+            assert np.all(steps["turns"]["affine"]["norm"]["logs"] != 0)
+
+
+def test_steps_of_ones_own_are_asked_for_every_step():
+    asked = []
+
+    def own(step, channels, cond_channels):
+        asked.append((channels, cond_channels))
+        return step
+
+    plain, model = TABLE["x4"], _model(step=own)
+    shapes = [jax.eval_shape(m.init_params, jax.random.key(0)) for m in (plain, model)]
+    assert shapes[0] == shapes[1] and asked == [(12, 0), (6, 8), (24, 0), (21, 8)]
+    assert hash(model) == hash(_model(step=own)) and model != plain
+
+
 def test_parameters_stay_float32_when_convolutions_are_not():
     model = dataclasses.replace(case("x4").model, dtype="bfloat16")
     hr = jax.ShapeDtypeStruct((2, 8, 8, model.image_channels), jnp.float32)
@@ -269,6 +297,7 @@ def test_wrong_channels_and_latents_are_refused():
         ({"blocks": ((1, 1),)}, "one per level"),
         ({"features": (2, 3, 4)}, "one per level"),
         ({"growth": (2, 0)}, "growth"),
+        ({"step": "mine.step"}, "step must be a function .* got 'mine.step'"),
     ],
 )
 def test_bad_fields_are_named(fields, words):
