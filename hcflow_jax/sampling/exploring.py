@@ -26,6 +26,8 @@ def interpolate(
     weight: float,
     indices: tuple[int, int] = (0, 1),
     seed: int = 0,
+    tile: int = tiling.TILE,
+    check: bool = True,
 ) -> np.ndarray:
     """A picture on the way from one sample (weight 0) to another (weight 1).
 
@@ -39,7 +41,7 @@ def interpolate(
       UserError: the weight is not from 0 to 1.
     """
     of = Noise.between(indices, weight)
-    return pictures.sample(model, params, lr, temperature, seed, of)
+    return pictures.sample(model, params, lr, temperature, seed, of, tile, check)
 
 
 def mix_levels(
@@ -49,6 +51,8 @@ def mix_levels(
     temperature: Temperature,
     indices: tuple[int, ...],
     seed: int = 0,
+    tile: int = tiling.TILE,
+    check: bool = True,
 ) -> np.ndarray:
     """A sample whose latents of level l, finest first, are those of sample number indices[l].
 
@@ -64,7 +68,8 @@ def mix_levels(
             f"a ×{model.scale} model has {len(model.levels)} levels, got {len(indices)} indices "
             f"{tuple(indices)}; give one per level, finest first"
         )
-    return pictures.sample(model, params, lr, temperature, seed, Noise.of_levels(indices))
+    of = Noise.of_levels(indices)
+    return pictures.sample(model, params, lr, temperature, seed, of, tile, check)
 
 
 def resample_all(
@@ -124,9 +129,13 @@ def resample(
     index: int = 1,
     of: int | Noise = 0,
     seed: int = 0,
+    tile: int = tiling.TILE,
+    check: bool = True,
 ) -> np.ndarray:
     """The pixels of `resample_all` of one index."""
-    found = resample_all(model, params, lr, temperature, region, [index], of, seed)
+    found = resample_all(
+        model, params, lr, temperature, region, [index], of, seed, tile, check=check
+    )
     return next(found).pixels
 
 

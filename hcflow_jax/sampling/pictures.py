@@ -67,23 +67,28 @@ def _encode_lr(model, params, hr):
     return _clamped(model.encode(params, hr).lr)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _draw_windows(model, amplitudes, origins, seeds, indices):
-    """Latents Σ_k amplitudes_k·noise_k of windows, finest level first."""
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _draw_windows(model, size, origins, seeds, indices):
+    """N(0, 1) latents of windows of `size`, finest level first."""
 
     def draw(origin, seed, index):
         key = jax.random.fold_in(jax.random.key(seed), index)
-        return tiling.latents(model, key, origin, *amplitudes.shape[1:3])
+        return tiling.latents(model, key, origin, *size)
 
-    levels = amplitudes.shape[:4] + (len(model.levels),)
-    amplitudes = jnp.broadcast_to(amplitudes, levels)
-    fields = [jax.vmap(draw)(origins, seeds, index) for index in indices.T]
-    return [
-        functools.reduce(
-            operator.add, (_spread(amplitudes[..., k, i], e) * e for k, e in enumerate(level))
-        )
-        for i, level in enumerate(zip(*fields, strict=True))
-    ]
+    return jax.vmap(draw)(origins, seeds, indices)
+
+
+@jax.jit
+def _mix_windows(amplitudes, fields):
+    """Σ_k amplitudes_k·e_k at every level; `fields` are K times what `_draw_windows` gives."""
+    levels = list(zip(*fields, strict=True))
+    amplitudes = jnp.broadcast_to(amplitudes, (*amplitudes.shape[:4], len(levels)))
+
+    def mixed(i, level):
+        scaled = [_spread(amplitudes[..., k, i], e) * e for k, e in enumerate(level)]
+        return functools.reduce(operator.add, scaled)
+
+    return [mixed(i, level) for i, level in enumerate(levels)]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -93,9 +98,14 @@ def _decode_windows(model, params, lr, latents):
     return _clamped(hr), checking.departures(lr, hr)
 
 
-def _sample_windows(model, params, lr, *noise):
-    """`_decode_windows` of `_draw_windows`: one decoder, and so the same rounding, for any mix."""
-    return _decode_windows(model, params, lr, _draw_windows(model, *noise))
+def _sample_windows(model, params, lr, amplitudes, origins, seeds, indices):
+    """`_decode_windows` of the mixture of what is drawn for each of K `indices` [n].
+
+    Programs round differently. As the same two draw and decode whatever the mixture, equal latents
+    give equal pixels, to the bit.
+    """
+    fields = [_draw_windows(model, lr.shape[1:3], origins, seeds, index) for index in indices]
+    return _decode_windows(model, params, lr, _mix_windows(amplitudes, fields))
 
 
 def _spread(amplitudes, latent):
@@ -220,7 +230,9 @@ class Sampler:
         """`tiling.run` of their stale windows; results are [pixels, `checking.departures`]."""
 
         def apply(*batch):
-            return _sample_windows(self.model, self._params, *map(self._shard, batch))
+            *arrays, indices = batch
+            sharded = *map(self._shard, arrays), [*map(self._shard, indices.T)]
+            return _sample_windows(self.model, self._params, *sharded)
 
         outputs = (self.model.scale, 1)
         return tiling.run(

@@ -35,23 +35,28 @@ def test_what_is_not_finite_is_told_apart_before_the_clamp(value):
     assert np.argwhere(np.isnan(clamped)).tolist() == [[0, 5, 10, 1]]
 
 
-STRANGE, HOPELESS, OVERFLOWING = 1.0, 0.9, 0.8
-"""Red of LR pixels of which the sampler below makes blobs of noise, of black, and infinity."""
+STRANGE, HOPELESS, OVERFLOWING, FICKLE = 1.0, 0.9, 0.8, 0.75
+"""Red of LR pixels of which the sampler below makes blobs of noise, of black, and infinity; and
+blobs of noise in samples other than the first."""
 
 
-def _sampler(model, params, lr, temperatures, origins, seeds, indices):
+def _sampler(model, params, lr, amplitudes, origins, seeds, indices):
     """Bicubic enlargement and a little noise of 2 × 2 pixels; trouble at the colours above."""
 
     def large(plane):
         return np.asarray(plane).repeat(2, axis=1).repeat(2, axis=2)[..., None]
 
-    lr, temperatures = np.asarray(lr), np.asarray(temperatures)
+    lr, amplitudes = np.asarray(lr), np.asarray(amplitudes)[..., 0]
+    temperatures = np.linalg.norm(amplitudes, axis=-1)
     hr = np.stack([imresize(image, 2) for image in lr])
     rows, columns = np.mgrid[: lr.shape[1], : lr.shape[2]]
     places = [rows + row + 7 * (columns + column) for row, column in np.asarray(origins)]
-    noise = np.sin(13 * np.stack(places))
-    red = lr[..., 0]
-    hr = hr + large(temperatures * noise * np.where(red == STRANGE, 0.5, 0.02))
+    phases = np.stack(indices, axis=-1)[:, None, None, :]
+    red = lr[..., 0, None]
+    strange = (red == STRANGE) | ((red == FICKLE) & (phases > 0))
+    noise = np.sin(13 * np.stack(places)[..., None] + phases) * np.where(strange, 0.5, 0.02)
+    red, noise = lr[..., 0], (amplitudes * noise).sum(-1)
+    hr = hr + large(noise)
     hr = np.where(large(red == np.float32(HOPELESS)), 0, hr)
     hr = np.where(large((red == np.float32(OVERFLOWING)) & (temperatures > 0.3)), np.inf, hr)
     hr = jnp.asarray(hr, jnp.float32)
@@ -61,7 +66,7 @@ def _sampler(model, params, lr, temperatures, origins, seeds, indices):
 @pytest.fixture
 def sample(monkeypatch):
     """sample(LR picture, temperature, …) of the sampler above."""
-    monkeypatch.setattr(pictures, "_decode_windows", _sampler)
+    monkeypatch.setattr(pictures, "_sample_windows", _sampler)
 
     def draw(lr, temperature, tile=512, task="sr", **options):
         inputs = [(lr.astype(np.float32), 0)]
@@ -139,6 +144,36 @@ def test_windows_agree_after_drawing_again(sample, red):
     whole, tiled = (sample(lr, 0.8, tile=tile) for tile in (512, 256))
     assert whole.colder == tiled.colder > 0 and whole.bicubic == tiled.bicubic
     np.testing.assert_allclose(tiled.pixels, whole.pixels, atol=1e-6)
+
+
+@pytest.mark.parametrize("red", [0.3, STRANGE, FICKLE])
+def test_a_part_drawn_anew_is_checked_and_nothing_else_touched(sample, red):
+    """The strange pixels lie across the border of the part, in a network that mixes no pixels."""
+    lr = _picture(red).astype(np.float32)
+    region = (2 * 104, 2 * 60, 2 * 40, 2 * 60)
+    model, inside = ONE_LEVEL["sr"], np.zeros((400, 520), bool)
+    inside[120:240, 208:288] = True
+    old = next(sampling.sample_all(model, {}, [(lr, 0)], 1.0, tile=512))
+    versions = sampling.resample_all(model, {}, lr, 1.0, region, [3, 0], tile=512)
+    new, same = next(versions), next(versions)
+    assert np.any(new.pixels != old.pixels, axis=-1)[inside].mean() > 0.4
+    np.testing.assert_array_equal(new.pixels[~inside], old.pixels[~inside])
+    assert (new.colder > 0, old.colder > 0) == (red in (STRANGE, FICKLE), red == STRANGE)
+    departed = checking.departures(jnp.asarray(lr[None]), jnp.asarray(new.pixels[None]))[..., 0]
+    assert float(departed.max()) <= checking.LIMIT
+    if red != STRANGE:
+        np.testing.assert_array_equal(same.pixels, old.pixels)
+
+
+def test_a_map_of_temperatures_is_lowered_place_by_place(sample):
+    lr = _picture(STRANGE)
+    asked = np.linspace(0, 1, 260)[None].repeat(200, 0)
+    found, plain = sample(lr, asked), sample(lr, asked, check=False)
+    changed = np.any(found.pixels != plain.pixels, axis=-1)
+    around = np.zeros(changed.shape, bool)
+    around[2 * 64 : 2 * 112, 2 * 80 : 2 * 128] = True
+    assert changed.any() and not changed[~around].any()
+    assert 0 < found.colder <= 48 * 48 / (200 * 260)
 
 
 @pytest.mark.parametrize("temperature", [-0.1, np.nan, np.inf, 2.5])

@@ -131,10 +131,11 @@ def test_windows_lower_for_gpus_and_tpus():
     windows = jax.ShapeDtypeStruct((2, 32, 48, 3), jnp.float32)
     places = jax.ShapeDtypeStruct((2, 2), jnp.int32)
     numbers = jax.ShapeDtypeStruct((2,), jnp.uint32)
-    temperatures = jax.ShapeDtypeStruct((2, 32, 48), jnp.float32)
-    noise = (temperatures, places, numbers, numbers)
-    assert lowered(pictures._decode_windows, "sr", windows, *noise) == (2, 64, 96)
-    assert lowered(pictures._decode_windows, "rescaling", windows, *noise) == (2, 64, 96)
+    amplitudes = jax.ShapeDtypeStruct((2, 32, 48, 2, 1), jnp.float32)
+    sample = jax.jit(pictures._sample_windows, static_argnums=0)
+    for task in ("sr", "rescaling"):
+        noise = (amplitudes, places, numbers, [numbers, numbers])
+        assert lowered(sample, task, windows, *noise) == (2, 64, 96)
     assert lowered(pictures._encode_lr, "rescaling", windows) == (2, 16, 24)
 
 
