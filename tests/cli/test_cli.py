@@ -93,6 +93,58 @@ def test_samples_are_numbered_and_differ(folder, models):
     assert np.abs(first - second).max() > 0.05
 
 
+@pytest.fixture
+def meadow(folder):
+    Image.fromarray(RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save("meadow.png")
+    return folder
+
+
+def test_a_region_is_drawn_anew_and_the_rest_stays(meadow, models):
+    argv = ["upscale", "meadow.png", "--checkpoint", models["sr"], "--temperature", "0.5"]
+    argv += ["--no-check", "--seed", "3"]
+    region = ["--region", "10,20,30,16"]
+    assert cli.main([*argv, "-o", "old.png"]) == 0
+    assert cli.main([*argv, "-o", "new.png", *region, "--samples", "2"]) == 0
+    assert cli.main([*argv, "-o", "again.png", *region, "--region-seed", "2"]) == 0
+    old, one, two, again = (
+        images.read(f"{name}.png").rgb for name in ("old", "new_1", "new_2", "again")
+    )
+    np.testing.assert_array_equal(two, again)
+    inside, beyond = (slice(20, 36), slice(10, 40)), np.ones(old.shape[:2], bool)
+    beyond[: 36 + 64, : 40 + 64] = False
+    for a, b in ((old, one), (old, two), (one, two)):
+        assert np.any(a[inside] != b[inside], axis=-1).mean() > 0.9
+        assert beyond.any()
+        np.testing.assert_array_equal(a[beyond], b[beyond])
+
+
+def test_a_region_outside_one_picture_leaves_the_others(meadow, models, capsys):
+    argv = ["upscale", "meadow.png", "photo.png", "--checkpoint", models["sr"], "-o", "large"]
+    assert cli.main([*argv, "--region", "100,20,30,16", "--temperature", "0.5"]) == 1
+    assert os.listdir("large") == ["meadow_x4.png"]
+    assert "photo.png: region 100,20,30,16 is not inside" in capsys.readouterr().err
+
+
+def test_a_map_says_where_it_is_warm(meadow, models, capsys):
+    argv = ["upscale", "meadow.png", "--checkpoint", models["sr"], "--no-check"]
+    steps = np.repeat(np.array([0, 255], np.uint8), 40)[None].repeat(3, 0)
+    Image.fromarray(steps).save("map.png")
+    warm = ["--temperature", "0.5"]
+    for name, options in {
+        "cold": [],
+        "warm": warm,
+        "both": [*warm, "--temperature-map", "map.png"],
+    }.items():
+        assert cli.main([*argv, "-o", f"{name}.png", *options]) == 0
+    cold, warm, both = (images.read(f"{name}.png").rgb for name in ("cold", "warm", "both"))
+    np.testing.assert_allclose(both[:, :56], cold[:, :56], atol=1.01 / 255)
+    np.testing.assert_allclose(both[:, -56:], warm[:, -56:], atol=1.01 / 255)
+    assert np.abs(cold - warm)[:, :56].mean() > 0.02
+    black = ["--temperature", "0.5", "--temperature-map", "black.png", "--region", "1,2,3,4"]
+    Image.new("L", (2, 2)).save("black.png")
+    _fails(capsys, [*argv, "-o", "x.png", *black], "meadow.png: region 1,2,3,4 would stay")
+
+
 def test_links_in_a_circle_are_no_trouble(folder, models, capsys):
     os.symlink("loop.png", "loop.png")
     _fails(capsys, ["upscale", "loop.png", "-o", "x.png"], "loop.png")
@@ -216,6 +268,25 @@ def test_bad_outputs(folder, capsys, command, output):
         (["demo", "-o", "photo.png"], ("photo.png", "name another")),
         (["demo", "-o", "new", "--checkpoint", "absent"], ("absent",)),
         (["upscale", "photo.png", "--seed", str(2**31)], (str(2**31), "2^31")),
+        *(
+            (["upscale", "photo.png", "--temperature", "1", "--region", value], words)
+            for value, words in {
+                "1,2,3": ("'1,2,3' is not x,y,w,h", "four whole numbers"),
+                "1,2,3,4.5": ("'1,2,3,4.5'",),
+                "left": ("'left'",),
+                "1,2,0,4": ("photo.png: region 1,2,0,4 is empty",),
+                "50,2,3,4": ("photo.png: region 50,2,3,4 is not inside", "52×40", "up to 52"),
+                "-1,2,3,4": ("--region",),
+            }.items()
+        ),
+        (["upscale", "photo.png", "--region", "1,2,3,4"], ("--region", "--temperature 0.5")),
+        (["upscale", "photo.png", "--region-seed", "2"], ("--region-seed", "--region x,y,w,h")),
+        (["upscale", "photo.png", "--region-seed", "0"], ("'0'",)),
+        (["upscale", "photo.png", "--temperature-map", "x_1.png"], ("map", "--temperature 0.5")),
+        (
+            ["upscale", "photo.png", "--temperature-map", "absent.png", "--temperature", "1"],
+            ("absent.png does not exist",),
+        ),
         (["upscale"], ("IN",)),
         (["nonsense"], ("nonsense",)),
     ],
