@@ -57,6 +57,7 @@ def test_commands_for_pictures_run(folder):
     )
     assert done.returncode == 0, done.stderr
     names = {"photo_x4.png", *(f"big_{i}.png" for i in range(1, 6)), "small.png", "again.png"}
+    names.add("new.png")
     assert names <= set(os.listdir()) and os.listdir("large") == ["1_x4.png"]
     with Image.open("photo_x4.png") as large, Image.open("again.png") as again:
         assert (large.size, again.size) == ((120, 80), (30, 20))

@@ -1,0 +1,64 @@
+"""The examples as they stand, in one process, so that they share what is compiled."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "panels")
+DRIVER = """
+import runpy, sys
+for script in sys.argv[1:]:
+    sys.argv = [script]
+    runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """(the folder of their pictures, {name: the lines it prints before its picture's})."""
+    folder = tmp_path_factory.mktemp("examples")
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}  # quick to compile
+    environment |= {"PYTHONPATH": f"{EXAMPLES}{os.pathsep}{EXAMPLES.parent}"}
+    command = [sys.executable, "-c", DRIVER, *map(str, SCRIPTS)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found, lines = {}, []
+    for line in done.stdout.splitlines():
+        if line.endswith(".png"):
+            found[line.removesuffix(".png")], lines = lines, []
+        else:
+            lines.append(line)
+    return folder, found
+
+
+@pytest.mark.parametrize("name", [script.stem for script in SCRIPTS])
+def test_examples_run_and_make_a_picture(results, name):
+    folder, found = results
+    assert name in found
+    with Image.open(folder / f"{name}.png") as picture:
+        assert min(picture.size) > 100 and np.asarray(picture).std() > 10
+
+
+def test_pictures_unlike_photographs_are_ranked_behind_them(results):
+    names = [line.split(None, 1)[1].split(",")[0] for line in results[1]["unlike_training"]]
+    assert set(names[:2]) == {"photograph", "another part"} and names[-1] == "noise"
+
+
+def test_a_bijector_of_ones_own_keeps_the_model_exact(results):
+    lines = results[1]["own_bijector"]
+    errors = [float(line.split("within ")[1].split()[0]) for line in lines]
+    assert len(errors) == 4 and max(errors) < 0.01
+
+
+def test_every_example_is_short_and_in_the_table():
+    table = (EXAMPLES / "README.md").read_text()
+    for script in SCRIPTS:
+        assert f"[{script.name}]({script.name})" in table
+        assert len(script.read_text().splitlines()) <= 60
+    assert len(SCRIPTS) == 7
