@@ -108,6 +108,17 @@ def test_nothing_is_cut_off_where_the_network_sees_less_than_the_halo(params, ol
         assert start - reach - 2 < found.min() <= start and found.max() <= start + side + reach + 1
 
 
+def test_what_the_network_sees_beyond_the_halo_stays(params, old):
+    """As full-size networks see more than 64 pixels."""
+    halo = _reach(params) - 3
+    new = _resampled(params, MIDDLE, halo=halo)
+    x, y, width, height = MIDDLE
+    near = np.zeros(old.shape[:2], bool)
+    near[y - halo : y + height + halo + 1, x - halo : x + width + halo + 1] = True
+    np.testing.assert_array_equal(new[~near], old[~near])
+    assert np.any(_resampled(params, MIDDLE)[~near] != old[~near])
+
+
 def _reach(params, side=40):
     """Pixels from an LR pixel to the farthest pixel of the result that its noise changes."""
     plain, lr = dataclasses.replace(MODEL, kernels="plain"), jnp.full((1, side, side, 3), 0.5)

@@ -6,6 +6,7 @@ import pytest
 from hcflow_jax.errors import UserError
 from hcflow_jax.training import config as configuration
 from tests.command import config, recipe
+from tests.tiny import bent
 
 
 def test_lists_stand_for_tuples():
@@ -27,3 +28,13 @@ def test_fields_of_the_model_may_differ_from_level_to_level():
         found.model.features = "wide"
     with pytest.raises(UserError, match="features"):
         configuration.parse(found)
+
+
+def test_functions_are_no_part_of_a_config():
+    """It is kept as JSON, from which they could not be made again."""
+    found = config("sr_x4", "smoke")
+    assert "step" not in found.model and "model.step=" not in configuration.help_text()
+    assert "step" not in configuration.as_json(recipe(found))["model"]
+    found.model.step = bent
+    with pytest.raises(UserError, match="model.step is a function, which no config keeps"):
+        recipe(found)
