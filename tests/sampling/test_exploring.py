@@ -80,6 +80,11 @@ def test_levels_are_those_of_their_samples(two_levels):
 MIDDLE, CORNER = (200, 140, 37, 21), (400, 280, 34, 20)
 
 
+def test_a_region_is_widened_to_whole_lr_pixels():
+    mask = exploring._mask((7, 8, 2, 5), (10, 12), 4)
+    assert np.argwhere(mask).tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
+
+
 @pytest.mark.parametrize("region", [MIDDLE, CORNER])
 def test_pixels_beyond_the_halo_are_equal_to_the_bit(params, old, region):
     new = _resampled(params, region)

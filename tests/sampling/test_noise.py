@@ -159,3 +159,16 @@ def test_mixes_that_are_no_mixture_are_refused(indices, shape, value, words):
 def test_mixes_of_other_pictures_are_refused(params, shape):
     with pytest.raises(ValueError, match=r"must be \(32, 32, 1, 2\)"):
         _sample(params, Noise((0,), np.ones(shape, np.float32)))
+
+
+def test_temperatures_and_mixtures_go_on_beyond_the_border():
+    """What is there influences the border's pixels."""
+    sampler = pictures.Sampler(SR, {})
+    warm, mask = np.linspace(0, 1, 20)[None].repeat(9, 0), np.zeros((9, 20), bool)
+    mask[6:, 17:] = True
+    picture = sampler.picture(LR[:9, :20], warm, Noise().anew(mask, 1))
+    assert picture.temperatures.shape == picture.mix.shape[:2] == picture.pixels.shape[:2]
+    np.testing.assert_array_equal(picture.temperatures[-1], picture.temperatures[0])
+    assert np.all(picture.temperatures[:, 19:] == 1)
+    np.testing.assert_array_equal(picture.mix[-1, -1], picture.mix[8, 19])
+    assert picture.mix[-1, -1, 1, 0] == 1 and picture.mix[-1, 0, 1, 0] == 0
