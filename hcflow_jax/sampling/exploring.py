@@ -1,16 +1,13 @@
 """What a flow knows beyond one sample: paths between samples, parts drawn anew, unlikely places."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hcflow_jax.errors import UserError
 from hcflow_jax.model import HCFlow
-from hcflow_jax.sampling import noise, pictures, tiling
+from hcflow_jax.sampling import encoding, noise, pictures, tiling
 from hcflow_jax.sampling.checking import Sample
 from hcflow_jax.sampling.noise import Noise, Temperature
 
@@ -218,23 +215,7 @@ def best_of(
     return Best(best[1], best[0], scores)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _energy(model, params, hr):
-    """[n, h, w]: the mean square of the latents of each LR pixel."""
-    encoding = model.encode(params, hr)
-    total, count = 0.0, 0
-    n, height, width, _ = encoding.lr.shape
-    for latent in encoding.latents:
-        factor, channels = latent.shape[1] // height, latent.shape[3]
-        by_pixel = latent.reshape(n, height, factor, width, factor, channels)
-        total = total + jnp.square(by_pixel).sum((2, 4, 5))
-        count += factor * factor * channels
-    return total / count
-
-
-def latent_energy(
-    model: HCFlow, params, hr: np.ndarray, tile: int = tiling.TILE, halo: int = tiling.HALO
-) -> np.ndarray:
+def latent_energy(model: HCFlow, params, hr: np.ndarray, tile: int = tiling.TILE) -> np.ndarray:
     """E = Σ e² / D over the D latents e of all levels at an LR pixel: how improbable a place is.
 
     −½·D·E is what the place adds to the log-density of the latents, apart from a constant. E is 1
@@ -248,7 +229,13 @@ def latent_energy(
     Returns:
       [⌈H/scale⌉, ⌈W/scale⌉].
     """
-    return next(pictures.encode_all(_energy, model, params, [hr], tile, halo))
+    encoded = encoding.encode_picture(model, params, hr, tile)
+    height, width, _ = encoded.lr.shape
+    places = [
+        x.reshape(height, len(x) // height, width, len(x) // height, -1) for x in encoded.latents
+    ]
+    count = sum(x[0, :, 0].size for x in places)
+    return sum(np.square(x).sum((1, 3, 4)) for x in places) / count
 
 
 def unlikeness(energy: np.ndarray, familiar: Sequence[np.ndarray]) -> float:

@@ -8,7 +8,7 @@ import functools
 import math
 import operator
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -135,8 +135,7 @@ def _padded(pixels, factor):
     return images.extend(pixels, height, width)
 
 
-def encode_all(
-    encode: Callable,
+def downscale_all(
     model: HCFlow,
     params,
     pictures: Iterable[np.ndarray],
@@ -144,13 +143,10 @@ def encode_all(
     halo: int = tiling.HALO,
     progress=lambda count: None,
 ) -> Iterator[np.ndarray]:
-    """[H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, …] of each picture, by what `encode` makes of windows.
+    """The model's LR image, clamped, of each picture: [H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, 3].
 
-    Sides that do not divide are first padded by reflection. Windows have `tile` pixels a side,
-    which bounds the memory, and overlap by `halo` on each.
-
-    Args:
-      encode: (model, params, HR [n, H, W, 3]) -> [n, H/scale, W/scale, …].
+    NaN where a value is not finite. Sides that do not divide are first padded by reflection.
+    Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each.
     """
     tiling.check_tile(tile, model.scale)
     params, shard = replicated(params)
@@ -164,7 +160,7 @@ def encode_all(
             yield tiling.TiledPicture(pixels, np.zeros(shape, np.float32))
 
     def apply(pixels, *_):
-        return [encode(model, params, shard(pixels))]
+        return [_encode_lr(model, params, shard(pixels))]
 
     grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
     for done in tiling.run(
@@ -172,21 +168,6 @@ def encode_all(
     ):
         height, width = sizes.popleft()
         yield done.results[0][:height, :width]
-
-
-def downscale_all(
-    model: HCFlow,
-    params,
-    pictures: Iterable[np.ndarray],
-    tile: int = tiling.TILE,
-    halo: int = tiling.HALO,
-    progress=lambda count: None,
-) -> Iterator[np.ndarray]:
-    """The model's LR image, clamped, of each picture: [H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, 3].
-
-    NaN where a value is not finite. Arguments as for `encode_all`.
-    """
-    return encode_all(_encode_lr, model, params, pictures, tile, halo, progress)
 
 
 class Sampler:
