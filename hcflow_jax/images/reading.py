@@ -71,16 +71,16 @@ def read(path: str | Path, max_pixels: int | None = None) -> Picture:
         too large, or not an image.
     """
     with opened(path, max_pixels) as image:
-        animated = getattr(image, "is_animated", False) and image.format != "MPO"
-        notes = [note for note in _profile(image)[1:] if note]
-        pixels = _pixels(path, image, max_pixels)
-        if animated:
+        profile, note = _profile(image)
+        pixels = _pixels(path, image, profile, max_pixels)
+        notes = [note] if note else []
+        if _is_animated(image):
             notes.append("of several pictures in it only the first is taken")
         try:
-            exif = metadata.exif(image)
+            exif, xmp = metadata.exif(image), metadata.xmp(image)
         except Exception:  # of which damaged ones raise many kinds
-            exif = b""
-            notes.append("its EXIF is damaged and left out")
+            exif = xmp = b""
+            notes.append("its EXIF or XMP is damaged; both are left out")
         return Picture(
             colour.for_network(pixels.rgb, pixels.profile),
             pixels.alpha,
@@ -89,9 +89,17 @@ def read(path: str | Path, max_pixels: int | None = None) -> Picture:
             pixels.bits,
             pixels.profile,
             exif,
-            metadata.xmp(image),
+            xmp,
             tuple(notes),
         )
+
+
+def _is_animated(image):
+    """Whether there are more pictures to be seen; those of an MPO are previews and the like."""
+    try:
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    except Exception:  # of a second frame that is damaged
+        return False
 
 
 def read_uint8(path: str | Path | bytes, max_pixels: int | None = None) -> np.ndarray:
@@ -103,7 +111,7 @@ def read_uint8(path: str | Path | bytes, max_pixels: int | None = None) -> np.nd
         if _is_plain(image) and (image.mode == "RGB" or profile is None):
             upright = ImageOps.exif_transpose(image).convert("RGB")
             return np.array(colour.converted(upright, profile) if profile else upright)
-        pixels = _pixels(path, image, max_pixels)
+        pixels = _pixels(path, image, profile, max_pixels)
         rgb, profile = pixels.rgb, pixels.profile
         if profile and colour.space(profile) == "GRAY":
             rgb, profile = colour.for_network(rgb, profile), None
@@ -269,9 +277,8 @@ class _Pixels:
     profile: bytes | None
 
 
-def _pixels(path, image, max_pixels):
+def _pixels(path, image, profile, max_pixels):
     """The upright _Pixels of an image that was opened and not yet decoded."""
-    profile, _ = _profile(image)
     if depth.is_deep(image):
         rgb, alpha = _deep(path, image, max_pixels)
         return _Pixels(rgb, alpha, 16, profile)
