@@ -28,6 +28,7 @@ class Format:
     Attributes:
       name: as Pillow calls it.
       alpha: whether it keeps transparency.
+      lossless: whether pixels come back as they were.
       deep: whether it keeps 16 bits per channel.
       spaces: colour spaces, "RGB" and "GRAY", whose profiles it keeps.
       side: pixels of its longest side; None where nothing here comes near.
@@ -37,6 +38,7 @@ class Format:
 
     name: str
     alpha: bool = True
+    lossless: bool = True
     deep: bool = False
     spaces: tuple[str, ...] = ("RGB", "GRAY")
     side: int | None = None
@@ -45,12 +47,19 @@ class Format:
 
 
 _PNG = Format("PNG", deep=True)
-_JPEG = Format("JPEG", alpha=False, side=65500, options={"quality": 95, "subsampling": 0})
+_JPEG = Format(
+    "JPEG",
+    alpha=False,
+    lossless=False,
+    side=65500,
+    options={"quality": 95, "subsampling": 0},
+)
 _WEBP = Format("WEBP", spaces=("RGB",), side=16383, options={"lossless": True, "exact": True})
 _TIFF = Format("TIFF", deep=True, size=2**32 - 2**24)  # offsets have 32 bits
 _BMP = Format("BMP", alpha=False, spaces=(), size=2**32 - 2**24)
 _AVIF = Format(
     "AVIF",
+    lossless=False,
     spaces=("RGB",),
     side=32768,  # libavif reads no more
     options={"quality": 90, "subsampling": "4:4:4"},
