@@ -63,7 +63,7 @@ def add_picture_command(commands, name: str, run, summary: str, output: str):
     """Adds, and returns, the parser of a command that reads pictures and writes one for each."""
     command = commands.add_parser(name, help=summary, description=summary)
     command.set_defaults(run=run)
-    command.add_argument("inputs", nargs="+", metavar="IN", help="pictures, or folders of them")
+    add_inputs(command)
     command.add_argument(
         "-o",
         "--output",
@@ -71,10 +71,32 @@ def add_picture_command(commands, name: str, run, summary: str, output: str):
         help="a file, or a folder, which several inputs need; a folder is made where there is "
         f"none (default: {output} beside IN)",
     )
+    command.add_argument(
+        "--bits",
+        type=int,
+        choices=(8, 16),
+        help="of each channel; 16 for PNG and TIFF alone (default: 16 where IN has more than 8)",
+    )
+    command.add_argument(
+        "--strip",
+        action="store_true",
+        help="leave EXIF (where it was taken, and with what), XMP and text out of the result; the "
+        "colour profile stays",
+    )
     add_checkpoint(command)
     add_tile(command)
     add_max_pixels(command)
     return command
+
+
+def add_inputs(command) -> None:
+    """Adds IN, one or several, and --recursive."""
+    command.add_argument("inputs", nargs="+", metavar="IN", help="pictures, or folders of them")
+    command.add_argument(
+        "--recursive",
+        action="store_true",
+        help="take the pictures in folders of the folder too; results lie in such folders again",
+    )
 
 
 def add_checkpoint(command, several: bool = False) -> None:

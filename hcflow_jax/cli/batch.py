@@ -10,6 +10,32 @@ from pathlib import Path
 from hcflow_jax.errors import UserError, shown
 
 
+def listed(args, results=None):
+    """{picture of a command line: the folder in which it is, from the IN that was named}.
+
+    One that is named twice is there once; those in the folder `results` are left out where that is
+    below IN.
+    """
+    from hcflow_jax import images
+
+    if not all(args.inputs):
+        raise UserError("an input is empty; name a picture or a folder")
+    found = {}
+    for name in args.inputs:
+        top = Path(name)
+        for path in images.list_images(name, args.recursive):
+            below = path.parent.relative_to(top) if path != top else Path()
+            if not (results and _is_below(results, top, path)):
+                found.setdefault(_resolved(path), (path, below))
+    return dict(found.values())
+
+
+def _is_below(folder, top, path):
+    """Whether `path` is in a folder, and that in the folder `top`."""
+    folder = Path(_resolved(folder))
+    return Path(_resolved(top)) in folder.parents and folder in Path(_resolved(path)).parents
+
+
 def _outputs(args, inputs, label):
     """(the output path of each input, before samples are numbered; whether in a folder of theirs).
 
@@ -31,7 +57,8 @@ def _outputs(args, inputs, label):
     if not (several or output.is_dir() or args.output.endswith(os.sep)):
         return [output], False
     _check_folder(output)
-    return [output / path.name for path in beside], True
+    named = zip(inputs.values(), beside, strict=True)
+    return [output / below / path.name for below, path in named], True
 
 
 def _check_folder(path):
@@ -63,16 +90,6 @@ def _resolved(path):
     return os.path.realpath(path)
 
 
-def listed(args):
-    """The pictures of a command line; one that is named twice is there once."""
-    from hcflow_jax import images
-
-    if not all(args.inputs):
-        raise UserError("an input is empty; name a picture or a folder")
-    found = [path for name in args.inputs for path in images.list_images(name)]
-    return list({_resolved(path): path for path in reversed(found)}.values())[::-1]
-
-
 def plan(args, label, samples=1):
     """[(input, its outputs)] of a command line.
 
@@ -81,7 +98,7 @@ def plan(args, label, samples=1):
     """
     from hcflow_jax import images
 
-    inputs = listed(args)
+    inputs = listed(args, args.output)
     taken = {_resolved(path): f"{path}; name another -o" for path in inputs}
     outputs, in_folder = _outputs(args, inputs, label)
     planned = []
@@ -95,16 +112,42 @@ def plan(args, label, samples=1):
             remedy = "name one folder at a time, or leave out -o" if in_folder else "rename one"
             taken[_resolved(target)] = f"that of {source}; {remedy}"
             if not in_folder or target.parent.is_dir():
-                images.check_writable(target)
+                images.check_writable(target, bits=args.bits)
         planned.append((source, targets))
     return planned
 
 
-def write(target, rgb, alpha, grey=False, info=None):
-    """Writes a result and prints its path and size."""
+OWN = "hcflow:"
+"""How the names of this program's text chunks begin."""
+
+
+def read(source, max_pixels):
+    """The picture of a file, after a line on stderr for each of its notes."""
     from hcflow_jax import images
 
-    images.write(target, rgb, alpha=alpha, grey=grey, info=info)
+    picture = images.read(source, max_pixels)
+    for note in picture.notes:
+        print(f"{shown(source)}: {note}", file=sys.stderr, flush=True)
+    return picture
+
+
+def about(args, picture, target, info=None):
+    """What a result takes over of its picture, and the text chunks `info`: options of `write`."""
+    from hcflow_jax import images
+
+    bits = images.result_bits(target, picture.bits, args.bits)
+    kept = {"info": info or {}, "bits": bits, "profile": picture.profile}
+    if args.strip:
+        return kept
+    text = {key: value for key, value in picture.info.items() if not key.startswith(OWN)}
+    return kept | {"info": text | kept["info"], "exif": picture.exif, "xmp": picture.xmp}
+
+
+def write(target, rgb, alpha, grey=False, **options):
+    """Writes a result, by `images.write`, and prints its path and size."""
+    from hcflow_jax import images
+
+    images.write(target, rgb, alpha, grey, **options)
     print(f"{shown(target)}  {rgb.shape[1]}×{rgb.shape[0]}", flush=True)
 
 

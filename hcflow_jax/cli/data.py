@@ -24,6 +24,9 @@ def add_command(commands) -> None:
         help="a folder of the smaller versions, of the same names or with x4 (the scale) appended "
         "(default: made by MATLAB's bicubic imresize)",
     )
+    build.add_argument(
+        "--recursive", action="store_true", help="take the pictures in folders of HR_DIR too"
+    )
     build.add_argument("--scale", type=int, default=4, choices=(2, 4, 8, 16), help="default: 4")
 
 
@@ -35,7 +38,7 @@ def _build(args):
     for name, value in (("HR_DIR", args.hr), ("-o", args.output), ("--lr", args.lr)):
         if value == "":
             raise UserError(f"{name} is empty; name a folder")
-    output = build.build(args.hr, args.output, args.lr, args.scale)
+    output = build.build(args.hr, args.output, args.lr, args.scale, args.recursive)
     count = len(open_source(str(output), "", "train", args.scale))
     size = sum(path.stat().st_size for path in output.iterdir())
     config = f"sr_x{args.scale}" if args.scale in (4, 8) else "CONFIG.py"

@@ -7,6 +7,7 @@ from pathlib import Path
 from hcflow_jax.cli import batch
 from hcflow_jax.cli.arguments import (
     add_checkpoint,
+    add_inputs,
     add_max_pixels,
     add_noise,
     add_task,
@@ -14,9 +15,6 @@ from hcflow_jax.cli.arguments import (
 )
 from hcflow_jax.cli.likelihood import divisible
 from hcflow_jax.errors import UserError, shown
-
-LOSSY = (".jpg", ".jpeg")
-"""Suffixes of formats that would lose what `decode` brings back."""
 
 
 def add_commands(commands) -> None:
@@ -40,7 +38,7 @@ def add_commands(commands) -> None:
     summary = "whether the latents of pictures are the white Gaussian noise they are taken for"
     latents = commands.add_parser("latents", help=summary, description=summary)
     latents.set_defaults(run=_latents)
-    latents.add_argument("inputs", nargs="+", metavar="IN", help="pictures, or folders of them")
+    add_inputs(latents)
     latents.add_argument(
         "-o", "--output", metavar="OUT", help="draw histograms of the levels there, as a picture"
     )
@@ -56,6 +54,7 @@ def _encode(args):
     import numpy as np
 
     from hcflow_jax import images, sampling
+    from hcflow_jax.images import colour
     from hcflow_jax.images.metrics import to_uint8
     from hcflow_jax.sampling import encoded_files, encoding
 
@@ -63,8 +62,9 @@ def _encode(args):
     if target.suffix.lower() != ".npz":
         raise UserError(f"{target}: the latents are arrays; name a .npz")
     images.check_place(target)
-    picture = images.read(args.input, args.max_pixels)
-    rgb = to_uint8(picture.rgb).astype(np.float32) / 255
+    picture = batch.read(args.input, args.max_pixels)
+    own = colour.from_network(picture.rgb, picture.profile)
+    rgb = to_uint8(own).astype(np.float32) / 255  # as the file has them, to come back to the bit
     model, params = sampling.load(args.checkpoint, args.task)
     with batch.progress() as report:
         encoded = encoding.encode_picture(model, params, rgb, args.tile, report)
@@ -76,7 +76,7 @@ def _encode(args):
             f"{most} of 255; {_remedy(args, rgb)}"
         )
     encoded_files.write_encoded(
-        target, model, params, encoded, args.tile, picture.grey, picture.alpha
+        target, model, params, encoded, args.tile, picture.grey, picture.alpha, picture.profile
     )
     values = encoded.lr.size + sum(latent.size for latent in encoded.latents)
     height, width = encoded.size
@@ -93,19 +93,24 @@ def _remedy(args, rgb):
 
 def _decode(args):
     from hcflow_jax import images, paths, sampling
+    from hcflow_jax.images import colour
     from hcflow_jax.sampling import encoded_files, encoding
 
     source, target = paths.local(args.input, "copy it here"), Path(args.output)
-    if target.suffix.lower() in LOSSY:
-        raise UserError(f"{target}: JPEG would not keep the picture exactly; name a .png")
     images.check_writable(target)
+    kind = images.FORMATS[target.suffix.lower()]
+    if not kind.lossless:
+        raise UserError(f"{target}: {kind.name} would not keep the picture exactly; name a .png")
     info = encoded_files.read_info(source, args.max_pixels)
     model, params = sampling.load(args.checkpoint, info.task, info.scale)
-    encoded, alpha = encoded_files.read_encoded(source, info, model, params)
-    images.check_writable(target, alpha is not None)
+    encoded, alpha, profile = encoded_files.read_encoded(source, info, model, params)
+    images.check_writable(target, alpha is not None, encoded.size)
+    if profile and colour.space(profile) not in kind.spaces:
+        raise UserError(f"{target}: {kind.name} keeps no such colour profile; name a .png")
     with batch.progress() as report:
         rgb = encoding.decode_picture(model, params, encoded, info.tile, report)
-    batch.write(target, rgb, alpha, info.grey)
+    rgb = colour.for_network(rgb.clip(0, 1), profile)
+    batch.write(target, rgb, alpha, info.grey, profile=profile)
 
 
 TITLES = {
@@ -141,7 +146,7 @@ def _latents(args):
     found = []
 
     def read(source, _):
-        rgb = images.read(source, args.max_pixels).rgb
+        rgb = batch.read(source, args.max_pixels).rgb
         return likelihood.noisy(divisible(source, rgb, model.scale)[0], noise, args.seed)
 
     def convert(pictures, report):

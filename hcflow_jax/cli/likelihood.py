@@ -6,6 +6,7 @@ import json
 from hcflow_jax.cli import batch
 from hcflow_jax.cli.arguments import (
     add_checkpoint,
+    add_inputs,
     add_max_pixels,
     add_noise,
     add_task,
@@ -27,7 +28,7 @@ def add_command(commands) -> None:
     summary = "the likelihood of pictures by a model, term by term"
     command = commands.add_parser("score", help=summary, description=summary)
     command.set_defaults(run=_score)
-    command.add_argument("inputs", nargs="+", metavar="IN", help="pictures, or folders of them")
+    add_inputs(command)
     command.add_argument(
         "--lr", metavar="FILE", help="the LR image of the only IN (default: its MATLAB bicubic)"
     )
@@ -63,7 +64,7 @@ def _read(args, model, source):
     """
     from hcflow_jax import images
 
-    picture = images.read(source, max(images.MAX_PIXELS, args.max_pixels))
+    picture = batch.read(source, max(images.MAX_PIXELS, args.max_pixels))
     hr, place = divisible(source, picture.rgb, model.scale, args.crop)
     (tall, wide, _), (height, width, _) = hr.shape, picture.rgb.shape
     if tall * wide > args.max_pixels:
@@ -86,8 +87,9 @@ def _side(args, scale):
 def _read_lr(args, model, size, place):
     """The part of the picture --lr, uint8, that belongs to `place` of a picture of `size`."""
     from hcflow_jax import images
+    from hcflow_jax.images import metrics
 
-    lr = images.read_uint8(args.lr)
+    lr = metrics.to_uint8(batch.read(args.lr, images.MAX_PIXELS).rgb)
     height, width = (side // model.scale for side in size)
     if lr.shape[:2] != (height, width):
         raise UserError(

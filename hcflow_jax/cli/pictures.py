@@ -8,7 +8,7 @@ from hcflow_jax.cli import batch
 from hcflow_jax.cli.arguments import add_picture_command, add_sampling, region, whole_number
 from hcflow_jax.errors import UserError, shown
 
-SIZE_KEY, GREY_KEY = "hcflow:size", "hcflow:grey"
+SIZE_KEY, GREY_KEY = f"{batch.OWN}size", f"{batch.OWN}grey"
 """Text chunks of the small PNG: the original's width and height, and whether it was grey."""
 
 
@@ -74,16 +74,19 @@ def add_commands(commands) -> None:
     add_sampling(restore, 0.0, "the most faithful")
 
 
-def _reader(args, check=None):
-    """read(source, targets) -> Picture of `batch.run`; check(source, picture) refuses some."""
+def _reader(args, size):
+    """read(source, targets) -> Picture of `batch.run`.
+
+    size(source, picture) is that of results; it may refuse a picture.
+    """
     from hcflow_jax import images
 
     def read(source, targets):
-        picture = images.read(source, args.max_pixels)
+        picture = batch.read(source, args.max_pixels)
         for target in targets:
-            images.check_writable(target, picture.alpha is not None)
-        if check is not None:
-            check(source, picture)
+            bits = images.result_bits(target, picture.bits, args.bits)
+            alpha = picture.alpha is not None
+            images.check_writable(target, alpha, size(source, picture), bits)
         return picture
 
     return read
@@ -195,20 +198,21 @@ def _upscale(args):
     temperature = _temperature(args)
     model, params = sampling.load(args.checkpoint, "sr", args.scale, args.as_trained)
 
-    def check(source, picture):
+    def size(source, picture):
         if args.region:
             try:
                 sampling.check_region(args.region, picture.rgb.shape[:2], args.scale, temperature)
             except UserError as error:
                 raise UserError(f"{source}: {error}") from error
+        return tuple(model.scale * side for side in picture.rgb.shape[:2])
 
     def write(source, picture, target, sample):
         hr = _checked(args, source, sample)
         alpha = transparency.resized(picture.alpha, hr.shape[:2])
-        batch.write(target, hr, alpha, picture.grey)
+        batch.write(target, hr, alpha, picture.grey, **batch.about(args, picture, target))
 
     convert = (_resampler if args.region else _sampler)(args, model, params, temperature)
-    return batch.run(plan, _reader(args, check), convert, write)
+    return batch.run(plan, _reader(args, size), convert, write)
 
 
 def _downscale(args):
@@ -230,9 +234,12 @@ def _downscale(args):
         height, width, _ = picture.rgb.shape
         info = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(picture.grey))}
         alpha = transparency.resized(picture.alpha, lr.shape[:2], model.scale)
-        batch.write(target, lr, alpha, info=info)
+        batch.write(target, lr, alpha, **batch.about(args, picture, target, info))
 
-    return batch.run(plan, _reader(args), convert, write)
+    def size(source, picture):
+        return tuple(-(-side // model.scale) for side in picture.rgb.shape[:2])
+
+    return batch.run(plan, _reader(args, size), convert, write)
 
 
 def _original_size(source, picture, scale):
@@ -261,17 +268,17 @@ def _restore(args):
     plan = batch.plan(args, "restored")
     model, params = sampling.load(args.checkpoint, "rescaling")
 
-    def check(source, picture):
-        _original_size(source, picture, model.scale)
+    def size(source, picture):
+        return _original_size(source, picture, model.scale)
 
     def write(source, picture, target, sample):
         hr = _checked(args, source, sample)
-        height, width = _original_size(source, picture, model.scale)
+        height, width = size(source, picture)
         alpha = transparency.resized(picture.alpha, hr.shape[:2])
         alpha = None if alpha is None else alpha[:height, :width]
         grey = picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
-        batch.write(target, hr[:height, :width], alpha, grey)
+        about = batch.about(args, picture, target)
+        batch.write(target, hr[:height, :width], alpha, grey, **about)
 
-    return batch.run(
-        plan, _reader(args, check), _sampler(args, model, params, args.temperature), write
-    )
+    convert = _sampler(args, model, params, args.temperature)
+    return batch.run(plan, _reader(args, size), convert, write)

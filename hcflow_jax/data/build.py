@@ -186,12 +186,17 @@ def _check_pair(pair, scale):
 
 
 def build(
-    hr_dir: str | Path, output: str | Path, lr_dir: str | Path | None = None, scale: int = 4
+    hr_dir: str | Path,
+    output: str | Path,
+    lr_dir: str | Path | None = None,
+    scale: int = 4,
+    recursive: bool = False,
 ) -> Path:
     """Writes the pairs of a folder of images as a sharded TFDS data set, and returns its folder.
 
     HR is cropped to multiples of `scale`. Without `lr_dir`, LR is MATLAB's bicubic downscaling of
-    it. Atomic: `output` appears when all is written.
+    it. Atomic: `output` appears when all is written. `recursive`: images in folders of the folders
+    too.
 
     Raises:
       UserError: `output` exists or cannot be written; unknown scale; ImageError naming files
@@ -203,7 +208,7 @@ def build(
     if scale not in SCALES:
         raise UserError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
     _check_output(output)
-    pairs = find_pairs(hr_folder, lr_folder, scale)
+    pairs = find_pairs(hr_folder, lr_folder, scale, recursive)
     sizes = check_pairs(pairs, scale)
     pixels = sum(height * width for height, width in sizes) * (scale**2 + 1)
     shards = max(1, min(len(pairs), round(pixels * _PNG_BYTES_PER_PIXEL / SHARD_BYTES)))

@@ -1,4 +1,4 @@
-"""The images directly in a folder as training pairs."""
+"""The images of a folder as training pairs."""
 
 import os
 from pathlib import Path
@@ -11,11 +11,20 @@ from hcflow_jax.images import header_sizes, read_uint8
 
 
 class FolderSource(Source):
-    """The images directly in a folder; ImageError naming every one that cannot be used."""
+    """The images of a folder; ImageError naming every one that cannot be used.
 
-    def __init__(self, path: str | Path, scale: int, cache_bytes: int = CACHE_BYTES):
+    `recursive`: those in its folders too.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        scale: int,
+        cache_bytes: int = CACHE_BYTES,
+        recursive: bool = False,
+    ):
         super().__init__(scale, cache_bytes)
-        files = images.list_images(path)
+        files = images.list_images(path, recursive)
         sizes = header_sizes(files)
         bad = [str(size) for size in sizes if isinstance(size, Exception)]
         bad += [
@@ -25,8 +34,9 @@ class FolderSource(Source):
         ]
         if bad:
             raise images.ImageError(listed(bad))
-        self._folder = paths.normal(files[0].parent)
-        self._names = [file.name for file in files]
+        top = files[0].parent if paths.is_file(paths.located(path)) else paths.located(path)
+        self._folder = paths.normal(top)
+        self._names = [os.fspath(file.relative_to(top)) for file in files]
         self._sizes = [(h // scale, w // scale) for h, w in sizes]  # type: ignore[misc]  # no errors
 
     def __len__(self) -> int:

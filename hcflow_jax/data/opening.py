@@ -10,7 +10,12 @@ from hcflow_jax.errors import UserError
 
 
 def open_source(
-    path: str, tfds: str, split: str, scale: int, cache_bytes: int = CACHE_BYTES
+    path: str,
+    tfds: str,
+    split: str,
+    scale: int,
+    cache_bytes: int = CACHE_BYTES,
+    recursive: bool = False,
 ) -> Source:
     """The training pairs of a folder of images, a prepared set's folder, or a TFDS data set.
 
@@ -20,6 +25,7 @@ def open_source(
       split: "train", or for TFDS data sets also parts such as "train[:50%]".
       scale: HR sides / LR sides.
       cache_bytes: size of the cache of decoded images, per process.
+      recursive: take the images in folders of a folder of images too.
 
     Raises:
       UserError: not exactly one of path and tfds is given, or it does not exist, is not prepared,
@@ -39,7 +45,7 @@ def open_source(
                 f"{path} is a folder of images, which has no split {split!r}; "
                 "set --config.data.split=train"
             )
-        return FolderSource(path, scale, cache_bytes)
+        return FolderSource(path, scale, cache_bytes, recursive)
     built = METADATA in metadata(folder)
     return (BuiltSource if built else TfdsSource)(folder, split, scale, cache_bytes)
 

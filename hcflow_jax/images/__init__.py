@@ -1,6 +1,8 @@
 """Images as arrays: files, resizing, quality metrics."""
 
 from hcflow_jax.images.cropping import crop
+from hcflow_jax.images.formats import FORMATS
+from hcflow_jax.images.listing import list_images
 from hcflow_jax.images.padding import extend, pad_reflect
 from hcflow_jax.images.reading import (
     MAX_PIXELS,
@@ -8,12 +10,17 @@ from hcflow_jax.images.reading import (
     Picture,
     header_size,
     header_sizes,
-    list_images,
     opened,
     read,
     read_uint8,
 )
-from hcflow_jax.images.writing import FORMATS, check_place, check_writable, write, write_beside
+from hcflow_jax.images.writing import (
+    check_place,
+    check_writable,
+    result_bits,
+    write,
+    write_beside,
+)
 
 __all__ = [
     "FORMATS",
@@ -31,6 +38,7 @@ __all__ = [
     "pad_reflect",
     "read",
     "read_uint8",
+    "result_bits",
     "write",
     "write_beside",
 ]

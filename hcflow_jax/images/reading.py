@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
+import importlib
 import io
 import os
-import re
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
@@ -13,21 +15,14 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, shown
+from hcflow_jax.images import colour, depth, formats, metadata
 from hcflow_jax.images.transparency import spread
-from hcflow_jax.paths import is_file, is_remote, located, reached
-
-KINDS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
-"""Formats that are opened, whatever a file is called; Pillow knows more, some of which start
-programs."""
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
-"""Names that are looked for in folders."""
+from hcflow_jax.paths import is_remote, located
 
 MAX_PIXELS = 100_000_000
 """Pixels of the largest picture that is read, unless a caller allows more."""
 
-_XMP = "XML:com.adobe.xmp"
 _ABOUT_THE_PICTURE = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG
 
 
@@ -40,23 +35,33 @@ class Picture:
     """A decoded image file.
 
     Attributes:
-      rgb: [H, W, 3] float32 in [0, 1]; where alpha is 0, as `transparency.spread` makes it.
+      rgb: [H, W, 3] float32 in [0, 1], as `colour.for_network` gives it; where alpha is 0, as
+        `transparency.spread` makes it.
       alpha: [H, W] float32 in [0, 1], or None.
       grey: every pixel has three equal channels, however the file stores them.
-      info: the text chunks of a PNG, without XMP (it may repeat an orientation already applied).
+      info: the text chunks of a PNG.
+      bits: 8, or 16 where the file holds more.
+      profile: the colour profile, ICC's bytes; None stands for sRGB.
+      exif, xmp: without orientation, which is applied; empty where there is none.
+      notes: what a user should know of how the file was read, each the end of a sentence.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None
     grey: bool
     info: dict[str, str]
+    bits: int = 8
+    profile: bytes | None = None
+    exif: bytes = b""
+    xmp: bytes = b""
+    notes: tuple[str, ...] = ()
 
 
 def read(path: str | Path, max_pixels: int | None = None) -> Picture:
     """The first frame of an image file, upright by its EXIF orientation.
 
-    Grey, palette, CMYK, alpha and 16-bit grey files are all converted; 16-bit colour is read with
-    the 8 bits per channel that Pillow gives, floats of one channel in [0, 1] as they are.
+    Grey, palette, CMYK and alpha files are all converted; 16-bit channels are read whole, floats of
+    one channel in [0, 1] as they are.
 
     Args:
       max_pixels: as `opened` takes it.
@@ -66,19 +71,67 @@ def read(path: str | Path, max_pixels: int | None = None) -> Picture:
         too large, or not an image.
     """
     with opened(path, max_pixels) as image:
-        image.load()
-        text = getattr(image, "text", {})
-        info = {key: str(value) for key, value in text.items() if key != _XMP}
-        return _as_picture(ImageOps.exif_transpose(image), info)
+        profile, note = _profile(image)
+        pixels = _pixels(path, image, profile, max_pixels)
+        notes = [note] if note else []
+        if _is_animated(image):
+            notes.append("of several pictures in it only the first is taken")
+        try:
+            exif, xmp = metadata.exif(image), metadata.xmp(image)
+        except Exception:  # of which damaged ones raise many kinds
+            exif = xmp = b""
+            notes.append("its EXIF or XMP is damaged; both are left out")
+        return Picture(
+            colour.for_network(pixels.rgb, pixels.profile),
+            pixels.alpha,
+            bool(np.all(pixels.rgb == pixels.rgb[..., :1])),
+            metadata.text(image),
+            pixels.bits,
+            pixels.profile,
+            exif,
+            xmp,
+            tuple(notes),
+        )
+
+
+def _is_animated(image):
+    """Whether there are more pictures to be seen; those of an MPO are previews and the like."""
+    try:
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    except Exception:  # of a second frame that is damaged
+        return False
 
 
 def read_uint8(path: str | Path | bytes, max_pixels: int | None = None) -> np.ndarray:
-    """`read(path).rgb` as uint8 [H, W, 3]; most files without the detour through floats."""
+    """The picture in sRGB as uint8 [H, W, 3]: `read(path).rgb` where it has no colour profile."""
     with opened(path, max_pixels) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("RGB", "L") and not upright.has_transparency_data:
-            return np.array(upright.convert("RGB"))
-        return np.rint(255 * _as_picture(upright, {}).rgb).astype(np.uint8)
+        profile, note = _profile(image)
+        if note and not isinstance(path, bytes):
+            _say(f"{shown(path)}: {note}")
+        if _is_plain(image) and (image.mode == "RGB" or profile is None):
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            return np.array(colour.converted(upright, profile) if profile else upright)
+        pixels = _pixels(path, image, profile, max_pixels)
+        rgb, profile = pixels.rgb, pixels.profile
+        if profile and colour.space(profile) == "GRAY":
+            rgb, profile = colour.for_network(rgb, profile), None
+        values = np.rint(255 * rgb).astype(np.uint8)
+        if profile is None:
+            return values
+        return np.array(colour.converted(Image.fromarray(values), profile))
+
+
+def _is_plain(image):
+    """Whether an opened image has 8-bit colours or greys, and nothing else."""
+    return (
+        image.mode in ("RGB", "L") and not image.has_transparency_data and not depth.is_deep(image)
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _say(line):
+    """Prints a line on stderr once; data sets are read many times."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def header_size(path: str | Path | bytes, max_pixels: int | None = None) -> tuple[int, int]:
@@ -107,7 +160,7 @@ def header_sizes(paths: Sequence[Path]) -> list[tuple[int, int] | ImageError]:
 
 @contextlib.contextmanager
 def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
-    """Yields Pillow's image of a file, or of its bytes, opened as one of KINDS and not decoded.
+    """Yields Pillow's image of a file, or of its bytes, as one of `formats.READ`, not decoded.
 
     Args:
       max_pixels: allow pictures of so many pixels, which the message about larger ones then calls
@@ -121,7 +174,7 @@ def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[
     try:
         if max_pixels:
             _allow(max_pixels)
-        with _stream(path) as file, Image.open(file, formats=KINDS) as image:
+        with _stream(path) as file, Image.open(file, formats=_kinds(file)) as image:
             if (pixels := image.width * image.height) > limit:
                 raise Image.DecompressionBombError(f"{pixels:,}")
             yield image
@@ -135,6 +188,8 @@ def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[
         raise ImageError(f"{name} has {count} {limit:,} pixels; {remedy}") from error
     except _RangeError as error:
         raise ImageError(f"{name} has {error}; scale them, or convert it to 8 bits") from error
+    except depth.LayoutError as error:
+        raise ImageError(f"{name} has {error}") from error
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist; check the name") from error
     except PermissionError as error:
@@ -172,18 +227,30 @@ def _stream(path):
 def _unknown(path):
     """What is wrong with a file that Pillow does not know, and the remedy."""
     with contextlib.suppress(Exception), _stream(path) as file:
-        head = file.read(8)
+        head = file.read(12)
+        if what := formats.missing(head):
+            return f"is {what}"
         if head[:4] in (b"II*\0", b"MM\0*"):
-            tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+            tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
             file.seek(tags.next)
             tags.load(file)
             bits = tags[TiffImagePlugin.BITSPERSAMPLE]
             floats = tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 3
             return (
                 f"is a TIFF with {len(bits)} channels of {bits[0]}-bit "
-                f"{'floats' if floats else 'integers'}, which are not read; convert it to 8 bits"
+                f"{'floats' if floats else 'integers'}, not read; convert it to 16-bit integers"
             )
-    return f"is not an image of a known format ({', '.join(KINDS)}); convert it to PNG"
+    return f"is not an image of a known format ({', '.join(formats.READ)}); convert it to PNG"
+
+
+def _kinds(file):
+    """The formats as one of which a file is opened: `formats.READ`, and HEIF where it is that."""
+    head = file.read(12)
+    file.seek(0)
+    if not formats.is_heif(head) or formats.missing(head):
+        return formats.READ
+    importlib.import_module(formats.HEIF_PACKAGE).register_heif_opener()
+    return (*formats.READ, "HEIF")
 
 
 def _tells_more_after_pixels(path):
@@ -200,51 +267,78 @@ def _tells_more_after_pixels(path):
     return False
 
 
-def _as_picture(image, info):
-    """The Picture of a Pillow image, with values from 0…255, 0…65535 or 0…1 brought to [0, 1]."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, np.float64)
-        top = 1.0 if image.mode == "F" else 65535.0
-        if not np.all(np.isfinite(values)):
-            raise _RangeError("pixels that are not finite")
-        if values.min() < 0 or values.max() > top:
-            raise _RangeError(f"pixels outside 0…{top:g}")
-        grey = (values / top).astype(np.float32)
-        return Picture(np.repeat(grey[..., None], 3, -1), None, True, info)
-    alpha = None
-    if image.has_transparency_data:
-        rgba = np.asarray(image.convert("RGBA"), np.float32) / 255
-        alpha = rgba[..., 3]
-        rgb = spread(rgba[..., :3], alpha)
+@dataclasses.dataclass(frozen=True)
+class _Pixels:
+    """What a file codes: values in [0, 1], `rgb` by `profile` (None: sRGB)."""
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    bits: int
+    profile: bytes | None
+
+
+def _pixels(path, image, profile, max_pixels):
+    """The upright _Pixels of an image that was opened and not yet decoded."""
+    if depth.is_deep(image):
+        rgb, alpha = _deep(path, image, max_pixels)
+        return _Pixels(rgb, alpha, 16, profile)
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I") or upright.mode == "F":
+        rgb, alpha = _one_channel(upright)
+        return _Pixels(rgb, alpha, 16, profile)
+    if profile and upright.mode == "CMYK":
+        upright, profile = colour.converted(upright, profile), colour.srgb()
+    if not upright.has_transparency_data:
+        rgb = np.asarray(upright.convert("RGB"), np.float32) / 255
+        return _Pixels(rgb, None, 8, profile)
+    rgba = np.asarray(upright.convert("RGBA"), np.float32) / 255
+    alpha = rgba[..., 3]
+    return _Pixels(spread(rgba[..., :3], alpha), alpha, 8, profile)
+
+
+def _profile(image):
+    """(the profile of an opened image or None, what to tell of one that is not applied or None)."""
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return None, None
+    grey = image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
+    grey = grey or (depth.is_deep(image) and depth.is_grey_and_alpha(image))
+    channels = "GRAY" if grey else "CMYK" if image.mode == "CMYK" else "RGB"
+    try:
+        colour.check(profile, channels)
+    except colour.ProfileError as error:
+        return None, f"its colour {error}"
+    return profile, None
+
+
+def _deep(path, image, max_pixels):
+    """(rgb, alpha) of 16-bit colour, or grey and alpha."""
+    grey_and_alpha, key = depth.is_grey_and_alpha(image), image.info.get("transparency")
+    with opened(path, max_pixels) as again:
+        depth.take_lower(again)  # type: ignore[arg-type]  # what was opened is an ImageFile
+        halves = [ImageOps.exif_transpose(half) for half in (image, again)]
+        values = depth.joined(*halves, grey_and_alpha)
+    rgb = values[..., :3].astype(np.float32) / 65535
+    if values.shape[-1] == 4:
+        alpha = values[..., 3].astype(np.float32) / 65535
+    elif isinstance(key, tuple):
+        alpha = np.any(values != key, axis=-1).astype(np.float32)
     else:
-        rgb = np.asarray(image.convert("RGB"), np.float32) / 255
-    return Picture(rgb, alpha, bool(np.all(rgb == rgb[..., :1])), info)
+        return rgb, None
+    return spread(rgb, alpha), alpha
 
 
-def list_images(path: str | Path) -> list[Path]:
-    """The file `path`, or the images directly in that folder, `2.png` before `10.png`.
-
-    ImageError when it does not exist, or is a folder without images.
-    """
-    path = reached(path)
-    if is_file(path):
-        return [path]
-    if not (path.is_dir() if is_remote(path) else os.path.isdir(path)):
-        there = not is_remote(path) and os.path.exists(path)
-        what = "is neither a file nor a folder" if there else "does not exist"
-        raise ImageError(f"{path} {what}; check the name")
-    found = [
-        p
-        for p in path.iterdir()
-        if p.suffix.lower() in SUFFIXES
-        and not p.name.startswith(".")
-        and (is_remote(p) or p.is_file())  # asking a bucket takes a while
-    ]
-    if not found:
-        raise ImageError(f"{path} holds no images; name another folder")
-    return sorted(found, key=_natural_order)
-
-
-def _natural_order(path):
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [int(part) if part.isdecimal() else part for part in parts], path.name
+def _one_channel(image):
+    """(rgb, alpha) of values in 0…65535, or 0…1 where they are floats."""
+    values = np.asarray(image, np.float64)
+    top = 1.0 if image.mode == "F" else 65535.0
+    if not np.all(np.isfinite(values)):
+        raise _RangeError("pixels that are not finite")
+    if values.min() < 0 or values.max() > top:
+        raise _RangeError(f"pixels outside 0…{top:g}")
+    rgb = np.repeat((values / top).astype(np.float32)[..., None], 3, -1)
+    key = image.info.get("transparency")
+    if not isinstance(key, int):
+        return rgb, None
+    alpha = (values != key).astype(np.float32)
+    return spread(rgb, alpha), alpha

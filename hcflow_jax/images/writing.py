@@ -8,31 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, features
 
+from hcflow_jax.images import colour, encoding, metadata
+from hcflow_jax.images.formats import FORMATS, Format
 from hcflow_jax.images.reading import ImageError
 from hcflow_jax.paths import is_remote, located
 
-FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
-"""Suffixes that are written, and their formats."""
-
-_NO_ALPHA = ("JPEG", "BMP")
-_SAVE_OPTIONS: dict[str, dict] = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True, "exact": True},
-    "TIFF": {"compression": "tiff_deflate"},
-}
+_JPEG_SEGMENT = 65_500  # bytes that EXIF or XMP may have there, about
 
 
-def _format(path):
+def _format(path) -> Format:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ImageError(
@@ -42,15 +28,29 @@ def _format(path):
     return FORMATS[suffix]
 
 
-def check_writable(path: str | Path, alpha: bool = False) -> None:
+def check_writable(
+    path: str | Path,
+    alpha: bool = False,
+    size: tuple[int, int] | None = None,
+    bits: int | None = None,
+) -> None:
     """ImageError, with cause and remedy, where `write` would fail whatever the pixels.
 
-    `alpha`: whether the image to write has transparency.
+    Args:
+      alpha: whether the image to write has transparency.
+      size: its height and width, where they are known.
+      bits: those per channel, where they are known.
     """
     path = _checked_name(path)
-    if alpha and _format(path) in _NO_ALPHA:
-        raise ImageError(f"{path}: {_format(path)} keeps no transparency; write a .png")
-    _format(path)
+    kind = _format(path)
+    if kind.name == "AVIF" and not features.check("avif"):
+        raise ImageError(f"{path}: this Pillow cannot write AVIF; pip install -U pillow")
+    if alpha and not kind.alpha:
+        raise ImageError(f"{path}: {kind.name} keeps no transparency; write a .png")
+    if bits == 16 and not kind.deep:
+        raise ImageError(f"{path}: {kind.name} keeps no 16 bits; write a .png or .tif")
+    if size is not None:
+        _check_size(path, kind, *size, bytes=(3 + alpha) * (bits or 8) // 8)
     _check_folder(path)
 
 
@@ -70,6 +70,18 @@ def _checked_name(path):
     return path
 
 
+def _check_size(path, kind, height, width, bytes):
+    if kind.side is not None and max(height, width) > kind.side:
+        raise ImageError(
+            f"{path} would be {width}×{height}, and {kind.name} holds {kind.side:,} pixels a side; "
+            "write a .png or .tif"
+        )
+    if kind.size is not None and bytes * height * width > kind.size:
+        raise ImageError(
+            f"{path} would be {width}×{height}, more than {kind.name} holds; write a .png"
+        )
+
+
 def _check_folder(path):
     if not path.absolute().parent.is_dir():
         raise ImageError(f"{path.parent} is not a folder; create it to write {path.name}")
@@ -80,6 +92,11 @@ def _check_folder(path):
         raise ImageError(
             f"cannot write to {path.absolute().parent} ({error.strerror}); name another folder"
         ) from error
+
+
+def result_bits(path: str | Path, found: int, asked: int | None = None) -> int:
+    """8 or 16: what was asked for, else as many as were found where the format keeps them."""
+    return asked or (found if _format(Path(path)).deep else 8)
 
 
 def write_beside(path: str | Path, save: Callable) -> None:
@@ -117,33 +134,85 @@ def write(
     alpha: np.ndarray | None = None,
     grey: bool = False,
     info: dict[str, str] | None = None,
+    bits: int = 8,
+    profile: bytes | None = None,
+    exif: bytes = b"",
+    xmp: bytes = b"",
 ) -> None:
-    """Writes ⌊255·clamp(rgb, 0, 1) + ½⌋ in the format of the suffix, atomically.
+    """Writes ⌊(2^bits − 1)·clamp(rgb, 0, 1) + ½⌋ in the format of the suffix, atomically.
 
     Args:
-      rgb: [H, W, 3]; alpha [H, W]; both in [0, 1].
+      rgb: [H, W, 3], as networks give it; alpha [H, W]; both in [0, 1].
       grey: one channel, the mean of the three.
       info: text chunks, for PNG.
+      bits: 8, or 16 for PNG and TIFF.
+      profile: of the picture that networks were given by `colour.for_network`. The file has it and
+        values coded by it, or is in sRGB without it where the format cannot keep it.
+      exif, xmp: as a `Picture` has them; sizes in EXIF are set. BMP keeps neither, and JPEG none
+        that is longer than 64 KB.
 
     Raises:
-      ImageError: unknown suffix, pixels that are not finite, alpha in a format without it, a
-        folder that cannot be written to.
+      ImageError: unknown suffix, pixels that are not finite, alpha, 16 bits or a size that the
+        format has not, a folder that cannot be written to.
     """
     path = Path(path)
-    check_writable(path, alpha is not None)
-    kind = _format(path)
     _check_arrays(path, rgb, alpha)
-    planes = rgb.mean(axis=-1, keepdims=True) if grey else rgb
+    check_writable(path, alpha is not None, rgb.shape[:2], bits)
+    kind = _format(path)
+    values, profile = _coded(path, kind, rgb, alpha, grey, bits, profile)
+    height, width = rgb.shape[:2]
+    with_size = metadata.sized(exif, width, height) if exif else None
+    if kind.name == "TIFF":
+        write_beside(path, lambda file: encoding.write_tiff(file, values, profile, with_size, xmp))
+        return
+    packed = with_size.tobytes() if with_size else b""
+    if kind.name == "PNG":
+        chunks = _chunks(info or {}, xmp)
+        if bits == 16:
+            write_beside(
+                path, lambda file: encoding.write_png16(file, values, profile, packed, chunks)
+            )
+            return
+        options = {"pnginfo": chunks, "exif": packed, "icc_profile": profile}
+    else:
+        kept = [part if _fits(kind, part) else b"" for part in (packed, xmp)]
+        options = kind.options | {"exif": kept[0], "xmp": kept[1], "icc_profile": profile}
+    image = Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values)
+    given = {key: value for key, value in options.items() if value}
+    write_beside(path, lambda file: image.save(file, kind.name, **given))
+
+
+def _fits(kind, part):
+    return kind.name not in ("JPEG", "BMP") or (kind.name == "JPEG" and len(part) < _JPEG_SEGMENT)
+
+
+def _chunks(info, xmp):
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in info.items():
+        chunks.add_text(key, value)
+    if xmp:
+        chunks.add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
+    return chunks
+
+
+def _coded(path, kind, rgb, alpha, grey, bits, profile):
+    """(uint8 or uint16 [H, W, C] as `kind` stores them, the profile they go with or None)."""
+    space = colour.space(profile) if profile else None
+    if space == "GRAY" and not (grey and space in kind.spaces):
+        profile = None  # what networks take and give of grey is sRGB
+    one = grey and (profile is None or space == "GRAY")
+    planes = colour.from_network(rgb.mean(axis=-1, keepdims=True) if one else rgb, profile)
     if alpha is not None:
+        if one and bits == 16 and kind.name == "TIFF":
+            planes = np.repeat(planes, 3, axis=-1)  # as 16-bit grey and alpha few programs read it
         planes = np.concatenate([planes, alpha[..., None]], -1)
     if not np.all(np.isfinite(planes)):
         raise ImageError(f"{path}: the result has pixels that are not finite; nothing is written")
-    values = np.floor(255 * np.clip(planes, 0, 1) + 0.5).astype(np.uint8)
-    image = Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values)
-    options = dict(_SAVE_OPTIONS.get(kind, {}))
-    if kind == "PNG" and info:
-        chunks = PngImagePlugin.PngInfo()
-        for key, value in info.items():
-            chunks.add_text(key, value)
-        options["pnginfo"] = chunks
-    write_beside(path, lambda file: image.save(file, kind, **options))
+    top = 2**bits - 1
+    values = np.floor(top * np.clip(planes, 0, 1) + 0.5).astype(
+        np.uint8 if bits == 8 else np.uint16
+    )
+    if profile and space not in kind.spaces:
+        values = np.asarray(colour.converted(Image.fromarray(values), profile))
+        profile = None
+    return values, profile

@@ -1,7 +1,8 @@
 """Encoded pictures as files: an .npz of plain arrays, of one model's weights.
 
 lr [h, w, 3], latents_0 (finest), latents_1, … as in `EncodedPicture`, float32; alpha [H, W],
-float32, of a transparent picture; info, JSON as text: that of `Info`.
+float32, of a transparent picture; profile [N], uint8, the bytes of its colour profile, where
+it has one; info, JSON as text: that of `Info`.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from hcflow_jax import images
 from hcflow_jax.checkpoints import hashes
 from hcflow_jax.checkpoints.npz import read_npz
 from hcflow_jax.errors import UserError
+from hcflow_jax.images import colour
 from hcflow_jax.model import HCFlow
 from hcflow_jax.sampling.encoding import EncodedPicture
 
@@ -22,6 +24,7 @@ FORMAT = 1
 """Number of this format; others are refused."""
 
 _INFO_BYTES = 10_000
+_PROFILE_BYTES = 16_000_000  # a JPEG holds no more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,7 @@ def write_encoded(
     tile: int,
     grey: bool = False,
     alpha: np.ndarray | None = None,
+    profile: bytes | None = None,
 ) -> None:
     """Writes an encoded picture, whole or not at all; ImageError when that fails."""
     weights = hashes.fingerprint(params)
@@ -63,6 +67,8 @@ def write_encoded(
     arrays |= {f"latents_{i}": latent for i, latent in enumerate(encoded.latents)}
     if alpha is not None:
         arrays["alpha"] = alpha
+    if profile:
+        arrays["profile"] = np.frombuffer(profile, np.uint8)
     arrays["info"] = np.array(json.dumps(dataclasses.asdict(info)))
     images.write_beside(path, lambda file: np.savez(file, **arrays))
 
@@ -106,8 +112,10 @@ def _parsed(path, text):
 
 def read_encoded(
     path: str | Path, info: Info, model: HCFlow, params
-) -> tuple[EncodedPicture, np.ndarray | None]:
-    """(encoded picture, its alpha or None) of a file, for the model and weights that made it.
+) -> tuple[EncodedPicture, np.ndarray | None, bytes | None]:
+    """(encoded picture, its alpha or None, its colour profile or None) of a file.
+
+    For the model and weights that made it.
 
     UserError when those are others, or arrays are missing or not those of such a picture; they are
     compared before memory is taken.
@@ -126,6 +134,9 @@ def read_encoded(
     optional = {"alpha": (info.height, info.width)}
 
     def check(headers):
+        profile = headers.get("profile")
+        if profile and (profile.dtype != np.uint8 or profile.size > _PROFILE_BYTES):
+            raise UserError(f"{path}: its colour profile is damaged; encode the picture again")
         for name, shape in (expected | optional).items():
             header = headers.get(name)
             if header is None and name not in optional:
@@ -135,8 +146,23 @@ def read_encoded(
                     f"{path}: {name} is {header.dtype} {header.shape}, not float32 {shape}; "
                     "encode the picture again"
                 )
-        return [name for name in expected | optional if name in headers]
+        return [name for name in (*expected, *optional, "profile") if name in headers]
 
     arrays = read_npz(path, check)
     found = tuple(arrays[f"latents_{i}"] for i in range(len(latents)))
-    return EncodedPicture(arrays["lr"], found, (info.height, info.width)), arrays.get("alpha")
+    picture = EncodedPicture(arrays["lr"], found, (info.height, info.width))
+    return picture, arrays.get("alpha"), _profile(path, arrays.get("profile"))
+
+
+def _profile(path, values):
+    """The bytes of a profile; None where there is none."""
+    if values is None:
+        return None
+    profile = values.tobytes()
+    try:
+        colour.check(profile, colour.space(profile))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: its colour profile is damaged; encode the picture again"
+        ) from error
+    return profile

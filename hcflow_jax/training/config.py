@@ -27,6 +27,7 @@ class Data:
     """Training images and how patches are cut from them."""
 
     path: str = field("", "a folder of images, or a set made by `hcflow data build`", free=True)
+    recursive: bool = field(False, "take the images in folders of the folder too", free=True)
     tfds: str = field("", "or the name of an installed TFDS data set", free=True)
     split: str = field("train", "of a TFDS or built set, slices such as train[:90%] too", free=True)
     patch_size: int = field(160, "side of the patches, in HR pixels", least=1)
@@ -51,6 +52,7 @@ class Valid:
     """Validation; none without images."""
 
     path: str = field("", "images, as data.path", free=True)
+    recursive: bool = field(False, "as data.recursive", free=True)
     tfds: str = field("", "as data.tfds", free=True)
     split: str = field("", "default: train for a path, validation for TFDS", free=True)
     count: int = field(16, "number of images, from the first", least=1, free=True)

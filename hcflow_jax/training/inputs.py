@@ -22,7 +22,7 @@ SHOWN = 4
 def open_source(section, scale: int) -> Source:
     """The source of a section of the config, data or valid."""
     split = section.split or ("train" if section.path else "validation")
-    return data.open_source(section.path, section.tfds, split, scale)
+    return data.open_source(section.path, section.tfds, split, scale, recursive=section.recursive)
 
 
 def open_validation(config: Config) -> Validation | None:

@@ -184,7 +184,7 @@ def test_every_mode_goes_through(folder, models, mode):
     argv = ["--checkpoint", models["rescaling"]]
     assert cli.main(["downscale", "in.png", "-o", "lr.png", *argv]) == 0
     assert cli.main(["restore", "lr.png", "-o", "back.png", *argv]) == 0
-    expected = {"L": "L", "1": "L", "I;16": "L", "LA": "LA", "RGBA": "RGBA", "P": "RGB"}[mode]
+    expected = {"L": "L", "1": "L", "I;16": "I;16", "LA": "LA", "RGBA": "RGBA", "P": "RGB"}[mode]
     with Image.open("big.png") as big, Image.open("back.png") as back:
         assert big.mode == back.mode == expected
         assert big.size == (52, 40) and back.size == (13, 10)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from hcflow_jax import checkpoints, cli, images, sampling
 from hcflow_jax.sampling import encoding
+from tests.images import profiles
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL
 
@@ -69,6 +70,22 @@ def test_pictures_come_back_to_the_bit(folder, models, name, mode):
     with Image.open("again.png") as again:
         assert again.mode == mode
         np.testing.assert_array_equal(np.asarray(again), np.asarray(image))
+
+
+@pytest.mark.parametrize("name", ["p3", "linear", "grey"])
+def test_pictures_come_back_with_their_profile(folder, models, capsys, name):
+    linear, grey = profiles.rgb(profiles.P3, (1.0,)), profiles.grey(1.8)
+    profile = {"p3": profiles.rgb(), "linear": linear, "grey": grey}[name]
+    photo = Image.fromarray(PHOTO).convert("L" if name == "grey" else "RGB")
+    photo.save("photo.png", icc_profile=profile)
+    _encode(models)
+    argv = ["decode", "x.npz", "--checkpoint", models["sr"], "-o"]
+    assert cli.main([*argv, "again.png"]) == 0
+    with Image.open("again.png") as again:
+        assert again.info["icc_profile"] == profile and again.mode == photo.mode
+        np.testing.assert_array_equal(np.asarray(again), np.asarray(photo))
+    _fails(capsys, [*argv, "a.bmp"], "a.bmp: BMP keeps no such colour profile; name a .png")
+    _fails(capsys, [*argv, "a.avif"], "a.avif: AVIF would not keep the picture exactly")
 
 
 def test_what_is_kept_is_the_models_encoding(folder, models, capsys):
@@ -139,6 +156,8 @@ def _saying(**values):
         (_damage(alpha=np.zeros((3, 3), np.float32)), r"alpha is float32 \(3, 3\)"),
         (_damage(info=None), "x.npz is no encoded picture; make one by `hcflow encode`"),
         (_damage(info=np.array("x" * 20_000)), "no encoded picture"),
+        (_damage(profile=np.zeros(99, np.uint8)), "its colour profile is damaged"),
+        (_damage(profile=np.zeros(99, np.int32)), "its colour profile is damaged"),
         (_damage(info=np.array("hello")), "does not say what it holds"),
         (_damage(info=np.array("[1]")), "does not say what it holds"),
         (_saying(format=2), "has format 2, not 1"),

@@ -15,6 +15,7 @@ from hcflow_jax import checkpoints, cli, sampling
 from hcflow_jax.checkpoints.store import to_save
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.model import dequantization
+from tests.images import profiles
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL
 
@@ -121,6 +122,18 @@ def test_a_given_lr_image_and_the_centre(folder, models):
     assert (found["width"], found["height"]) == (4, 4)
     expected = _expected(models["sr"], WHOLE[2:6, 4:8], lr[1:3, 2:4], "centred", 64)
     np.testing.assert_allclose([found["bits_per_dim"], found["nll"]], expected, rtol=1e-5)
+
+
+def test_both_images_of_a_profile_and_nested_folders(folder, models):
+    """HR and LR are taken as coded, whichever way they are named."""
+    lr = np.random.default_rng(1).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    found = []
+    for profile in (None, profiles.rgb()):
+        os.makedirs("in/deep", exist_ok=True)
+        Image.fromarray(PHOTO).save("in/deep/photo.png", icc_profile=profile)
+        Image.fromarray(lr).save("lr.png", icc_profile=profile)
+        found.append(_score(models["sr"], "in", "--recursive", "--lr", "lr.png")["mean"])
+    assert found[0] == found[1]
 
 
 def test_a_broken_picture_is_left_out_of_the_mean(folder, models, capsys):

@@ -17,6 +17,7 @@ from hcflow_jax.data import build
 from hcflow_jax.errors import UserError
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.locks import locked
+from tests.images import profiles
 
 SIZES = [(33, 30), (24, 48), (61, 40), (16, 16)]
 
@@ -96,6 +97,36 @@ def test_given_lr_pictures_are_kept(place):
 
 def images_of(path):
     return np.asarray(Image.open(path))
+
+
+def test_folders_of_folders(place):
+    os.renames("even/0001.png", "even/b/deep/0001.png")
+    os.renames("small/0001x4.png", "small/b/deep/0001x4.png")
+    _save("even/b/0000.png", 7, 48, 48)
+    _save("small/b/0000x4.png", 8, 12, 12)
+    assert len(_open("even")) == 3
+    folder = sources.open_source("even", "", "train", 4, recursive=True)
+    names = [os.path.relpath(folder.name(i), "even") for i in range(len(folder))]
+    assert names == ["0000.png", "0002.png", "0003.png", "b/0000.png", "b/deep/0001.png"]
+    _assert_same(_open(build.build("even", "set", recursive=True)), folder)
+    assert cli.main(["data", "build", "even", "--lr", "small", "-o", "lr", "--recursive"]) == 0
+    given = _open("lr")
+    assert len(given) == 5
+    for i, name in enumerate(names):
+        small = f"small/{name.removesuffix('.png')}x4.png"
+        np.testing.assert_array_equal(given.pair(i)["lr"], images.read_uint8(small))
+
+
+def test_a_profile_is_gone_from_what_training_sees(place):
+    with Image.open("hr/8.png") as image:
+        image.save("hr/8.png", icc_profile=profiles.rgb())
+        image.save("hr/9.png", icc_profile=profiles.rgb(profiles.SRGB))
+        plain = np.asarray(image)
+    folder, built = _open("hr"), _open(build.build("hr", "set"))
+    _assert_same(built, folder)
+    changed = np.abs(folder.pair(0)["hr"].astype(int) - plain[:32, :28])
+    assert 20 < changed.max() < 160
+    np.testing.assert_array_equal(folder.pair(1)["hr"], plain[:32, :28])
 
 
 def test_lr_pictures_of_hr_that_was_cropped_first_fit_any_size(place, capsys):
