@@ -9,7 +9,7 @@ are not N(0, 1), so that energies are compared and not taken as they are.
 """
 
 import numpy as np
-from panels import enlarged, grey, photograph, save
+from panels import grey, photograph, save
 from PIL import Image, ImageDraw
 
 import hcflow_jax
@@ -51,5 +51,11 @@ for name in ranked:
     print(f"{scores[name]:5.2f}  {name}, mean energy {maps[name].mean():.3g}")
 
 pictures = [(f"{scores[name]:.2f}  {name}", candidates[name]) for name in ranked]
-logs = [enlarged((2 + np.log10(maps[name][..., None])) / 6)[..., 0] for name in ranked]
-save("unlike_training.png", [pictures, [("0.01 black, 10,000 white", grey(x)) for x in logs]])
+energies = [
+    (
+        f"energy {maps[name].mean():.3g}",
+        grey((2 + np.log10(np.kron(maps[name], np.ones((4, 4))))) / 6),
+    )
+    for name in ranked
+]  # black 0.01, white 10,000
+save("unlike_training.png", [pictures, energies])
