@@ -1,7 +1,7 @@
 """Writes the photographs of DATA.zip that are held out of training as PNGs, for `hcflow evaluate`.
 
-    python experiments/shipped_weights/held_out.py DATA.zip FOLDER
-    hcflow evaluate FOLDER --checkpoint sr_x4.npz --checkpoint rescaling_x4.npz
+python experiments/shipped_weights/held_out.py DATA.zip FOLDER
+hcflow evaluate FOLDER --checkpoint sr_x4.npz --checkpoint rescaling_x4.npz
 """
 
 import sys

@@ -101,8 +101,9 @@ def run(output: Path, checkpoints: list[str]) -> None:
     ]
 
     model, params = models["sr"]
+    like_upscale = {"back_project": sampling.BACK_PROJECTION}
     for temperature in TEMPERATURES:
-        sample = sampling.sample(model, params, bicubic_lr, temperature)
+        sample = sampling.sample(model, params, bicubic_lr, temperature, **like_upscale)
         print(
             f"super-resolved, temperature {temperature:.1f}       {score(sample):6.2f} dB PSNR-Y",
             flush=True,
@@ -110,7 +111,7 @@ def run(output: Path, checkpoints: list[str]) -> None:
         save(f"sample_t{temperature:.1f}", sample)
         tiles.append(_tile(sample, f"SR sample, T = {temperature:.1f}, {score(sample):.2f} dB"))
     samples = [
-        sampling.sample(model, params, bicubic_lr, TEMPERATURES[-1], index=i)
+        sampling.sample(model, params, bicubic_lr, TEMPERATURES[-1], index=i, **like_upscale)
         for i in range(DEVIATION_SAMPLES)
     ]
     mean, spread = _deviation(samples)

@@ -60,6 +60,14 @@ def add_command(commands) -> None:
     command.add_argument(
         "--seed", type=whole_number(0), default=0, metavar="S", help="same seed, same figures"
     )
+    command.add_argument(
+        "--back-project",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="steps of back-projection after super-resolution: `upscale` takes 2 (default: 0, the "
+        "network's own samples, which papers measure)",
+    )
     add_tile(command)
     add_max_pixels(command)
     command.add_argument(
@@ -151,7 +159,7 @@ def _evaluate(args):
     files = pairs.find(args.hr, args.lr, scale)
     folder = _output(args, _name(Path(args.hr)))
     images.check_writable(folder / "any.png")
-    methods = compared.methods(networks, args.temperatures, args.samples)
+    methods = compared.methods(networks, args.temperatures, args.samples, args.back_project)
     settings = running.Settings(scale, args.seed, args.tile, args.max_pixels, _lpips())
     kept = Kept(folder / "pictures")
     work = running.Evaluation(files, methods, settings, kept)

@@ -52,6 +52,12 @@ def add_commands(commands) -> None:
         help="which new version of the region; --samples 3 writes N, N + 1 and N + 2 (default: 1)",
     )
     upscale.add_argument(
+        "--raw",
+        action="store_true",
+        help="write the network's own sample, without the back-projection after it, which makes "
+        "the result shrink to the input",
+    )
+    upscale.add_argument(
         "--as-trained",
         action="store_true",
         help="keep the brightness, 255/(2q) too high, that noise U(0, 1)/q of a training with "
@@ -100,7 +106,7 @@ def _check_finite(source, pixels, remedy):
         raise UserError(f"{source}: the network's result is not finite; {remedy}")
 
 
-def _sampler(args, model, params, temperature):
+def _sampler(args, model, params, temperature, back_project=0):
     from hcflow_jax import sampling
 
     def convert(pictures, report):
@@ -113,13 +119,14 @@ def _sampler(args, model, params, temperature):
             args.seed,
             args.tile,
             check=not args.no_check,
+            back_project=back_project,
             progress=report,
         )
 
     return convert
 
 
-def _resampler(args, model, params, temperature):
+def _resampler(args, model, params, temperature, back_project):
     """As `_sampler`, of pictures whose region is drawn anew."""
     from hcflow_jax import sampling
 
@@ -136,6 +143,7 @@ def _resampler(args, model, params, temperature):
                     seed=args.seed,
                     tile=args.tile,
                     check=not args.no_check,
+                    back_project=back_project,
                     progress=report,
                 )
             yield next(versions)
@@ -211,7 +219,8 @@ def _upscale(args):
         alpha = transparency.resized(picture.alpha, hr.shape[:2])
         batch.write(target, hr, alpha, picture.grey, **batch.about(args, picture, target))
 
-    convert = (_resampler if args.region else _sampler)(args, model, params, temperature)
+    steps = 0 if args.raw else sampling.BACK_PROJECTION
+    convert = (_resampler if args.region else _sampler)(args, model, params, temperature, steps)
     return batch.run(plan, _reader(args, size), convert, write)
 
 

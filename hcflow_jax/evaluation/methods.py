@@ -43,19 +43,22 @@ class Method:
       name: unique in a report, fit for file names.
       network: None for interpolation.
       samples: drawn for each picture.
+      back_project: steps of back-projection after the network.
     """
 
     name: str
     network: Network | None = None
     temperature: float | None = None
     samples: int = 1
+    back_project: int = 0
 
     @property
     def title(self) -> str:
         """The name for readers."""
         if self.network is None:
             return {"bicubic": "bicubic", "lanczos": "Lanczos"}[self.name]
-        return f"{self.network.label}, T = {self.temperature:g}"
+        after = f", back-projected {self.back_project}×" if self.back_project else ""
+        return f"{self.network.label}, T = {self.temperature:g}{after}"
 
     @property
     def task(self) -> str:
@@ -67,7 +70,8 @@ class Method:
         if self.network is None:
             return [self.name]
         drawn = [self.samples, seed] if self.temperature else []
-        return [self.network.digest, self.temperature, *drawn]
+        after = {"back_project": self.back_project} if self.back_project else {}
+        return [self.network.digest, self.temperature, *drawn, *after.items()]
 
 
 def load(paths: Sequence[str], task: str | None, scale: int | None) -> list[Network]:
@@ -97,14 +101,22 @@ def load(paths: Sequence[str], task: str | None, scale: int | None) -> list[Netw
 
 
 def methods(
-    networks: Sequence[Network], temperatures: Sequence[float] | None, samples: int
+    networks: Sequence[Network],
+    temperatures: Sequence[float] | None,
+    samples: int,
+    back_project: int = 0,
 ) -> list[Method]:
-    """Bicubic, Lanczos, then every network at every temperature; at 0 with a single sample."""
+    """Bicubic, Lanczos, then every network at every temperature; at 0 with a single sample.
+
+    `back_project` is for super-resolution, whose LR pictures are bicubic's.
+    """
     found = [Method("bicubic"), Method("lanczos")]
     for network in networks:
         for tau in dict.fromkeys(temperatures or TEMPERATURES[network.model.task]):
             drawn = samples if tau else 1
-            found.append(Method(f"{network.label}_T{tau:g}", network, tau, drawn))
+            steps = back_project if network.model.task == "sr" else 0
+            name = f"{network.label}_T{tau:g}{f'_bp{steps}' if steps else ''}"
+            found.append(Method(name, network, tau, drawn, steps))
     return found
 
 

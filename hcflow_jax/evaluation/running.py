@@ -215,6 +215,7 @@ class Evaluation:
             self._settings.seed,
             tile,
             check=False,
+            back_project=method.back_project,
         ):
             yield sample.pixels
 

@@ -175,7 +175,11 @@ def _settings(of):
 def _method(method):
     facts = {"name": method.name, "title": method.title, "temperature": method.temperature}
     network = method.network.label if method.network else None
-    return facts | {"network": network, "samples": method.samples}
+    return facts | {
+        "network": network,
+        "samples": method.samples,
+        "back_project": method.back_project,
+    }
 
 
 def _picture(row):

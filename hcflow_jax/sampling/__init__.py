@@ -1,5 +1,6 @@
 """Sampling, downscaling and encoding of pictures of any size."""
 
+from hcflow_jax.sampling.back_projection import STEPS as BACK_PROJECTION
 from hcflow_jax.sampling.checking import Sample
 from hcflow_jax.sampling.encoding import EncodedPicture, decode_picture, encode_picture
 from hcflow_jax.sampling.exploring import (
@@ -24,6 +25,7 @@ from hcflow_jax.sampling.pictures import (
 )
 
 __all__ = [
+    "BACK_PROJECTION",
     "MAX_TEMPERATURE",
     "SHIPPED",
     "Best",

@@ -81,6 +81,7 @@ def resample_all(
     tile: int = tiling.TILE,
     halo: int = tiling.HALO,
     check: bool = True,
+    back_project: int = 0,
     progress=lambda count: None,
 ) -> Iterator[Sample]:
     """Sample `of` with one part drawn anew, from sample after sample of `indices`.
@@ -100,7 +101,7 @@ def resample_all(
     noise.check_temperature(temperature)
     check_region(region, lr.shape[:2], model.scale, temperature)
     mask = _mask(region, lr.shape[:2], model.scale)
-    sampler = pictures.Sampler(model, params, seed, tile, halo, check, progress)
+    sampler = pictures.Sampler(model, params, seed, tile, halo, check, back_project, progress)
     of = of if isinstance(of, Noise) else Noise((of,))
     old = sampler.picture(lr, temperature, of)
     asked = old.temperatures

@@ -21,6 +21,7 @@ from jax.sharding import PartitionSpec as P
 from hcflow_jax import checkpoints, images
 from hcflow_jax.model import HCFlow, StepHook
 from hcflow_jax.sampling import checking, noise, tiling
+from hcflow_jax.sampling.back_projection import back_projected
 from hcflow_jax.sampling.checking import Sample
 from hcflow_jax.sampling.noise import Noise, Temperature
 
@@ -91,21 +92,21 @@ def _mix_windows(amplitudes, fields):
     return [mixed(i, level) for i, level in enumerate(levels)]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _decode_windows(model, params, lr, latents):
-    """(samples, clamped; their `departures`) of windows."""
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _decode_windows(model, back_project, params, lr, latents):
+    """(samples, back-projected and clamped; `departures` of those of the flow) of windows."""
     hr = model.decode(params, lr, latents)
-    return _clamped(hr), checking.departures(lr, hr)
+    return _clamped(back_projected(lr, hr, back_project)), checking.departures(lr, hr)
 
 
-def _sample_windows(model, params, lr, amplitudes, origins, seeds, indices):
+def _sample_windows(model, back_project, params, lr, amplitudes, origins, seeds, indices):
     """`_decode_windows` of the mixture of what is drawn for each of K `indices` [n].
 
     Programs round differently. As the same two draw and decode whatever the mixture, equal latents
     give equal pixels, to the bit.
     """
     fields = [_draw_windows(model, lr.shape[1:3], origins, seeds, index) for index in indices]
-    return _decode_windows(model, params, lr, _mix_windows(amplitudes, fields))
+    return _decode_windows(model, back_project, params, lr, _mix_windows(amplitudes, fields))
 
 
 def _spread(amplitudes, latent):
@@ -181,10 +182,11 @@ class Sampler:
         tile: int = tiling.TILE,
         halo: int = tiling.HALO,
         check: bool = True,
+        back_project: int = 0,
         progress=lambda count: None,
     ):
         tiling.check_tile(tile, model.scale)
-        self.model, self.seed = model, seed
+        self.model, self.seed, self._back_project = model, seed, back_project
         self._params, self._shard = replicated(params)
         self._grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
         self._progress = progress
@@ -213,7 +215,7 @@ class Sampler:
         def apply(*batch):
             *arrays, indices = batch
             sharded = *map(self._shard, arrays), [*map(self._shard, indices.T)]
-            return _sample_windows(self.model, self._params, *sharded)
+            return _sample_windows(self.model, self._back_project, self._params, *sharded)
 
         outputs = (self.model.scale, 1)
         return tiling.run(
@@ -242,6 +244,7 @@ def sample_all(
     tile: int = tiling.TILE,
     halo: int = tiling.HALO,
     check: bool = True,
+    back_project: int = 0,
     progress=lambda count: None,
 ) -> Iterator[Sample]:
     """A sample, clamped, of each (LR picture, index): [h, w, 3] -> [scale·h, scale·w, 3].
@@ -256,9 +259,11 @@ def sample_all(
       check: draw again, colder, where a sample is not finite or, in super-resolution, strays from
         its input, as `checking.mend` does. Without it such pixels are as the network gives them,
         NaN where they are not finite.
+      back_project: steps of `back_projection.back_projected` after the flow. They suit
+        super-resolution, whose LR images are bicubic's.
     """
     noise.check_temperature(temperature)
-    sampler = Sampler(model, params, seed, tile, halo, check, progress)
+    sampler = Sampler(model, params, seed, tile, halo, check, back_project, progress)
     asked = deque()
 
     def padded():
@@ -285,10 +290,12 @@ def sample(
     index: int | Noise = 0,
     tile: int = tiling.TILE,
     check: bool = True,
+    back_project: int = 0,
 ) -> np.ndarray:
     """The pixels of `sample_all` of one picture: sample number `index` of `seed`.
 
     The same picture, seed, index and temperature always give the same result.
     """
+    options = {"check": check, "back_project": back_project}
     inputs = [(lr, index)]
-    return next(sample_all(model, params, inputs, temperature, seed, tile, check=check)).pixels
+    return next(sample_all(model, params, inputs, temperature, seed, tile, **options)).pixels

@@ -76,14 +76,17 @@ def test_upscale_is_the_models_sample_and_repeats(folder, models):
     for name in ("a.png", "b.png"):
         assert cli.main([*argv, "-o", name, "--seed", "3"]) == 0
     assert cli.main([*argv, "-o", "c.png", "--seed", "4"]) == 0
-    a, b, c = (images.read(name).rgb for name in ("a.png", "b.png", "c.png"))
+    assert cli.main([*argv, "-o", "raw.png", "--seed", "3", "--raw"]) == 0
+    a, b, c, raw = (images.read(f"{name}.png").rgb for name in ("a", "b", "c", "raw"))
     assert _size("a.png") == (52, 40)
     np.testing.assert_array_equal(a, b)
     assert np.abs(a - c).max() > 0.05
     model, params = sampling.load(models["sr"], "sr")
     lr = PHOTO.astype(np.float32) / 255
-    expected = sampling.sample(model, params, lr, 0.5, 3, check=False)
-    np.testing.assert_allclose(a, expected, atol=0.51 / 255)
+    for found, steps in ((raw, 0), (a, sampling.BACK_PROJECTION)):
+        expected = sampling.sample(model, params, lr, 0.5, 3, check=False, back_project=steps)
+        np.testing.assert_allclose(found, expected, atol=0.51 / 255)
+    assert np.abs(a - raw).max() > 0.05
 
 
 def test_samples_are_numbered_and_differ(folder, models):

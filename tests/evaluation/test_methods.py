@@ -74,3 +74,14 @@ def test_the_seed_and_the_number_of_samples_decide_nothing_at_temperature_0():
     assert cold.facts(0) == cold.facts(1) and warm.facts(0) != warm.facts(1)
     assert warm.facts(0) != methods.methods([network], [0.5], 4)[2].facts(0)
     assert cold.facts(0)[0] == network.digest
+
+
+def test_back_projection_is_of_super_resolution_and_decides_its_figures():
+    sr, rescaling = (methods.load([], task, None)[0] for task in ("sr", "rescaling"))
+    raw, after = (methods.methods([sr, rescaling], [0.0], 1, steps)[2:] for steps in (0, 2))
+    assert [m.back_project for m in after] == [2, 0] and raw[1] == after[1]
+    assert (after[0].name, after[0].title) == (
+        "shipped_sr_T0_bp2",
+        "shipped_sr, T = 0, back-projected 2×",
+    )
+    assert raw[0].facts(0) != after[0].facts(0)

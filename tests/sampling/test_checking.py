@@ -40,7 +40,7 @@ STRANGE, HOPELESS, OVERFLOWING, FICKLE = 1.0, 0.9, 0.8, 0.75
 blobs of noise in samples other than the first."""
 
 
-def _sampler(model, params, lr, amplitudes, origins, seeds, indices):
+def _sampler(model, back_project, params, lr, amplitudes, origins, seeds, indices):
     """Bicubic enlargement and a little noise of 2 × 2 pixels; trouble at the colours above."""
 
     def large(plane):

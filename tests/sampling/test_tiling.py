@@ -122,21 +122,23 @@ def test_pictures_of_many_sizes_come_in_order_and_share_programs(params):
 
 
 def test_windows_lower_for_gpus_and_tpus():
-    def lowered(function, task, *arguments):
+    def lowered(function, task, static, *arguments):
         model = ONE_LEVEL[task]
         params = jax.eval_shape(model.init_params, jax.random.key(0))
-        exported = export.export(function, platforms=("cuda", "tpu"))(model, params, *arguments)
+        exported = export.export(function, platforms=("cuda", "tpu"))(
+            model, *static, params, *arguments
+        )
         return exported.out_avals[0].shape[:3]
 
     windows = jax.ShapeDtypeStruct((2, 32, 48, 3), jnp.float32)
     places = jax.ShapeDtypeStruct((2, 2), jnp.int32)
     numbers = jax.ShapeDtypeStruct((2,), jnp.uint32)
     amplitudes = jax.ShapeDtypeStruct((2, 32, 48, 2, 1), jnp.float32)
-    sample = jax.jit(pictures._sample_windows, static_argnums=0)
+    sample = jax.jit(pictures._sample_windows, static_argnums=(0, 1))
     for task in ("sr", "rescaling"):
         noise = (amplitudes, places, numbers, [numbers, numbers])
-        assert lowered(sample, task, windows, *noise) == (2, 64, 96)
-    assert lowered(pictures._encode_lr, "rescaling", windows) == (2, 16, 24)
+        assert lowered(sample, task, (2,), windows, *noise) == (2, 64, 96)
+    assert lowered(pictures._encode_lr, "rescaling", (), windows) == (2, 16, 24)
 
 
 @pytest.mark.parametrize("tile", [128, 1025])
