@@ -1,5 +1,6 @@
 """`hcflow demo`: one photograph shrunk, restored and super-resolved, in one labelled picture."""
 
+import functools
 from importlib import resources
 from pathlib import Path
 
@@ -101,19 +102,18 @@ def run(output: Path, checkpoints: list[str]) -> None:
     ]
 
     model, params = models["sr"]
-    like_upscale = {"back_project": sampling.BACK_PROJECTION}
+    like_upscale = functools.partial(
+        sampling.sample, model, params, bicubic_lr, back_project=sampling.BACK_PROJECTION
+    )
     for temperature in TEMPERATURES:
-        sample = sampling.sample(model, params, bicubic_lr, temperature, **like_upscale)
+        sample = like_upscale(temperature)
         print(
             f"super-resolved, temperature {temperature:.1f}       {score(sample):6.2f} dB PSNR-Y",
             flush=True,
         )
         save(f"sample_t{temperature:.1f}", sample)
         tiles.append(_tile(sample, f"SR sample, T = {temperature:.1f}, {score(sample):.2f} dB"))
-    samples = [
-        sampling.sample(model, params, bicubic_lr, TEMPERATURES[-1], index=i, **like_upscale)
-        for i in range(DEVIATION_SAMPLES)
-    ]
+    samples = [like_upscale(TEMPERATURES[-1], index=i) for i in range(DEVIATION_SAMPLES)]
     mean, spread = _deviation(samples)
     count, temperature = DEVIATION_SAMPLES, TEMPERATURES[-1]
     print(f"spread of {count} samples at {temperature:.1f}, mean {mean:5.2f} of 255")

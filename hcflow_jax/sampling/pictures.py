@@ -296,6 +296,15 @@ def sample(
 
     The same picture, seed, index and temperature always give the same result.
     """
-    options = {"check": check, "back_project": back_project}
     inputs = [(lr, index)]
-    return next(sample_all(model, params, inputs, temperature, seed, tile, **options)).pixels
+    samples = sample_all(
+        model,
+        params,
+        inputs,
+        temperature,
+        seed,
+        tile,
+        check=check,
+        back_project=back_project,
+    )
+    return next(samples).pixels
