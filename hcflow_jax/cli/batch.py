@@ -20,13 +20,19 @@ def listed(args, results=None):
 
     if not all(args.inputs):
         raise UserError("an input is empty; name a picture or a folder")
-    found = {}
+    found, left_out = {}, 0
     for name in args.inputs:
         top = Path(name)
         for path in images.list_images(name, args.recursive):
             below = path.parent.relative_to(top) if path != top else Path()
-            if not (results and _is_below(results, top, path)):
+            if results and _is_below(results, top, path):
+                left_out += 1
+            else:
                 found.setdefault(_resolved(path), (path, below))
+    if left_out:
+        what = "picture is" if left_out == 1 else "pictures are"
+        line = f"{left_out} {what} in {shown(results)}, where results go, and left out"
+        print(line, file=sys.stderr, flush=True)
     return dict(found.values())
 
 
@@ -88,6 +94,12 @@ def _numbered(target, samples):
 def _resolved(path):
     """`path` with links followed; `Path.resolve` raises RuntimeError where they form a cycle."""
     return os.path.realpath(path)
+
+
+def check_apart(target, option, others):
+    """UserError where the file `target` of an option is one of `others`, of which some are None."""
+    if _resolved(target) in {_resolved(path) for path in others if path is not None}:
+        raise UserError(f"{option} {target} would overwrite what is read there; name another file")
 
 
 def plan(args, label, samples=1):

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -75,7 +76,8 @@ def add_command(commands) -> None:
         "--output",
         metavar="REPORT_DIR",
         help="a folder, made where there is none, for index.html, results.md, results.csv, "
-        "results.json and the pictures (default: evaluation/ and the name of the set)",
+        "results.json and the pictures (default: evaluation/ and the name of the set); a report "
+        "that is there is replaced, what it has computed is kept",
     )
 
 
@@ -114,6 +116,17 @@ def _output(args, name):
             f"cannot make the folder {folder} ({error.strerror}); name another -o"
         ) from error
     return folder
+
+
+def _check_replaced(args, folder):
+    """UserError where the default folder holds the report of other pictures."""
+    try:
+        text = (folder / "results.json").read_text(encoding="utf-8")
+        before = json.loads(text)["settings"]["hr_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if args.output is None and before != os.path.realpath(args.hr):
+        raise UserError(f"{folder} holds the report of {shown(before)}; name another by -o")
 
 
 @contextlib.contextmanager
@@ -158,6 +171,7 @@ def _evaluate(args):
     tiling.check_tile(args.tile, scale)
     files = pairs.find(args.hr, args.lr, scale)
     folder = _output(args, _name(Path(args.hr)))
+    _check_replaced(args, folder)
     images.check_writable(folder / "any.png")
     methods = compared.methods(networks, args.temperatures, args.samples, args.back_project)
     settings = running.Settings(scale, args.seed, args.tile, args.max_pixels, _lpips())
@@ -189,7 +203,11 @@ def _report(args, settings, methods, rows, work):
     tasks = {method.task for method in methods}
     return Report(
         shown(_name(Path(args.hr))),
-        {"hr": shown(args.hr), "lr": args.lr and shown(args.lr)},
+        {
+            "hr": shown(args.hr),
+            "lr": args.lr and shown(args.lr),
+            "hr_path": os.path.realpath(args.hr),
+        },
         settings,
         methods,
         rows,

@@ -133,9 +133,12 @@ def _latents(args):
     from hcflow_jax.sampling import encoding
 
     plan = [(path, [path]) for path in batch.listed(args)]
+    inputs = [path for path, _ in plan]
     if args.output is not None:
+        batch.check_apart(args.output, "-o", inputs)
         images.check_writable(args.output)
     if args.json is not None:
+        batch.check_apart(args.json, "--json", [*inputs, args.output])
         images.check_place(args.json)
     model, params = sampling.load(args.checkpoint, args.task, as_trained=True)
     noise = None

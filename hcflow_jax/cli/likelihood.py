@@ -52,7 +52,9 @@ def divisible(source, rgb, scale, side=None):
 
     height, width, _ = rgb.shape
     if min(height, width) < scale:
-        raise UserError(f"{source} is {width}×{height}, and ×{scale} needs {scale} pixels a side")
+        raise UserError(
+            f"{source} is {width}×{height}, and ×{scale} needs {scale} pixels a side; leave it out"
+        )
     place = images.crop((height, width), scale, side)
     return metrics.to_uint8(rgb[place]), place
 
@@ -110,6 +112,7 @@ def _score(args):
             f"--lr {args.lr} is one LR image, and {len(plan)} pictures are to be scored"
         )
     if args.json is not None:
+        batch.check_apart(args.json, "--json", [*(path for path, _ in plan), args.lr])
         images.check_place(args.json)
     model, params = sampling.load(args.checkpoint, args.task, as_trained=True)
     if args.crop is not None and args.crop < model.scale:

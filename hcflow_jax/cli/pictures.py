@@ -194,7 +194,12 @@ def _temperature(args):
 
     if args.temperature_map is None:
         return args.temperature
-    return args.temperature * images.read(args.temperature_map, args.max_pixels).rgb.mean(-1)
+    plane = images.read(args.temperature_map, args.max_pixels).rgb.mean(-1)
+    if not plane.any():
+        raise UserError(
+            f"{args.temperature_map} is black, temperature 0, everywhere; give it lighter places"
+        )
+    return args.temperature * plane
 
 
 def _upscale(args):
@@ -203,6 +208,9 @@ def _upscale(args):
 
     _check_upscale(args)
     plan = batch.plan(args, f"x{args.scale}", args.samples)
+    if args.temperature_map is not None:
+        for target in (target for _, targets in plan for target in targets):
+            batch.check_apart(target, "-o", [args.temperature_map])
     temperature = _temperature(args)
     model, params = sampling.load(args.checkpoint, "sr", args.scale, args.as_trained)
 

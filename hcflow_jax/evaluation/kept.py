@@ -1,10 +1,12 @@
 """What an evaluation has computed, kept as files, so that the same command continues it.
 
-FOLDER/PICTURE/METHOD.json holds {"key": hash of all that decides the figures, "figures": …};
-beside it are pictures: METHOD.png, the first sample, METHOD.spread.png and METHOD.small.png.
+FOLDER/PICTURE/METHOD.json holds {"key": hash of all that decides the figures, "figures": …,
+"pictures": {kind: hash of the file}}; beside it are pictures: METHOD.png, the
+first sample, METHOD.spread.png and METHOD.small.png.
 """
 
 import contextlib
+import hashlib
 import json
 from pathlib import Path
 
@@ -33,11 +35,12 @@ class Kept:
         try:
             found = json.loads(self._json(picture, method).read_text(encoding="utf-8"))
             whole = found["key"] == key and all(
-                images.header_size(self.path(picture, method, kind)) for kind in found["pictures"]
+                _digest(self.path(picture, method, kind)) == digest
+                for kind, digest in found["pictures"].items()
             )
             return {k: float(v) for k, v in found["figures"].items()} if whole else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None  # ImageError is a ValueError
+            return None
 
     def put(
         self,
@@ -65,9 +68,16 @@ class Kept:
             images.write_beside(
                 self.path(picture, method, kind), lambda f, image=image: image.save(f, "PNG")
             )
-        entry = {"key": key, "figures": figures, "pictures": list(pictures)}
+        digests = {kind: _digest(self.path(picture, method, kind)) for kind in pictures}
+        entry = {"key": key, "figures": figures, "pictures": digests}
         data = json.dumps(entry, indent=1).encode()
         images.write_beside(file, lambda f: f.write(data))
 
     def _json(self, picture, method):
         return self._folder / picture / f"{method}.json"
+
+
+def _digest(path):
+    """The SHA-256 of a file, in hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -112,7 +112,8 @@ def methods(
     """
     found = [Method("bicubic"), Method("lanczos")]
     for network in networks:
-        for tau in dict.fromkeys(temperatures or TEMPERATURES[network.model.task]):
+        named = {f"{t:g}": t for t in reversed(temperatures or TEMPERATURES[network.model.task])}
+        for tau in reversed(named.values()):  # of those that print alike, the first
             drawn = samples if tau else 1
             steps = back_project if network.model.task == "sr" else 0
             name = f"{network.label}_T{tau:g}{f'_bp{steps}' if steps else ''}"

@@ -11,7 +11,7 @@ from hcflow_jax.data.pairing import images_in, partners
 from hcflow_jax.data.source import crop
 from hcflow_jax.errors import UserError, shown
 from hcflow_jax.images.resize import imresize
-from hcflow_jax.paths import reached
+from hcflow_jax.paths import is_file, reached
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Pixels:
 
 
 def find(hr: str | Path, lr_dir: str | Path | None, scale: int) -> list[Files]:
-    """The HR pictures of a folder, or that file, with the LR files of the same name.
+    """The HR pictures of a folder, or that file, with the LR files of the same name, or that file.
 
     Names are matched as `data.pairing.partners` does. ImageError where there is no HR picture, or
     two pictures have one name.
@@ -58,6 +58,8 @@ def find(hr: str | Path, lr_dir: str | Path | None, scale: int) -> list[Files]:
     if lr_dir is None:
         return [Files(path) for path in found]
     folder = reached(lr_dir)
+    if is_file(folder) and len(found) == 1:
+        return [Files(found[0], folder)]
     pairs, _ = partners(found, images_in(folder), scale)
     return [Files(path, lr, folder if lr is None else None) for path, lr in pairs]
 

@@ -40,7 +40,7 @@ class Report:
 
     Attributes:
       name: of the set, for headings.
-      place: {"hr": …, "lr": … or None}, the folders.
+      place: {"hr": …, "lr": … or None}, the folders, as they were named.
       rows: the figures of every picture that has some.
       failed: [(picture, why)] of the others.
       cropped: pictures that lost rows or columns.

@@ -151,6 +151,7 @@ class Evaluation:
         judge = LPIPS_FILES[self._settings.lpips.net] if self._settings.lpips else None
         facts = [PROTOCOL, hcflow_jax.__version__, self._settings.scale, judge, pixels.digest]
         facts += method.facts(self._settings.seed)
+        facts += [self._settings.tile] if method.network else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def _missing(self, method):
@@ -187,9 +188,10 @@ class Evaluation:
             if all(np.isfinite(sample).all() for sample in samples):
                 yield Result(files, pixels, [metrics.to_uint8(x) for x in samples], own)
             else:
+                lower = "lower --temperatures or " if method.temperature else ""
                 self.failed[files] = UserError(
-                    f"{files.hr}: the result of {method.title} is not finite; lower --temperatures "
-                    "or use other weights"
+                    f"{files.hr}: the result of {method.title} is not finite; {lower}use other "
+                    "weights"
                 )
             samples = []
 

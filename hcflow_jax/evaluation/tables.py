@@ -140,10 +140,21 @@ def as_csv(report: Report) -> str:
         for method in report.methods:
             found = row.figures[method.name]
             temperature = "" if method.temperature is None else method.temperature
-            facts = [row.files.name, row.size[1], row.size[0], method.name, method.task]
+            facts = [
+                _no_formula(row.files.name),
+                row.size[1],
+                row.size[0],
+                method.name,
+                method.task,
+            ]
             values = [found.get(name, "") for name in names]
             writer.writerow([*facts, temperature, method.samples, *values])
     return file.getvalue()
+
+
+def _no_formula(text):
+    """`text`, which spreadsheets do not run; they would where it begins like a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def as_json(report: Report) -> str:

@@ -254,6 +254,8 @@ class HCFlow(Architecture):
             raise ValueError(
                 f"an HR image must be [B, H, W, {self.image_channels}], got {tuple(hr.shape)}"
             )
+        if not jnp.issubdtype(hr.dtype, jnp.floating):
+            raise ValueError(f"an HR image must be of floats in [0, 1], got {hr.dtype}")
         if hr.shape[1] % self.scale or hr.shape[2] % self.scale:
             raise ValueError(
                 f"HR height and width must divide by {self.scale}, got {hr.shape[1]}×{hr.shape[2]}"

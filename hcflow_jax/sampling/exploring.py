@@ -1,6 +1,7 @@
 """What a flow knows beyond one sample: paths between samples, parts drawn anew, unlikely places."""
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -145,6 +146,8 @@ def check_region(
     Args:
       lr_size: (height, width) of the LR picture.
     """
+    if not all(isinstance(value, numbers.Integral) for value in region):
+        raise UserError(f"region {region} must be four whole numbers, x, y, width and height")
     x, y, across, down = region
     name = ",".join(map(str, region))
     height, width = (scale * side for side in lr_size)
@@ -251,5 +254,6 @@ def unlikeness(energy: np.ndarray, familiar: Sequence[np.ndarray]) -> float:
     """
     if not len(familiar):
         raise UserError("there is nothing to compare with; give one familiar picture or more")
-    typical = np.mean([np.log(np.mean(one)) for one in familiar])
-    return float(abs(np.log(np.mean(energy)) - typical))
+    least = np.finfo(np.float64).tiny  # of a picture without any detail
+    own, *others = (np.log(max(np.mean(one), least)) for one in (energy, *familiar))
+    return float(abs(own - np.mean(others)))

@@ -28,13 +28,18 @@ class Noise:
         first; Σ_k mix_k² = 1.
 
     Raises:
-      ValueError: shapes do not fit, or squares do not add up to 1.
+      ValueError: shapes do not fit, squares do not add up to 1, or an index is there twice or no
+        whole number from 0 to 2^32 − 1.
     """
 
     indices: tuple[int, ...] = (0,)
     mix: np.ndarray = dataclasses.field(default_factory=_one)
 
     def __post_init__(self):
+        for index in self.indices:
+            check_uint32("the index", index)
+        if len(set(self.indices)) < len(self.indices):
+            raise ValueError(f"the indices {self.indices} of a mix must differ")
         if self.mix.ndim != 4 or self.mix.shape[2] != len(self.indices):
             raise ValueError(
                 f"a mix of {len(self.indices)} samples must be [h, w, {len(self.indices)}, L], "
@@ -51,6 +56,8 @@ class Noise:
         """
         if not 0 <= weight <= 1:
             raise UserError(f"weight {weight} is not from 0 to 1, the two samples")
+        if indices[0] == indices[1]:
+            return cls(tuple(indices[:1]))
         mix = np.sin(np.array([1 - weight, weight]) * np.pi / 2)
         return cls(tuple(indices), mix.astype(np.float32)[None, None, :, None])
 
@@ -63,10 +70,18 @@ class Noise:
 
     def anew(self, mask: np.ndarray, index: int) -> "Noise":
         """This noise, but that of sample `index` at the LR pixels where `mask` [h, w] is true."""
-        inside = mask[..., None, None]
-        here = np.broadcast_to(inside, (*mask.shape, 1, self.mix.shape[3]))
-        mix = np.concatenate([np.where(inside, 0, self.mix), here], axis=2)
-        return Noise((*self.indices, index), mix.astype(np.float32))
+        indices, mix = self.indices, self.mix
+        if index not in indices:
+            indices, mix = (*indices, index), np.pad(mix, [(0, 0), (0, 0), (0, 1), (0, 0)])
+        alone = np.equal(indices, index)[:, None]
+        mix = np.where(mask[..., None, None], alone, mix)
+        return Noise(indices, mix.astype(np.float32))
+
+
+def check_uint32(what: str, value) -> None:
+    """ValueError unless `value` is a whole number from 0 to 2^32 − 1."""
+    if not isinstance(value, int | np.integer) or not 0 <= value < 2**32:
+        raise ValueError(f"{what} must be a whole number from 0 to 2^32 − 1, got {value!r}")
 
 
 def check_temperature(temperature: Temperature) -> None:

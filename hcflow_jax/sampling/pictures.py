@@ -186,6 +186,7 @@ class Sampler:
         progress=lambda count: None,
     ):
         tiling.check_tile(tile, model.scale)
+        noise.check_uint32("the seed", seed)
         self.model, self.seed, self._back_project = model, seed, back_project
         self._params, self._shard = replicated(params)
         self._grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
@@ -197,8 +198,13 @@ class Sampler:
     ) -> tiling.TiledPicture:
         """What `draw` takes: `lr`, temperatures and mixture, all extended to a size of `bucket`.
 
-        ValueError when the mixture is for another size or number of levels.
+        ValueError when `lr` is no picture [h, w, 3] of floats, or the mixture is for another size
+        or number of levels.
         """
+        if lr.ndim != 3 or lr.shape[2] != 3 or not np.issubdtype(lr.dtype, np.floating):
+            raise ValueError(
+                f"a picture must be floats in [0, 1], [h, w, 3], got {lr.dtype} {lr.shape}"
+            )
         of = of if isinstance(of, Noise) else Noise((of,))
         full = (*lr.shape[:2], len(of.indices), len(self.model.levels))
         if any(side not in (1, of_lr) for side, of_lr in zip(of.mix.shape, full, strict=True)):

@@ -143,9 +143,8 @@ def test_a_map_says_where_it_is_warm(meadow, models, capsys):
     np.testing.assert_allclose(both[:, :56], cold[:, :56], atol=1.01 / 255)
     np.testing.assert_allclose(both[:, -56:], warm[:, -56:], atol=1.01 / 255)
     assert np.abs(cold - warm)[:, :56].mean() > 0.02
-    black = ["--temperature", "0.5", "--temperature-map", "black.png", "--region", "1,2,3,4"]
-    Image.new("L", (2, 2)).save("black.png")
-    _fails(capsys, [*argv, "-o", "x.png", *black], "meadow.png: region 1,2,3,4 would stay")
+    cold_there = ["--temperature", "0.5", "--temperature-map", "map.png", "--region", "1,2,3,4"]
+    _fails(capsys, [*argv, "-o", "x.png", *cold_there], "meadow.png: region 1,2,3,4 would stay")
 
 
 def test_links_in_a_circle_are_no_trouble(folder, models, capsys):
@@ -445,3 +444,11 @@ def test_a_grey_picture_in_a_colour_file_stays_grey(folder, models):
     for name in ("grey_x4.png", "grey_lr_restored.png"):
         with Image.open(name) as image:
             assert image.mode == "L"
+
+
+def test_a_black_map_and_one_that_would_be_overwritten_are_refused(folder, models, capsys):
+    Image.new("L", (4, 4)).save("map.png")
+    argv = ["upscale", "photo.png", "--checkpoint", models["sr"], "--temperature", "0.5"]
+    _fails(capsys, [*argv, "--temperature-map", "map.png"], "map.png is black", "lighter places")
+    argv += ["--temperature-map", "map.png", "-o", "map.png"]
+    _fails(capsys, argv, "-o map.png would overwrite")

@@ -340,3 +340,16 @@ def test_what_cannot_be_done_is_one_line(folder, capsys, argv, words):
     assert cli.main(["evaluate", *argv, "--checkpoint", "sr"]) == 2
     out, err = capsys.readouterr()
     assert err.count("\n") == 1 and words in err and out == ""
+
+
+def test_a_report_of_other_pictures_is_not_replaced_by_default(folder, capsys):
+    for name in ("one", "two"):
+        _photographs(f"{name}/valid", ["1.png"])
+    argv = ["--checkpoint", "sr", "--temperatures", "0"]
+    assert cli.main(["evaluate", "one/valid", *argv]) == 0
+    assert cli.main(["evaluate", "one/valid", *argv, "--samples", "3"]) == 0
+    capsys.readouterr()
+    assert cli.main(["evaluate", "two/valid", *argv]) == 2
+    err = capsys.readouterr().err
+    assert "evaluation/valid holds the report of" in err and "one/valid; name another by -o" in err
+    assert cli.main(["evaluate", "two/valid", *argv, "-o", "other"]) == 0

@@ -208,6 +208,7 @@ def test_folders_of_folders(folder, capsys):
     before = _files("in")
     for _ in range(2):  # results below the inputs are not taken for inputs
         assert cli.main(["upscale", "in", "in/sub", "-o", "in/large", "--recursive"]) == 0
+    assert "4 pictures are in in/large, where results go, and left out" in capsys.readouterr().err
     assert _files("in/large") == RESULTS
     assert [name for name in _files("in") if not name.startswith("large/")] == before
     assert cli.main(["upscale", "in/sub", "--recursive"]) == 0

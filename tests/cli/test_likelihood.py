@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -186,3 +187,21 @@ def test_a_likelihood_that_is_not_finite_is_told(folder, models, capsys, tmp_pat
     assert cli.main(argv) == 2
     assert "photo.png: the network's likelihood is not finite" in capsys.readouterr().err
     assert not os.path.exists("s.json")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["score", "photo.png", "--json", "photo.png"],
+        ["score", "photo.png", "--lr", "lr.png", "--json", "lr.png"],
+        ["latents", "photo.png", "-o", "./photo.png"],
+        ["latents", "photo.png", "-o", "x.png", "--json", "x.png"],
+    ],
+)
+def test_results_do_not_overwrite_what_is_read(folder, models, capsys, argv):
+    Image.fromarray(PHOTO).save("lr.png")
+    before = {name: Path(name).read_bytes() for name in ("photo.png", "lr.png")}
+    assert cli.main([*argv, "--checkpoint", models["sr"]]) == 2
+    assert "would overwrite" in capsys.readouterr().err
+    assert before == {name: Path(name).read_bytes() for name in before}
+    assert not os.path.exists("x.png")

@@ -59,3 +59,12 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "a.png").write_text("")
     with pytest.raises(UserError, match="cannot write to .*a.png"):
         Kept(tmp_path).put("a.png", "m", "1", {}, {})
+
+
+def test_a_picture_that_was_changed_is_not_trusted(tmp_path):
+    kept = Kept(tmp_path)
+    kept.put("a.png", "sr", "key", {"psnr": 1.0}, {"": np.zeros((40, 40, 3), np.uint8)})
+    assert kept.figures("a.png", "sr", "key") == {"psnr": 1}
+    path = kept.path("a.png", "sr")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert kept.figures("a.png", "sr", "key") is None

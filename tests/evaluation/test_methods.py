@@ -85,3 +85,8 @@ def test_back_projection_is_of_super_resolution_and_decides_its_figures():
         "shipped_sr, T = 0, back-projected 2×",
     )
     assert raw[0].facts(0) != after[0].facts(0)
+
+
+def test_of_temperatures_that_print_alike_the_first_is_taken():
+    found = methods.methods(methods.load([], None, None), [0.50000001, 0.5, 0.3], 2)[2:]
+    assert [m.temperature for m in found] == [0.50000001, 0.3]

@@ -78,3 +78,10 @@ def test_the_digest_is_that_of_both_pictures(tmp_path):
     _save(tmp_path / "hr/a.png", 255 - HR)
     digests.add(pairs.read(files, *LIMITS).digest)
     assert len(digests) == 3
+
+
+def test_one_picture_may_have_one_file_as_its_lr_picture(tmp_path):
+    for name, side in (("a.png", 64), ("small.png", 16)):
+        Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(tmp_path / name)
+    (found,) = pairs.find(tmp_path / "a.png", tmp_path / "small.png", 4)
+    assert found.lr == tmp_path / "small.png"

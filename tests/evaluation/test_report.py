@@ -1,5 +1,6 @@
 """Reports as tables, charts and a page, of figures that are set here."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -129,3 +130,10 @@ def test_the_page_tells_of_crops_and_of_pictures_it_does_not_show(tmp_path, monk
 def test_heat_goes_from_black_to_light(value):
     expected = {0: views._HEAT[0], 1: views._HEAT[-1], 2: views._HEAT[-1]}[value]
     assert tuple(views._heat(np.full((1, 1), float(value)))[0, 0]) == expected
+
+
+def test_spreadsheets_run_no_names_of_files():
+    found = _report([_network("sr")])
+    row = dataclasses.replace(found.rows[0], files=Files(Path("=1+1.png")))
+    text = tables.as_csv(dataclasses.replace(found, rows=[row]))
+    assert text.splitlines()[1].startswith("'=1+1.png,")

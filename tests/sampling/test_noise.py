@@ -172,3 +172,37 @@ def test_temperatures_and_mixtures_go_on_beyond_the_border():
     assert np.all(picture.temperatures[:, 19:] == 1)
     np.testing.assert_array_equal(picture.mix[-1, -1], picture.mix[8, 19])
     assert picture.mix[-1, -1, 1, 0] == 1 and picture.mix[-1, 0, 1, 0] == 0
+
+
+def test_a_path_from_a_sample_to_itself_stays_there():
+    of = Noise.between((2, 2), 0.5)
+    assert of.indices == (2,) and np.all(of.mix == 1)
+
+
+def test_a_part_may_be_drawn_anew_from_a_sample_that_is_mixed_already():
+    mask = np.zeros((4, 5), bool)
+    mask[1, 2] = True
+    of = Noise.between((0, 3), 0.25).anew(mask, 3)
+    assert of.indices == (0, 3)
+    np.testing.assert_array_equal(of.mix[1, 2, :, 0], [0, 1])
+    np.testing.assert_allclose(of.mix[0, 0, :, 0], Noise.between((0, 3), 0.25).mix[0, 0, :, 0])
+
+
+@pytest.mark.parametrize("indices", [(1, 1), (-1,), (2**32,), (1.5,)])
+def test_indices_are_different_whole_numbers(indices):
+    with pytest.raises(ValueError, match="index|indices"):
+        Noise(indices, np.full((1, 1, len(indices), 1), len(indices) ** -0.5, np.float32))
+
+
+@pytest.mark.parametrize(
+    "lr, seed",
+    [
+        (np.zeros((8, 9, 3), np.uint8), 0),
+        (np.zeros((8, 9), np.float32), 0),
+        (np.zeros((1, 8, 9, 3), np.float32), 0),
+        (np.zeros((8, 9, 3), np.float32), -1),
+    ],
+)
+def test_what_is_no_picture_or_seed_is_refused(lr, seed):
+    with pytest.raises(ValueError, match="picture must be floats|seed must be a whole number"):
+        sampling.sample(SR, {}, lr, 0.5, seed)
