@@ -2,8 +2,7 @@
 
 Energy is the mean square of the latents of a place: detail that the small picture did not announce.
 Lettering and noise have more than photographs, blurred and flat pictures less; the score is the
-distance to three more parts of the photograph. The shipped rescaling weights do it; their latents
-are not N(0, 1), so that energies are compared and not taken as they are.
+distance to three more parts of the photograph. Latents of the shipped rescaling weights.
 
     python examples/unlike_training.py [PHOTO]      ->  unlike_training.png
 """

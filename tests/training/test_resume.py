@@ -1,6 +1,7 @@
 """Trainings that are killed, preempted or out of disk space, and go on as if nothing had been."""
 
 import errno
+import json
 import logging
 import os
 import random
@@ -299,7 +300,8 @@ def test_a_state_that_is_not_what_was_saved_is_put_aside_by_the_command_told(tmp
     np.testing.assert_array_equal(again.restore(2, _state()).model.params["w"], np.full(4, 2))
 
 
-def test_the_record_forgets_what_a_broken_run_wrote_after_its_checkpoint(tmp_path):
+def test_the_record_forgets_what_a_broken_run_wrote_after_its_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 12.5)
     path = tmp_path / "log.jsonl"
     record = Record(path, 0)
     for step in (1, 2, 3):
@@ -310,5 +312,6 @@ def test_the_record_forgets_what_a_broken_run_wrote_after_its_checkpoint(tmp_pat
     record = Record(path, 2)
     record.write(3, {"nll": 0.25})
     record.close()
-    lines = ['{"step": 1, "nll": 0.1}', '{"step": 2, "nll": null}', '{"step": 3, "nll": 0.25}']
-    assert path.read_text().splitlines() == lines
+    kept = (0.1, None, 0.25)
+    lines = [{"step": i, "time": 12.5, "nll": nll} for i, nll in enumerate(kept, 1)]
+    assert [json.loads(line) for line in path.read_text().splitlines()] == lines
