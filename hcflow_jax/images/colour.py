@@ -23,6 +23,10 @@ _EXACT = ImageCms.Flags.NOOPTIMIZE  # LittleCMS is 4 % off else in the shadows o
 _ALIKE = (0.8, 1.25)  # powers that are left out: of 2.2 / 1.8, and between sRGB's curve and 2.2
 
 
+MOST_BYTES = 2**20 - 1024
+"""Of a profile that results carry: programs read no larger one from a PNG."""
+
+
 class ProfileError(ValueError):
     """A profile that is not applied; the message ends a sentence that begins with "its colour"."""
 

@@ -74,9 +74,13 @@ def read(path: str | Path, max_pixels: int | None = None) -> Picture:
         profile, note = _profile(image)
         pixels = _pixels(path, image, profile, max_pixels)
         notes = [note] if note else []
+        if pixels.profile and len(pixels.profile) > colour.MOST_BYTES:
+            pixels = _in_srgb(pixels)
+            notes.append("its colour profile is larger than 1 MB; converted to sRGB")
         if _is_animated(image):
             notes.append("of several pictures in it only the first is taken")
         try:
+            Image.Exif().load(image.info.get("exif"))  # Pillow tells of what is damaged only once
             exif, xmp = metadata.exif(image), metadata.xmp(image)
         except Exception:  # of which damaged ones raise many kinds
             exif = xmp = b""
@@ -109,7 +113,7 @@ def read_uint8(path: str | Path | bytes, max_pixels: int | None = None) -> np.nd
         if note and not isinstance(path, bytes):
             _say(f"{shown(path)}: {note}")
         if _is_plain(image) and (image.mode == "RGB" or profile is None):
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _upright(image).convert("RGB")
             return np.array(colour.converted(upright, profile) if profile else upright)
         pixels = _pixels(path, image, profile, max_pixels)
         rgb, profile = pixels.rgb, pixels.profile
@@ -140,7 +144,9 @@ def header_size(path: str | Path | bytes, max_pixels: int | None = None) -> tupl
         if image.format == "PNG" and _tells_more_after_pixels(path):
             image.load()
         # PNG's own getexif always decodes the picture first; TIFF sizes are upright already
-        orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+        orientation = 1
+        with contextlib.suppress(Exception):  # of damaged EXIF
+            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
         turned = orientation in (5, 6, 7, 8) and image.format != "TIFF"
         return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -194,8 +200,18 @@ def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[
         raise ImageError(f"{name} does not exist; check the name") from error
     except PermissionError as error:
         raise ImageError(f"{name} may not be read; change its permissions") from error
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise ImageError(_damaged(name, error)) from error
+        raise ImageError(
+            f"{name} has texts or a colour profile over 1 MB; save it again without them"
+        ) from error
     except Exception as error:  # broken files make Pillow raise anything, struct.error too
-        raise ImageError(f"{name} is truncated or damaged ({error}); export it again") from error
+        raise ImageError(_damaged(name, error)) from error
+
+
+def _damaged(name, error):
+    return f"{name} is truncated or damaged ({error}); export it again"
 
 
 class _RangeError(ValueError):
@@ -236,9 +252,10 @@ def _unknown(path):
             tags.load(file)
             bits = tags[TiffImagePlugin.BITSPERSAMPLE]
             floats = tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 3
+            remedy = "convert it to 16-bit integers" if floats or bits[0] > 16 else "save it as PNG"
             return (
                 f"is a TIFF with {len(bits)} channels of {bits[0]}-bit "
-                f"{'floats' if floats else 'integers'}, not read; convert it to 16-bit integers"
+                f"{'floats' if floats else 'integers'}, not read; {remedy}"
             )
     return f"is not an image of a known format ({', '.join(formats.READ)}); convert it to PNG"
 
@@ -282,9 +299,9 @@ def _pixels(path, image, profile, max_pixels):
     if depth.is_deep(image):
         rgb, alpha = _deep(path, image, max_pixels)
         return _Pixels(rgb, alpha, 16, profile)
-    upright = ImageOps.exif_transpose(image)
+    upright = _upright(image)
     if upright.mode.startswith("I") or upright.mode == "F":
-        rgb, alpha = _one_channel(upright)
+        rgb, alpha = _one_channel(upright, *_scale_of(image))
         return _Pixels(rgb, alpha, 16, profile)
     if profile and upright.mode == "CMYK":
         upright, profile = colour.converted(upright, profile), colour.srgb()
@@ -294,6 +311,16 @@ def _pixels(path, image, profile, max_pixels):
     rgba = np.asarray(upright.convert("RGBA"), np.float32) / 255
     alpha = rgba[..., 3]
     return _Pixels(spread(rgba[..., :3], alpha), alpha, 8, profile)
+
+
+def _in_srgb(pixels):
+    """The _Pixels converted to sRGB, with 8 bits of precision where the profile is of RGB."""
+    if colour.space(pixels.profile) == "GRAY":
+        rgb = colour.for_network(pixels.rgb, pixels.profile)
+    else:
+        values = Image.fromarray(np.rint(255 * pixels.rgb).astype(np.uint8))
+        rgb = np.asarray(colour.converted(values, pixels.profile), np.float32) / 255
+    return dataclasses.replace(pixels, rgb=rgb, profile=None)
 
 
 def _profile(image):
@@ -316,7 +343,7 @@ def _deep(path, image, max_pixels):
     grey_and_alpha, key = depth.is_grey_and_alpha(image), image.info.get("transparency")
     with opened(path, max_pixels) as again:
         depth.take_lower(again)  # type: ignore[arg-type]  # what was opened is an ImageFile
-        halves = [ImageOps.exif_transpose(half) for half in (image, again)]
+        halves = [_upright(half) for half in (image, again)]
         values = depth.joined(*halves, grey_and_alpha)
     rgb = values[..., :3].astype(np.float32) / 65535
     if values.shape[-1] == 4:
@@ -328,14 +355,33 @@ def _deep(path, image, max_pixels):
     return spread(rgb, alpha), alpha
 
 
-def _one_channel(image):
-    """(rgb, alpha) of values in 0…65535, or 0…1 where they are floats."""
+def _upright(image):
+    """The decoded image, turned by its EXIF orientation; as it is where its EXIF is damaged."""
+    image.load()  # what is wrong with the pixels is raised here
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:
+        return image
+
+
+def _scale_of(image):
+    """(the value of white, or of black where it is the larger; whether it is) of one channel."""
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+    top = 1.0 if image.mode == "F" else 2.0 ** min(bits, 16) - 1
+    return top, tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+
+
+def _one_channel(image, top, inverted):
+    """(rgb, alpha) of values in 0…top, 0 being white where they are `inverted`."""
     values = np.asarray(image, np.float64)
-    top = 1.0 if image.mode == "F" else 65535.0
     if not np.all(np.isfinite(values)):
         raise _RangeError("pixels that are not finite")
     if values.min() < 0 or values.max() > top:
         raise _RangeError(f"pixels outside 0…{top:g}")
+    values = top - values if inverted else values
     rgb = np.repeat((values / top).astype(np.float32)[..., None], 3, -1)
     key = image.info.get("transparency")
     if not isinstance(key, int):

@@ -1,0 +1,62 @@
+"""Files whose pixels are sound and whose metadata are not, or are unusual."""
+
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin, TiffImagePlugin
+
+from hcflow_jax import cli, images
+from tests.images import profiles
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+def test_damaged_exif_is_left_out_and_told(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    options = {"lossless": True} if suffix == "webp" else {}
+    Image.fromarray(PIXELS).save(path, exif=b"Exif\0\0garbage here", **options)
+    found = images.read(path)
+    assert "its EXIF or XMP is damaged; both are left out" in found.notes
+    if suffix != "jpg":
+        np.testing.assert_array_equal(np.rint(255 * found.rgb), PIXELS)
+        np.testing.assert_array_equal(images.read_uint8(path), PIXELS)
+    assert images.header_size(path) == (12, 16)
+
+
+def _tiff(path, values, photometric):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = photometric
+    Image.fromarray(values).save(path, tiffinfo=tags)
+
+
+@pytest.mark.parametrize("kind, top", [(np.uint16, 65535), (np.float32, 1)])
+def test_white_may_be_zero(tmp_path, kind, top):
+    grey = np.linspace(0, top, 96).reshape(8, 12).astype(kind)
+    for photometric, values in ((0, (top - grey).astype(kind)), (1, grey)):
+        _tiff(tmp_path / "a.tif", values, photometric)
+        found = images.read(tmp_path / "a.tif").rgb[..., 0]
+        np.testing.assert_allclose(found, grey / top, atol=1e-6)
+
+
+def test_a_profile_that_no_png_keeps_is_converted_and_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(1)
+    large = profiles.rgb() + rng.integers(0, 256, 1_500_000, dtype=np.uint8).tobytes()
+    Image.fromarray(PIXELS).save("p3.tif", icc_profile=profiles.rgb())
+    Image.fromarray(PIXELS).save("large.tif", icc_profile=large)
+    found = images.read("large.tif")
+    assert found.profile is None and "larger than 1 MB; converted to sRGB" in found.notes[0]
+    np.testing.assert_array_equal(np.rint(255 * found.rgb), images.read_uint8("p3.tif"))
+    assert cli.main(["downscale", "large.tif", "-o", "small.png"]) == 0
+    assert cli.main(["restore", "small.png", "-o", "again.png"]) == 0
+    assert "converted to sRGB" in capsys.readouterr().err
+
+
+def test_texts_too_large_to_be_read_are_called_so(tmp_path):
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"zTXt", b"workflow\0\0" + zlib.compress(bytes(5_000_000)))
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", pnginfo=chunks)
+    with pytest.raises(images.ImageError, match="texts or a colour profile over 1 MB"):
+        images.read(tmp_path / "a.png")
