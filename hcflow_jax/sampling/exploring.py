@@ -239,7 +239,7 @@ def latent_energy(model: HCFlow, params, hr: np.ndarray, tile: int = tiling.TILE
         x.reshape(height, len(x) // height, width, len(x) // height, -1) for x in encoded.latents
     ]
     count = sum(x[0, :, 0].size for x in places)
-    return sum(np.square(x).sum((1, 3, 4)) for x in places) / count
+    return np.sum([np.square(x).sum((1, 3, 4)) for x in places], axis=0) / count
 
 
 def unlikeness(energy: np.ndarray, familiar: Sequence[np.ndarray]) -> float:
