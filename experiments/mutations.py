@@ -197,8 +197,8 @@ MUTANTS = [
     Mutant(
         "written-values-truncated",
         "images",
-        "np.floor(255 * np.clip(planes, 0, 1) + 0.5)",
-        "np.floor(255 * np.clip(planes, 0, 1))",
+        "np.floor(top * np.clip(planes, 0, 1) + 0.5)",
+        "np.floor(top * np.clip(planes, 0, 1))",
         (IMAGES, "-k", "nearer or lossless"),
     ),
     Mutant(
@@ -225,8 +225,8 @@ MUTANTS = [
     Mutant(
         "diversity-biased",
         "images",
-        "ddof=1",
-        "ddof=0",
+        "(count * (count - 1))",
+        "(count * count)",
         (IMAGES, "-k", "diversity"),
     ),
 ]
