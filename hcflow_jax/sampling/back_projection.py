@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from hcflow_jax.images.resize import bicubic
 
 STEPS = 2
-"""Those of `hcflow upscale`: LR-PSNR of the shipped network 51 -> 58 -> 63 dB (experiments/studies)."""
+"""Those of `hcflow upscale`: LR-PSNR of the shipped network 51 -> 58 -> 63 dB."""
 
 
 def back_projected(lr: jax.Array, hr: jax.Array, steps: int = STEPS) -> jax.Array:

@@ -1,5 +1,6 @@
 """Files whose pixels are sound and whose metadata are not, or are unusual."""
 
+import struct
 import zlib
 
 import numpy as np
@@ -60,3 +61,22 @@ def test_texts_too_large_to_be_read_are_called_so(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "a.png", pnginfo=chunks)
     with pytest.raises(images.ImageError, match="texts or a colour profile over 1 MB"):
         images.read(tmp_path / "a.png")
+
+
+def _twelve_bits(values):
+    """A TIFF of 12-bit greys, two to three bytes."""
+    height, width = values.shape
+    pairs = values.reshape(-1, 2).astype(int)
+    data = b"".join(((a << 12) | b).to_bytes(3, "big") for a, b in pairs.tolist())
+    tags = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    entries.append(struct.pack("<HHII", 279, 4, 1, len(data)))
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory
+
+
+def test_greys_of_twelve_bits_are_as_bright_as_they_are(tmp_path):
+    values = np.linspace(0, 4095, 48).astype(np.uint16).reshape(6, 8)
+    (tmp_path / "a.tif").write_bytes(_twelve_bits(values))
+    found = images.read(tmp_path / "a.tif").rgb[..., 0]
+    np.testing.assert_allclose(found, values / 4095, atol=1e-6)
