@@ -104,7 +104,7 @@ def _decode(args):
     info = encoded_files.read_info(source, args.max_pixels)
     model, params = sampling.load(args.checkpoint, info.task, info.scale)
     encoded, alpha, profile = encoded_files.read_encoded(source, info, model, params)
-    images.check_writable(target, alpha is not None, encoded.size)
+    images.check_writable(target, alpha is not None, encoded.size, profile=profile)
     if profile and colour.space(profile) not in kind.spaces:
         raise UserError(f"{target}: {kind.name} keeps no such colour profile; name a .png")
     with batch.progress() as report:

@@ -169,5 +169,4 @@ class _Cache:
 
 def crop(array: np.ndarray, scale: int) -> np.ndarray:
     """[H, W, C] without the last rows and columns that do not divide by `scale`."""
-    height, width = (side - side % scale for side in array.shape[:2])
-    return np.ascontiguousarray(array[:height, :width])
+    return np.ascontiguousarray(array[images.crop(array.shape[:2], scale)])

@@ -26,11 +26,18 @@ def is_deep(image: Image.Image) -> bool:
       LayoutError: it has, but channel after channel.
     """
     raw = _raw_mode(image)
-    deep = ";16" in raw and image.mode in ("RGB", "RGBA") and not raw.startswith("RGBa")
+    deep = ";16" in raw and image.mode in ("RGB", "RGBA")
     apart = image.format == "TIFF" and image.tag_v2.get(284, 1) == 2  # type: ignore[attr-defined]
-    if apart and max(image.tag_v2.get(258, (1,))) > 8:  # type: ignore[attr-defined]
+    if apart and stored_bits(image) > 8:
         raise LayoutError("16-bit channels one after another (planar); save them interleaved")
     return deep
+
+
+def stored_bits(image: Image.Image) -> int:
+    """Bits per channel that a TIFF says it has; 8 of other formats."""
+    if image.format != "TIFF":
+        return 8
+    return max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
 
 
 def _raw_mode(image):
@@ -38,9 +45,25 @@ def _raw_mode(image):
     return args if isinstance(args, str) else str(args[0])
 
 
+def is_multiplied(image: Image.Image) -> bool:
+    """Whether the colours of an opened, not decoded image are multiplied by its alpha."""
+    return _raw_mode(image).startswith("RGBa")
+
+
+def take_upper(image: ImageFile.ImageFile) -> None:
+    """Makes an opened, not decoded image decode the upper bytes, undivided by alpha."""
+    image.tile = [tile._replace(args=_undivided(tile.args)) for tile in image.tile]
+
+
+def _undivided(args):
+    if not isinstance(args, str):
+        return (_undivided(args[0]), *args[1:])
+    return args.replace("RGBa", "RGBA")
+
+
 def take_lower(image: ImageFile.ImageFile) -> None:
-    """Makes an opened, not decoded image decode the lower bytes."""
-    image.tile = [tile._replace(args=_lowered(tile.args)) for tile in image.tile]
+    """Makes an opened, not decoded image decode the lower bytes, undivided by alpha."""
+    image.tile = [tile._replace(args=_lowered(_undivided(tile.args))) for tile in image.tile]
 
 
 def _lowered(args):

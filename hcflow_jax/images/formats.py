@@ -5,6 +5,8 @@ import importlib.util
 
 from PIL import features
 
+from hcflow_jax.images import colour
+
 READ = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 """Formats that are opened, whatever a file is called; Pillow knows more, some of which start
 programs, and others (JPEG 2000) are rarely met and often broken into."""
@@ -31,6 +33,7 @@ class Format:
       lossless: whether pixels come back as they were.
       deep: whether it keeps 16 bits per channel.
       spaces: colour spaces, "RGB" and "GRAY", whose profiles it keeps.
+      profile: bytes of the largest profile that programs read from it; None where any.
       side: pixels of its longest side; None where nothing here comes near.
       size: bytes of the largest picture before compression, or None.
       options: of Pillow's `save`.
@@ -41,12 +44,13 @@ class Format:
     lossless: bool = True
     deep: bool = False
     spaces: tuple[str, ...] = ("RGB", "GRAY")
+    profile: int | None = None
     side: int | None = None
     size: int | None = None
     options: dict = dataclasses.field(default_factory=dict)
 
 
-_PNG = Format("PNG", deep=True)
+_PNG = Format("PNG", deep=True, profile=colour.MOST_BYTES)
 _JPEG = Format(
     "JPEG",
     alpha=False,

@@ -77,6 +77,8 @@ def read(path: str | Path, max_pixels: int | None = None) -> Picture:
         if pixels.profile and len(pixels.profile) > colour.MOST_BYTES:
             pixels = _in_srgb(pixels)
             notes.append("its colour profile is larger than 1 MB; converted to sRGB")
+        if pixels.bits == 8 < depth.stored_bits(image):
+            notes.append(f"of its {depth.stored_bits(image)} bits per channel 8 are read")
         if _is_animated(image):
             notes.append("of several pictures in it only the first is taken")
         try:
@@ -253,6 +255,8 @@ def _unknown(path):
             bits = tags[TiffImagePlugin.BITSPERSAMPLE]
             floats = tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 3
             remedy = "convert it to 16-bit integers" if floats or bits[0] > 16 else "save it as PNG"
+            if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 2) > 4:  # CMYK, YCbCr, Lab
+                remedy = "convert it to RGB"
             return (
                 f"is a TIFF with {len(bits)} channels of {bits[0]}-bit "
                 f"{'floats' if floats else 'integers'}, not read; {remedy}"
@@ -341,6 +345,8 @@ def _profile(image):
 def _deep(path, image, max_pixels):
     """(rgb, alpha) of 16-bit colour, or grey and alpha."""
     grey_and_alpha, key = depth.is_grey_and_alpha(image), image.info.get("transparency")
+    multiplied = depth.is_multiplied(image)
+    depth.take_upper(image)
     with opened(path, max_pixels) as again:
         depth.take_lower(again)  # type: ignore[arg-type]  # what was opened is an ImageFile
         halves = [_upright(half) for half in (image, again)]
@@ -348,6 +354,8 @@ def _deep(path, image, max_pixels):
     rgb = values[..., :3].astype(np.float32) / 65535
     if values.shape[-1] == 4:
         alpha = values[..., 3].astype(np.float32) / 65535
+        if multiplied:
+            rgb = np.minimum(rgb / np.where(alpha == 0, 1, alpha)[..., None], 1)
     elif isinstance(key, tuple):
         alpha = np.any(values != key, axis=-1).astype(np.float32)
     else:

@@ -33,6 +33,7 @@ def check_writable(
     alpha: bool = False,
     size: tuple[int, int] | None = None,
     bits: int | None = None,
+    profile: bytes | None = None,
 ) -> None:
     """ImageError, with cause and remedy, where `write` would fail whatever the pixels.
 
@@ -40,6 +41,7 @@ def check_writable(
       alpha: whether the image to write has transparency.
       size: its height and width, where they are known.
       bits: those per channel, where they are known.
+      profile: its colour profile, where it is known.
     """
     path = _checked_name(path)
     kind = _format(path)
@@ -49,6 +51,8 @@ def check_writable(
         raise ImageError(f"{path}: {kind.name} keeps no transparency; write a .png")
     if bits == 16 and not kind.deep:
         raise ImageError(f"{path}: {kind.name} keeps no 16 bits; write a .png or .tif")
+    if profile and kind.profile is not None and len(profile) > kind.profile:
+        raise ImageError(f"{path}: {kind.name} keeps no colour profile over 1 MB; write a .tif")
     if size is not None:
         _check_size(path, kind, *size, bytes=(3 + alpha) * (bits or 8) // 8)
     _check_folder(path)
@@ -152,12 +156,12 @@ def write(
         that is longer than 64 KB.
 
     Raises:
-      ImageError: unknown suffix, pixels that are not finite, alpha, 16 bits or a size that the
-        format has not, a folder that cannot be written to.
+      ImageError: unknown suffix, pixels that are not finite, alpha, 16 bits, a size or a profile's
+        that the format has not, a folder that cannot be written to.
     """
     path = Path(path)
     _check_arrays(path, rgb, alpha)
-    check_writable(path, alpha is not None, rgb.shape[:2], bits)
+    check_writable(path, alpha is not None, rgb.shape[:2], bits, profile)
     kind = _format(path)
     values, profile = _coded(path, kind, rgb, alpha, grey, bits, profile)
     height, width = rgb.shape[:2]
