@@ -55,6 +55,18 @@ def test_a_profile_that_no_png_keeps_is_converted_and_told(tmp_path, monkeypatch
     assert "converted to sRGB" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_no_png_is_written_that_nothing_reads(tmp_path, bits):
+    large = profiles.rgb() + bytes(1_500_000)
+    rgb = np.float32(PIXELS / 255)
+    with pytest.raises(images.ImageError, match="keeps no colour profile over 1 MB; write a .tif"):
+        images.write(tmp_path / "a.png", rgb, bits=bits, profile=large)
+    assert not list(tmp_path.iterdir())
+    images.write(tmp_path / "a.tif", rgb, bits=bits, profile=large)
+    with images.opened(tmp_path / "a.tif") as image:
+        assert image.info["icc_profile"] == large
+
+
 def test_texts_too_large_to_be_read_are_called_so(tmp_path):
     chunks = PngImagePlugin.PngInfo()
     chunks.add(b"zTXt", b"workflow\0\0" + zlib.compress(bytes(5_000_000)))

@@ -31,8 +31,8 @@ def _png(values, interlaced=False, more=b""):
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-def _tiff(values, order="<", planar=False, kind=1):
-    """An uncompressed TIFF of [H, W, C] in that byte order."""
+def _tiff(values, order="<", planar=False, kind=1, colours=2, extra=2):
+    """An uncompressed TIFF of [H, W, C] in that byte order, tags 262 and 338 as given."""
     height, width, channels = values.shape
     tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II" if order == "<" else b"MM")
     bits = 8 * values.itemsize
@@ -40,12 +40,12 @@ def _tiff(values, order="<", planar=False, kind=1):
         width,
         height,
         (bits,) * channels,
-        2,
+        colours,
         channels,
     )
     tags[284], tags[339] = 1 + planar, (kind,) * channels
-    if channels == 4:
-        tags[338] = 2
+    if channels in (2, 4) and extra is not None:
+        tags[338] = extra
     data = values.astype(values.dtype.newbyteorder(order))
     data = np.moveaxis(data, -1, 0) if planar else data
     strips = channels if planar else 1
@@ -168,6 +168,43 @@ def test_layouts_that_are_not_read_are_named(tmp_path, reader):
     path.write_bytes(_tiff(np.zeros((2, 2, 3), np.float32), kind=3))
     with pytest.raises(images.ImageError, match="of 32-bit floats, .*convert it to 16-bit int"):
         reader(path)
+
+
+@pytest.mark.parametrize(
+    "channels, colours, remedy",
+    [(2, 1, "save it as PNG"), (3, 6, "convert it to RGB"), (3, 8, "convert it to RGB")],
+)
+def test_the_remedy_fits_the_layout(tmp_path, channels, colours, remedy):
+    (tmp_path / "a.tif").write_bytes(_tiff(_values(channels), colours=colours))
+    with pytest.raises(images.ImageError, match=f"of 16-bit integers, not read; {remedy}$"):
+        images.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_colours_multiplied_by_alpha_are_divided_whole(tmp_path, order):
+    path, values = tmp_path / "a.tif", _values(4)
+    values[..., 3] = values[..., 3] // 2 + 30000
+    colours = values[..., :3] / 65535
+    values[..., :3] = np.rint(colours * values[..., 3:])
+    path.write_bytes(_tiff(values, order, extra=1))
+    found = images.read(path)
+    assert found.bits == 16 and not found.notes
+    np.testing.assert_allclose(found.rgb, colours, atol=1.1 / 65535)  # half a step over alpha
+    np.testing.assert_array_equal(np.rint(65535 * found.alpha), values[..., 3])
+
+
+def test_hidden_multiplied_colours_are_spread(tmp_path):
+    values = np.zeros((2, 3, 4), np.uint16)
+    values[0, 0] = 10000, 20000, 30000, 40000
+    (tmp_path / "a.tif").write_bytes(_tiff(values, extra=1))
+    found = images.read(tmp_path / "a.tif").rgb
+    np.testing.assert_allclose(found, np.broadcast_to([0.25, 0.5, 0.75], (2, 3, 3)), atol=1e-6)
+
+
+def test_bits_that_are_not_read_are_told(tmp_path):
+    (tmp_path / "a.tif").write_bytes(_tiff(_values(4), colours=5, extra=None))
+    found = images.read(tmp_path / "a.tif")
+    assert found.bits == 8 and found.notes == ("of its 16 bits per channel 8 are read",)
 
 
 def test_half_a_16_bit_file_is_refused(tmp_path):
