@@ -53,8 +53,8 @@ pictures = [(f"{scores[name]:.2f}  {name}", candidates[name]) for name in ranked
 energies = [
     (
         f"energy {maps[name].mean():.3g}",
-        grey((2 + np.log10(np.kron(maps[name], np.ones((4, 4))))) / 6),
+        grey((3 + np.log10(np.kron(maps[name], np.ones((4, 4))))) / 6),
     )
     for name in ranked
-]  # black 0.01, white 10,000
+]  # black 0.001, white 1,000
 save("unlike_training.png", [pictures, energies])

@@ -106,7 +106,7 @@ def add_checkpoint(command, several: bool = False) -> None:
         "(default: the small weights that ship with hcflow)"
     )
     if several:
-        text += "; may be given several times, to compare them"
+        text += ", also by the name shipped; may be given several times, to compare them"
         command.add_argument("--checkpoint", metavar="PATH", action="append", default=[], help=text)
     else:
         command.add_argument("--checkpoint", metavar="PATH", help=text)

@@ -27,6 +27,22 @@ def add_command(commands) -> None:
         "Lanczos. The same command continues one that was interrupted.",
     )
     command.set_defaults(run=_evaluate)
+    _add_data(command)
+    _add_sampling(command)
+    add_tile(command)
+    add_max_pixels(command)
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="REPORT_DIR",
+        help="a folder, made where there is none, for index.html, results.md, results.csv, "
+        "results.json and the pictures (default: evaluation/ and the name of the set); a report "
+        "that is there is replaced, what it has computed is kept",
+    )
+
+
+def _add_data(command):
+    """Adds the pictures and the networks."""
     command.add_argument("hr", metavar="HR_DIR", help="a folder of pictures, or one picture")
     command.add_argument(
         "--lr",
@@ -44,6 +60,10 @@ def add_command(commands) -> None:
     command.add_argument(
         "--scale", type=int, choices=(2, 4, 8, 16), help="default: the checkpoint's, else 4"
     )
+
+
+def _add_sampling(command):
+    """Adds how samples are drawn."""
     command.add_argument(
         "--temperatures",
         type=temperatures,
@@ -68,16 +88,6 @@ def add_command(commands) -> None:
         metavar="N",
         help="steps of back-projection after super-resolution: `upscale` takes 2 (default: 0, the "
         "network's own samples, which papers measure)",
-    )
-    add_tile(command)
-    add_max_pixels(command)
-    command.add_argument(
-        "-o",
-        "--output",
-        metavar="REPORT_DIR",
-        help="a folder, made where there is none, for index.html, results.md, results.csv, "
-        "results.json and the pictures (default: evaluation/ and the name of the set); a report "
-        "that is there is replaced, what it has computed is kept",
     )
 
 

@@ -14,6 +14,25 @@ SIZE_KEY, GREY_KEY = f"{batch.OWN}size", f"{batch.OWN}grey"
 
 def add_commands(commands) -> None:
     """Adds the parsers of the three commands to `commands`."""
+    _add_upscale(commands)
+    add_picture_command(
+        commands,
+        "downscale",
+        _downscale,
+        "shrink pictures to a quarter, to be restored later",
+        "IN_lr.png",
+    )
+    restore = add_picture_command(
+        commands,
+        "restore",
+        _restore,
+        "bring pictures shrunk by `downscale` back",
+        "IN_restored.png",
+    )
+    add_sampling(restore, 0.0, "the most faithful")
+
+
+def _add_upscale(commands):
     upscale = add_picture_command(
         commands, "upscale", _upscale, "enlarge pictures, inventing plausible detail", "IN_x4.png"
     )
@@ -63,21 +82,6 @@ def add_commands(commands) -> None:
         help="keep the brightness, 255/(2q) too high, that noise U(0, 1)/q of a training with "
         "loss.dequantization=published gives to samples",
     )
-    add_picture_command(
-        commands,
-        "downscale",
-        _downscale,
-        "shrink pictures to a quarter, to be restored later",
-        "IN_lr.png",
-    )
-    restore = add_picture_command(
-        commands,
-        "restore",
-        _restore,
-        "bring pictures shrunk by `downscale` back",
-        "IN_restored.png",
-    )
-    add_sampling(restore, 0.0, "the most faithful")
 
 
 def _reader(args, size):

@@ -18,6 +18,10 @@ TEMPERATURES = {"sr": (0.0, 0.5, 0.9), "rescaling": (0.0,)}
 """Those of an evaluation that names none, by task."""
 
 
+SHIPPED = "shipped"
+"""The name, in place of a path, of the network that ships with the package."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
     """A checkpoint: its label in tables and file names, where it came from, and its hash."""
@@ -78,18 +82,16 @@ def load(paths: Sequence[str], task: str | None, scale: int | None) -> list[Netw
     """The networks of checkpoints, each once; without any, the shipped one.
 
     Args:
+      paths: of checkpoints; SHIPPED stands for the shipped one.
       task, scale: as `sampling.load` takes them.
 
     CheckpointError when one cannot be read; UserError when their scales differ.
     """
-    if not paths:
-        model, params = sampling.load(None, task, scale)
-        label = f"shipped_{model.task}"
-        return [Network(label, "shipped", model, params, _digest(model, params))]
-    paths = list({os.path.realpath(path): path for path in paths}.values())
+    paths = list({os.path.realpath(path): path for path in paths or [SHIPPED]}.values())
     networks = []
     for path, label in zip(paths, _labels(paths), strict=True):
-        model, params = sampling.load(path, task, scale)
+        model, params = sampling.load(None if path == SHIPPED else path, task, scale)
+        label = f"{SHIPPED}_{model.task}" if path == SHIPPED else label
         networks.append(Network(label, shown(path), model, params, _digest(model, params)))
     scales = sorted({network.model.scale for network in networks})
     if len(scales) > 1:

@@ -15,7 +15,7 @@ from hcflow_jax import images
 from hcflow_jax.images.metrics import to_uint8
 from hcflow_jax.model import HCFlow
 from hcflow_jax.sampling import tiling
-from hcflow_jax.sampling.pictures import replicated
+from hcflow_jax.sampling.pictures import in_windows, replicated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,20 +65,6 @@ def _unpacked(array, factor):
     return blocks.swapaxes(2, 3).reshape(n, factor * height, factor * width, -1)
 
 
-def _run(apply, arrays, model, inputs, outputs, tile, halo, progress):
-    """The results of `tiling.run` for arrays of `inputs` pixels per LR pixel and side."""
-    tiling.check_tile(tile, model.scale)
-
-    def pictures():
-        for array in arrays:
-            size = [side // inputs for side in array.shape[:2]]
-            yield tiling.TiledPicture(array, np.zeros(size, np.float32))
-
-    sides = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
-    done = tiling.run(apply, pictures(), inputs=inputs, outputs=outputs, progress=progress, **sides)
-    return (picture.results for picture in done)
-
-
 def encode_all(
     model: HCFlow,
     params,
@@ -105,7 +91,7 @@ def encode_all(
 
     shapes = model.latent_shapes((1, 1, 1, model.image_channels))
     outputs = (1, *(shape[1] for shape in shapes))
-    found = _run(apply, padded(), model, model.scale, outputs, tile, halo, progress)
+    found = in_windows(apply, padded(), model, model.scale, outputs, tile, halo, progress)
     for i, (lr, *latents) in enumerate(found):
         yield EncodedPicture(lr, tuple(latents), sizes[i])
 
@@ -132,7 +118,7 @@ def decode_all(
     def apply(windows, *_):
         return [_decode_windows(model, params, shard(windows))]
 
-    found = _run(apply, packed(), model, 1, (model.scale,), tile, halo, progress)
+    found = in_windows(apply, packed(), model, 1, (model.scale,), tile, halo, progress)
     for i, (hr,) in enumerate(found):
         height, width = sizes[i]
         yield hr[:height, :width]

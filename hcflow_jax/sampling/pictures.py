@@ -8,7 +8,7 @@ import functools
 import math
 import operator
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -136,6 +136,32 @@ def _padded(pixels, factor):
     return images.extend(pixels, height, width)
 
 
+def in_windows(
+    apply: Callable,
+    arrays: Iterable[np.ndarray],
+    model: HCFlow,
+    inputs: int,
+    outputs: tuple[int, ...],
+    tile: int,
+    halo: int,
+    progress: Callable[[int], None],
+) -> Iterator[list[np.ndarray]]:
+    """The results of `tiling.run`, whose arguments these are, for arrays without noise.
+
+    `tile` and `halo` in pixels of the large picture; UserError when `tile` cannot work.
+    """
+    tiling.check_tile(tile, model.scale)
+
+    def pictures():
+        for array in arrays:
+            size = [side // inputs for side in array.shape[:2]]
+            yield tiling.TiledPicture(array, np.zeros(size, np.float32))
+
+    sides = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
+    done = tiling.run(apply, pictures(), inputs=inputs, outputs=outputs, progress=progress, **sides)
+    return (picture.results for picture in done)
+
+
 def downscale_all(
     model: HCFlow,
     params,
@@ -149,26 +175,20 @@ def downscale_all(
     NaN where a value is not finite. Sides that do not divide are first padded by reflection.
     Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each.
     """
-    tiling.check_tile(tile, model.scale)
     params, shard = replicated(params)
     sizes = deque()
 
     def padded():
         for hr in pictures:
             sizes.append([-(-side // model.scale) for side in hr.shape[:2]])
-            pixels = _padded(hr, 1)
-            shape = [side // model.scale for side in pixels.shape[:2]]
-            yield tiling.TiledPicture(pixels, np.zeros(shape, np.float32))
+            yield _padded(hr, 1)
 
     def apply(pixels, *_):
         return [_encode_lr(model, params, shard(pixels))]
 
-    grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
-    for done in tiling.run(
-        apply, padded(), inputs=model.scale, outputs=(1,), progress=progress, **grid
-    ):
+    for (lr,) in in_windows(apply, padded(), model, model.scale, (1,), tile, halo, progress):
         height, width = sizes.popleft()
-        yield done.results[0][:height, :width]
+        yield lr[:height, :width]
 
 
 class Sampler:

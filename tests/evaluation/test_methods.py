@@ -8,7 +8,7 @@ from hcflow_jax import build_model, checkpoints
 from hcflow_jax.errors import UserError
 from hcflow_jax.evaluation import methods
 from tests.support import randomized
-from tests.tiny import ONE_LEVEL, SIZES
+from tests.tiny import ONE_LEVEL, SIZES, SR
 
 
 def _save(path, model, seed=0):
@@ -74,6 +74,13 @@ def test_the_seed_and_the_number_of_samples_decide_nothing_at_temperature_0():
     assert cold.facts(0) == cold.facts(1) and warm.facts(0) != warm.facts(1)
     assert warm.facts(0) != methods.methods([network], [0.5], 4)[2].facts(0)
     assert cold.facts(0)[0] == network.digest
+
+
+def test_the_shipped_network_stands_beside_others(tmp_path):
+    _save(tmp_path / "mine", SR)
+    found = methods.load([str(tmp_path / "mine"), "shipped"], None, None)
+    assert [network.label for network in found] == ["mine", "shipped_sr"]
+    assert found[1].digest == methods.load([], None, None)[0].digest
 
 
 def test_back_projection_is_of_super_resolution_and_decides_its_figures():
