@@ -119,8 +119,8 @@ def _means(report):
 def _notes(report):
     of = report.settings
     notes = [
-        f"8-bit results, a border of {of.scale} pixels left out. LR figures compare MATLAB-bicubic "
-        "LR pictures, whole.",
+        f"8-bit results, a border of {of.scale} pixels left out. LR-PSNR: the result, shrunk by "
+        "MATLAB's bicubic, against the LR picture, with its border.",
         *(escape(note) for note in tables.notes(report)),
     ]
     drawn = sorted({m.samples for m in report.methods if m.samples > 1})

@@ -318,13 +318,13 @@ def _pixels(path, image, profile, max_pixels):
 
 
 def _in_srgb(pixels):
-    """The _Pixels converted to sRGB, with 8 bits of precision where the profile is of RGB."""
+    """The _Pixels converted to sRGB; of 16 bits 8 stay where the profile is one of RGB."""
     if colour.space(pixels.profile) == "GRAY":
         rgb = colour.for_network(pixels.rgb, pixels.profile)
-    else:
-        values = Image.fromarray(np.rint(255 * pixels.rgb).astype(np.uint8))
-        rgb = np.asarray(colour.converted(values, pixels.profile), np.float32) / 255
-    return dataclasses.replace(pixels, rgb=rgb, profile=None)
+        return dataclasses.replace(pixels, rgb=rgb, profile=None)
+    values = Image.fromarray(np.rint(255 * pixels.rgb).astype(np.uint8))
+    rgb = np.asarray(colour.converted(values, pixels.profile), np.float32) / 255
+    return dataclasses.replace(pixels, rgb=rgb, profile=None, bits=8)
 
 
 def _profile(image):
