@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from hcflow_jax import images, paths
-from hcflow_jax.data import work
+from hcflow_jax.data import tiles, work
 from hcflow_jax.data.messages import listed
 from hcflow_jax.data.pairing import Pair, find_pairs
 from hcflow_jax.data.prepared import METADATA
@@ -50,6 +50,10 @@ class _Info(tfds.core.DatasetInfo):
 class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """The TFDS builder of {"hr": image, "lr": image, "name": text}, in the order of the files.
 
+    Args:
+      pairs: the files; examples: the number of tiles that they give.
+      facts: METADATA: their scale, tile and more.
+
     Not a GeneratorBasedBuilder, whose writer keeps up to 1 GB in memory and needs TensorFlow for
     more.
     """
@@ -58,15 +62,15 @@ class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):  # type:
     code_path = None  # no URLs, citations or tags to look for beside this file
 
     def __init__(
-        self, *, pairs: list[Pair], scale: int, shards: int, facts: dict, data_dir: str | Path
+        self, *, pairs: list[Pair], examples: int, shards: int, facts: dict, data_dir: str | Path
     ):
-        self._pairs, self._scale, self._shards, self._facts = pairs, scale, shards, facts
+        self._pairs, self._count, self._shards, self._facts = pairs, examples, shards, facts
         super().__init__(data_dir=os.fspath(data_dir), file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         return _Info(
             builder=self,
-            description=f"HR and LR images, ×{self._scale}, for training hcflow_jax.",
+            description=f"HR and LR images, ×{self._facts['scale']}, for training hcflow_jax.",
             features=tfds.features.FeaturesDict(
                 {
                     "hr": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
@@ -80,40 +84,51 @@ class HcflowPairs(tfds.core.ShardBasedBuilder, skip_registration=True):  # type:
 
     def _shard_iterators_per_split(self, dl_manager):
         examples = self._examples()
-        ends = [len(self._pairs) * k // self._shards for k in range(self._shards + 1)]
+        ends = [self._count * k // self._shards for k in range(self._shards + 1)]
         counts = [end - start for start, end in itertools.pairwise(ends)]
         return {"train": [functools.partial(itertools.islice, examples, n) for n in counts]}
 
     def _examples(self):
-        digest = hashlib.sha256()
+        digest, numbers = hashlib.sha256(), itertools.count(1)
         with work.progress(None, len(self._pairs), "building") as bar:
-            for i, example in enumerate(work.in_order(self._encode, self._pairs), start=1):
-                digest.update(example["hr"] + example["lr"])
-                self._facts["contents"] = digest.hexdigest()[:16]
+            for done, found in enumerate(work.in_order(self._encode, self._pairs), start=1):
                 bar.update()
-                if i == len(self._pairs):
+                if done == len(self._pairs):
                     bar.close()
-                yield i, example
+                for example in found:
+                    digest.update(example["hr"] + example["lr"])
+                    self._facts["contents"] = digest.hexdigest()[:16]
+                    yield next(numbers), example
 
     def _encode(self, pair):
-        return encode(pair, self._scale)
+        return encode(pair, self._facts["scale"], self._facts["tile"])
 
 
-def encode(pair: Pair, scale: int) -> dict[str, bytes | str]:
-    """{"hr": PNG, "lr": PNG, "name": file name} of a pair; HR cropped to multiples of `scale`.
+def encode(pair: Pair, scale: int, tile: int = 0) -> list[dict[str, bytes | str]]:
+    """[{"hr": PNG, "lr": PNG, "name": text}] of the tiles of a pair, of `tiles.windows`.
 
-    The crop takes the last rows and columns, as the crop to multiples before downscaling does by
-    which LR images of other programs are made.
+    HR is cropped to multiples of `scale`: the last rows and columns are left out, as by the crop
+    before downscaling that programs make LR images with. LR tiles are those of the whole LR image.
+    The name is that of the file, and x and y of a tile in it.
     """
     hr_path, lr_path = pair
     hr = crop(read_uint8(hr_path), scale)
     lr = imresize(hr, 1 / scale) if lr_path is None else read_uint8(lr_path)
-    return {"hr": _same_png(hr_path, hr) or _png(hr), "lr": _png(lr), "name": hr_path.name}
+    windows = tiles.windows(lr.shape[:2], scale, tile)
+    if len(windows) == 1:
+        return [{"hr": _same_png(hr_path, hr) or _png(hr), "lr": _png(lr), "name": hr_path.name}]
+    return [_tile(hr_path.name, hr, lr, window, scale) for window in windows]
+
+
+def _tile(name, hr, lr, window, scale):
+    rows, columns = hr_window = tiles.enlarged(window, scale)
+    name = f"{name} at {columns.start},{rows.start}"
+    return {"hr": _png(hr[hr_window]), "lr": _png(lr[window]), "name": name}
 
 
 def _png(array):
     file = io.BytesIO()
-    Image.fromarray(array).save(file, "PNG")
+    Image.fromarray(np.ascontiguousarray(array)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -191,8 +206,12 @@ def build(
     lr_dir: str | Path | None = None,
     scale: int = 4,
     recursive: bool = False,
+    tile: int = tiles.TILE,
 ) -> Path:
     """Writes the pairs of a folder of images as a sharded TFDS data set, and returns its folder.
+
+    Large pictures become overlapping tiles of `tile` HR pixels a side, so that a patch costs
+    decoding a tile; 0 keeps them whole. An epoch then has a patch of every tile.
 
     HR is cropped to multiples of `scale`. Without `lr_dir`, LR is MATLAB's bicubic downscaling of
     it. Atomic: `output` appears when all is written. `recursive`: images in folders of the folders
@@ -207,15 +226,17 @@ def build(
     hr_folder, lr_folder = (None if name is None else _folder(name) for name in (hr_dir, lr_dir))
     if scale not in SCALES:
         raise UserError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
+    tiles.check(tile, scale)
     _check_output(output)
     pairs = find_pairs(hr_folder, lr_folder, scale, recursive)
     sizes = check_pairs(pairs, scale)
-    pixels = sum(height * width for height, width in sizes) * (scale**2 + 1)
-    shards = max(1, min(len(pairs), round(pixels * _PNG_BYTES_PER_PIXEL / SHARD_BYTES)))
-    facts = _facts(pairs, hr_folder, lr_folder, scale, sizes)
+    shapes = [lr_size for size in sizes for lr_size in _tile_sizes(size, scale, tile)]
+    pixels = sum(height * width for height, width in shapes) * (scale**2 + 1)
+    shards = max(1, min(len(shapes), round(pixels * _PNG_BYTES_PER_PIXEL / SHARD_BYTES)))
+    facts = _facts(pairs, hr_folder, lr_folder, scale, tile, sizes)
     with _unfinished(output) as temporary, _quiet():
         builder = HcflowPairs(
-            pairs=pairs, scale=scale, shards=shards, facts=facts, data_dir=temporary
+            pairs=pairs, examples=len(shapes), shards=shards, facts=facts, data_dir=temporary
         )
         config = tfds.download.DownloadConfig(try_download_gcs=False)
         try:
@@ -249,10 +270,19 @@ def _check_output(output):
         raise UserError(f"cannot write to {output.parent}; name another folder")
 
 
-def _facts(pairs, hr_dir, lr_dir, scale, sizes):
+def _tile_sizes(lr_size, scale, tile):
+    return [
+        (rows.stop - rows.start, columns.stop - columns.start)
+        for rows, columns in tiles.windows(lr_size, scale, tile)
+    ]
+
+
+def _facts(pairs, hr_dir, lr_dir, scale, tile, sizes):
     (hr_path, _), size = min(zip(pairs, sizes, strict=True), key=lambda found: min(found[1]))
+    size = _tile_sizes(size, scale, tile)[0]
     return {
         "scale": scale,
+        "tile": tile,
         "lr": "MATLAB bicubic" if lr_dir is None else f"files of {lr_dir.resolve().name}",
         "hr": f"files of {hr_dir.resolve().name}",
         "smallest": [hr_path.name, *size],

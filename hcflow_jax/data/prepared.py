@@ -135,6 +135,13 @@ class BuiltSource(_PreparedSource):
 
     def check_patch(self, size: int) -> None:
         name, *lr_size = self._facts["smallest"]
+        tile = self._facts.get("tile", 0)
+        if tile and self.scale * size > tile:
+            raise images.ImageError(
+                f"{self._directory} holds tiles of {tile} pixels a side, smaller than patch_size "
+                f"{self.scale * size}; build it again with a larger --tile, or 0, or set "
+                "--config.data.patch_size lower"
+            )
         if min(lr_size) < size:
             raise images.ImageError(too_small(name, lr_size, size, self.scale))
 

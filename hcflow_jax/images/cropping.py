@@ -16,3 +16,10 @@ def crop(size: tuple[int, int], multiple: int, side: int | None = None) -> tuple
         start = (length - kept) // 2
         spans.append(slice(start * multiple, (start + kept) * multiple))
     return spans[0], spans[1]
+
+
+def starts(side: int, window: int, overlap: int) -> list[int]:
+    """First pixels of windows, each overlapping the next by `overlap` or more, up to `side`."""
+    if side <= window:
+        return [0]
+    return [*range(0, side - window, window - overlap), side - window]

@@ -95,6 +95,34 @@ def test_given_lr_pictures_are_kept(place):
         assert np.any(pair["lr"] != imresize(pair["hr"], 1 / 4))
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_large_pictures_become_tiles_that_hold_every_patch(place, given):
+    """Of the whole picture's LR image, made or given; smaller pictures stay as they are."""
+    _save("even/0004.png", 5, 4 * 93, 4 * 130)
+    _save("small/0004x4.png", 6, 93, 130)
+    path = build.build("even", "set", "small" if given else None, tile=240)
+    whole, tiles = _open("even").pair(4), _open(path)
+    if given:
+        whole["lr"] = images_of("small/0004x4.png")
+    places = [(x, y) for y in (0, 20, 33) for x in (0, 20, 40, 60, 70)]
+    first = len(tiles) - len(places)
+    assert [tiles.name(i) for i in range(first, len(tiles))] == [
+        f"0004.png at {4 * x},{4 * y}" for x, y in places
+    ]
+    for i, (x, y) in enumerate(places, start=first):
+        for key, s in (("hr", 4), ("lr", 1)):
+            part = whole[key][s * y : s * (y + 60), s * x : s * (x + 60)]
+            np.testing.assert_array_equal(tiles.pair(i)[key], part)
+    patch = 160 // 4
+    for x in range(130 - patch + 1):
+        assert any(left <= x and x + patch <= left + 60 for left, _ in places)
+    for y in range(93 - patch + 1):
+        assert any(top <= y and y + patch <= top + 60 for _, top in places)
+    assert len(_open(build.build("even", "untiled", tile=0))) == 5
+    with pytest.raises(UserError, match="tiles of 240 pixels.*patch_size 244.*--tile"):
+        tiles.check_patch(61)
+
+
 def images_of(path):
     return np.asarray(Image.open(path))
 
@@ -189,11 +217,10 @@ def test_a_link_in_the_place_of_an_unfinished_build_is_not_followed(place):
 
 
 def test_plain_pngs_go_in_as_they_are(place):
-    assert build.encode((place / "even/0000.png", None), 4)["hr"] == (
-        (place / "even/0000.png").read_bytes()
-    )
+    path = place / "even/0000.png"
+    assert [found["hr"] for found in build.encode((path, None), 4, 480)] == [path.read_bytes()]
     path = place / "hr/8.png"  # 30×33, to be cropped
-    assert build.encode((path, None), 4)["hr"] != path.read_bytes()
+    assert build.encode((path, None), 4)[0]["hr"] != path.read_bytes()
 
 
 def test_splits_fingerprints_and_scale(place):
@@ -267,10 +294,10 @@ def test_bad_pictures_are_named_before_anything_is_written(place, kind, words):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_an_interrupted_build_leaves_nothing(place, monkeypatch, error):
-    def fail(pair, scale):
+    def fail(pair, scale, tile):
         if pair[0].name == "10.png":
             raise error
-        return encode(pair, scale)
+        return encode(pair, scale, tile)
 
     encode = build.encode
     with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, UserError)):
@@ -286,10 +313,10 @@ from hcflow_jax import cli
 from hcflow_jax import data as sources
 from hcflow_jax.data import build
 if sys.argv[2] == "kill":
-    def encode(pair, scale, real=build.encode):
+    def encode(pair, scale, tile, real=build.encode):
         if pair[0].name == "10.png":
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(pair, scale)
+        return real(pair, scale, tile)
     build.encode = encode
 assert cli.main(["data", "build", "hr", "-o", sys.argv[1]]) == 0
 source = sources.open_source(sys.argv[1], "", "train", 4)
@@ -318,7 +345,7 @@ def test_a_killed_build_leaves_nothing_that_looks_finished(place):
 def test_the_command(place, capsys):
     assert cli.main(["data", "build", "even", "-o", "a set", "--lr", "small"]) == 0
     out, err = capsys.readouterr()
-    assert "a set: 4 pairs ×4, " in out and "--config.data.path='a set'\n" in out
+    assert "a set: 5 pairs of at most 480×480 pixels, ×4, " in out and "--config.data.path='a set'\n" in out
     assert "hcflow train --config=sr_x4 --workdir=runs/sr" in out
     assert "checking: 100%" in err and "building: 100%" in err and "unfinished" not in out + err
     assert cli.main(["data", "build", "hr", "-o", "x8", "--scale", "8"]) == 0
@@ -329,6 +356,11 @@ def test_the_command(place, capsys):
     "argv, words",
     [
         ([], "COMMAND"),
+        (["bench", ""], "PATH is empty"),
+        (["bench", "even", "--patch-size", "200"], "smaller than patch_size 200"),
+        (["bench", "even", "--workers", "-1"], "--workers"),
+        (["build", "hr", "-o", "x", "--tile", "160"], "over 160, got 160; give --tile 480"),
+        (["build", "hr", "-o", "x", "--tile", "482"], "multiple of 4"),
         (["build"], "HR_DIR"),
         (["build", "hr"], "-o"),
         (["build", "hr", "-o", ""], "-o is empty"),
@@ -351,6 +383,18 @@ def test_bad_commands_are_one_line(place, capsys, argv, words):
     line = err.split("\r")[-1].strip().split("\n")[-1]
     assert line.startswith("hcflow: ") and words in line and out == ""
     assert not os.path.exists("x")
+
+
+@pytest.mark.parametrize("kind", ["folder", "set"])
+def test_the_rate_of_patches(place, capsys, kind):
+    path = str(build.build("even", "set")) if kind == "set" else "even"
+    argv = ["bench", path, "--patch-size", "32", "--batch-size", "2", "--seconds", "1"]
+    assert cli.main(["data", *argv, "--workers", "0"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"{path}: 4 pictures or tiles, ×4"
+    rate, rest = second.split(" ", 1)
+    assert float(rate.replace(",", "")) > 1
+    assert rest == "patches of 32×32 a second by threads (--config.data.workers=0)"
 
 
 def test_without_tensorflow_datasets(place, monkeypatch, capsys):
