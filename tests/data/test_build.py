@@ -345,7 +345,8 @@ def test_a_killed_build_leaves_nothing_that_looks_finished(place):
 def test_the_command(place, capsys):
     assert cli.main(["data", "build", "even", "-o", "a set", "--lr", "small"]) == 0
     out, err = capsys.readouterr()
-    assert "a set: 5 pairs of at most 480×480 pixels, ×4, " in out and "--config.data.path='a set'\n" in out
+    assert "a set: 4 pairs of at most 480×480 pixels, ×4, " in out
+    assert "--config.data.path='a set'\n" in out
     assert "hcflow train --config=sr_x4 --workdir=runs/sr" in out
     assert "checking: 100%" in err and "building: 100%" in err and "unfinished" not in out + err
     assert cli.main(["data", "build", "hr", "-o", "x8", "--scale", "8"]) == 0
