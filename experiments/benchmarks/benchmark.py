@@ -38,28 +38,6 @@ TEMPERATURE = 0.8
 # What one process does
 
 
-def network(name, **changes):
-    """(config, model, random parameters) of a published recipe."""
-    import jax
-    import numpy as np
-
-    from hcflow_jax import build_model
-    from hcflow_jax.training import recipes
-
-    config = recipes.load(f"{name}:hcflow").unlock()
-    config.model.update(changes)
-    model, rng = build_model(config.model), np.random.default_rng(0)
-
-    def draw(path, leaf):
-        values = 0.02 * rng.standard_normal(leaf.shape)
-        if any(getattr(key, "key", None) == "weight" for key in path):
-            values += np.eye(leaf.shape[-1])
-        return values.astype(leaf.dtype)
-
-    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
-    return config, model, jax.tree_util.tree_map_with_path(draw, shapes)
-
-
 def our_call(name, action, batch, side=SIDE, **changes):
     """(a function that runs once and waits, XLA's plan of it, its FLOPs as counted)."""
     import jax
@@ -67,6 +45,7 @@ def our_call(name, action, batch, side=SIDE, **changes):
     import numpy as np
 
     from experiments import counting
+    from experiments.networks import network
     from hcflow_jax.training import losses, memory, steps
     from hcflow_jax.training.config import parse
 
@@ -290,6 +269,7 @@ def start(args):
     """`hcflow upscale` ×8 at full size, from nothing and with kept programs."""
     from PIL import Image
 
+    from experiments.networks import network
     from hcflow_jax import checkpoints
 
     _, model, params = network("sr_x8")
@@ -319,6 +299,7 @@ def halo(args):
     """Largest and mean difference that tiles make, by halo: weights that ship, full-size ones."""
     import numpy as np
 
+    from experiments.networks import network
     from hcflow_jax import images, sampling
     from hcflow_jax.sampling import tiling
 
@@ -400,6 +381,7 @@ def large(args):
     import numpy as np
     from PIL import Image
 
+    from experiments.networks import network
     from hcflow_jax import checkpoints, images
 
     def command(*argv):

@@ -25,11 +25,12 @@ class Peer:
     Args:
       checkout: the repository's root.
       name: "sr_x4", "sr_x8" or "rescaling_x4".
+      device: PyTorch's name of one; "cpu", "cuda", …
 
     Weights are random, drawn at the scale of a trained network's, so that no map is the identity.
     """
 
-    def __init__(self, checkout: str, name: str):
+    def __init__(self, checkout: str, name: str, device: str = "cpu"):
         codes = Path(checkout) / "codes"
         sys.path.insert(0, str(codes))
         for module in UNUSED:
@@ -47,7 +48,8 @@ class Peer:
             for parameter in self.net.parameters():
                 if parameter.dim() == 4 and not parameter.any():
                     parameter.normal_(0, 1e-3)
-        self.net.eval()
+        self.device = device
+        self.net.to(device).eval()
         for part in self.net.modules():
             if hasattr(part, "inited"):
                 part.inited = True
@@ -55,25 +57,28 @@ class Peer:
         betas = (self.settings["beta1"], self.settings["beta2"])
         self.optimizer = torch.optim.Adam(self.net.parameters(), self.settings["lr_G"], betas)
 
+    def _tensor(self, array):
+        return torch.from_numpy(array).to(self.device)
+
     @torch.no_grad()
     def sample(self, lr: np.ndarray, temperature: float):
         """[B, 3, h, w] -> [B, 3, H, W]."""
         self.net.eval()
-        lr = torch.from_numpy(lr)
+        lr = self._tensor(lr)
         return self.net(lr=lr, z=None, u=None, eps_std=temperature, reverse=True, training=False)
 
     @torch.no_grad()
     def encode(self, hr: np.ndarray, lr: np.ndarray):
         """The likelihood of a pair (super-resolution), or the LR image and latents (rescaling)."""
         self.net.eval()
-        hr, lr = torch.from_numpy(hr), torch.from_numpy(lr)
+        hr, lr = self._tensor(hr), self._tensor(lr)
         return self.net(hr=hr, lr=lr, u=None, reverse=False, training=False)
 
     def step(self, hr: np.ndarray, lr: np.ndarray) -> float:
         """One iteration of training: loss, backward, clipping, Adam."""
         self.net.train()
         self.optimizer.zero_grad()
-        hr, lr = torch.from_numpy(hr), torch.from_numpy(lr)
+        hr, lr = self._tensor(hr), self._tensor(lr)
         if self.sr:
             _, nll = self.net(hr=hr, lr=lr, u=None, reverse=False)
             loss = nll.sum()

@@ -1,0 +1,1 @@
+"""The measurements of `accelerator.py`, one module per kind."""
