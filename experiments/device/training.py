@@ -10,7 +10,8 @@ import numpy as np
 
 from experiments.device import rates, timing
 from experiments.networks import network
-from hcflow_jax.training import parallel, steps
+from hcflow_jax import devices
+from hcflow_jax.training import steps
 from hcflow_jax.training.config import parse
 
 SAVING = {"remat": True, "reversible": True}
@@ -40,14 +41,15 @@ def iteration(name, variant, dtype, changes, patch, rows):
     rng = np.random.default_rng(0)
     vgg = jax.tree.map(lambda x: (0.02 * rng.standard_normal(x.shape)).astype(x.dtype), vgg)
     hr = timing.images(rows, patch)
-    batch = parallel.shard({"hr": hr, "lr": hr[:, :: model.scale, :: model.scale]})
-    step = parallel.pmap_step(functools.partial(steps.train_step, recipe))
-    return step, [parallel.replicate(state), batch, key, parallel.replicate(vgg)]
+    spread = devices.spread()
+    batch = spread.shard({"hr": hr, "lr": hr[:, :: model.scale, :: model.scale]})
+    step = spread.step(functools.partial(steps.train_step, recipe))
+    return step, [spread.replicate(state), batch, key, spread.replicate(vgg)]
 
 
 def rows_for(rows):
     """The least number of patches, `rows` or more, that divides over the local devices."""
-    return rows + -rows % jax.local_device_count()
+    return rows + -rows % devices.local_count()
 
 
 def _images(name, variant, dtype, changes, size):
@@ -91,14 +93,14 @@ def largest(size):
 
 
 def _largest(name, variant, changes, size):
-    devices = jax.local_device_count()
+    local = devices.local_count()
 
     def planned(each):
-        step, arguments = iteration(name, variant, "float32", changes, size.patch, each * devices)
+        step, arguments = iteration(name, variant, "float32", changes, size.patch, each * local)
         program, facts = timing.compiled(step, *arguments)
         return program, arguments, facts["memory_gib"]
 
-    few = -(-size.rows // devices)
+    few = -(-size.rows // local)
     plans = [planned(each)[2] for each in (few, 2 * few)]
 
     def measure(kept):

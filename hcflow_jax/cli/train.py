@@ -117,9 +117,9 @@ def run(argv: list[str]) -> None:
         if values[name].value is None:
             raise UserError(f"--{name}=… is missing; see `hcflow train --help`")
     _quieten()
-    from hcflow_jax.training import parallel  # imports of seconds, which wrong flags need not
+    from hcflow_jax import devices  # imports of seconds, which wrong flags need not
     from hcflow_jax.training.loop import train
 
     if values.distributed or values.coordinator:
-        parallel.connect(values.coordinator, values.processes, values.process)
+        devices.connect(values.coordinator, values.processes, values.process)
     train(config, values.workdir, alone=True)

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hcflow_jax import images
+from hcflow_jax import devices, images
 from hcflow_jax.images.metrics import to_uint8
 from hcflow_jax.model import HCFlow
 from hcflow_jax.sampling import tiling
-from hcflow_jax.sampling.pictures import in_windows, replicated
+from hcflow_jax.sampling.pictures import in_windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ def encode_all(
     Sides that do not divide by the scale are first extended by reflection. `tile` and `halo` as in
     `downscale_all`.
     """
-    params, shard = replicated(params)
+    params, shard = devices.replicated_locally(params)
     sizes = []
 
     def padded():
@@ -105,7 +105,7 @@ def decode_all(
     progress=lambda count: None,
 ) -> Iterator[np.ndarray]:
     """The raw picture [H, W, C] of each: the inverse of `encode_all`, but for rounding."""
-    params, shard = replicated(params)
+    params, shard = devices.replicated_locally(params)
     sizes = []
 
     def packed():

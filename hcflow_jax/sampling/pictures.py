@@ -15,10 +15,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
-from hcflow_jax import checkpoints, images
+from hcflow_jax import checkpoints, devices, images
 from hcflow_jax.model import HCFlow, StepHook
 from hcflow_jax.sampling import checking, noise, tiling
 from hcflow_jax.sampling.back_projection import back_projected
@@ -120,13 +118,6 @@ def _clamped(image):
     return jnp.where(jnp.isfinite(image), jnp.clip(image, 0, 1), jnp.nan)
 
 
-def replicated(params):
-    """(params on every local device, a function that shards a batch over them)."""
-    mesh = jax.make_mesh((jax.local_device_count(),), ("data",), (AxisType.Auto,))
-    whole, sharded = (NamedSharding(mesh, P(*axes)) for axes in ((), ("data",)))
-    return jax.device_put(params, whole), functools.partial(jax.device_put, device=sharded)
-
-
 def _padded(pixels, factor):
     """`pixels` padded by reflection to sides of `tiling.bucket`.
 
@@ -175,7 +166,7 @@ def downscale_all(
     NaN where a value is not finite. Sides that do not divide are first padded by reflection.
     Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each.
     """
-    params, shard = replicated(params)
+    params, shard = devices.replicated_locally(params)
     sizes = deque()
 
     def padded():
@@ -208,7 +199,7 @@ class Sampler:
         tiling.check_tile(tile, model.scale)
         noise.check_uint32("the seed", seed)
         self.model, self.seed, self._back_project = model, seed, back_project
-        self._params, self._shard = replicated(params)
+        self._params, self._shard = devices.replicated_locally(params)
         self._grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
         self._progress = progress
         self._limit = None if not check else checking.LIMIT if model.task == "sr" else math.inf

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hcflow_jax import devices
 from hcflow_jax.errors import UserError
 from hcflow_jax.model import HCFlow
 
@@ -203,14 +204,14 @@ def run(
       tile, halo: in LR pixels.
       progress: called with the number of windows added (positive) or done (negative).
     """
-    devices = jax.local_device_count()
+    rows = devices.local_count()
     queued: dict[tuple, list[_Window]] = {}
     unfinished: deque[TiledPicture] = deque()
     in_flight: deque = deque()
 
     def dispatch(kind):
         group = queued.pop(kind)
-        in_flight.append((group, apply(*_batch(group, devices, inputs))))
+        in_flight.append((group, apply(*_batch(group, rows, inputs))))
 
     def collect():
         group, values = in_flight.popleft()
@@ -231,11 +232,11 @@ def run(
         for window in windows:
             kind = (window.shape, picture.mix.shape[2:])
             queued.setdefault(kind, []).append(window)
-            if len(queued[kind]) == devices:
+            if len(queued[kind]) == rows:
                 dispatch(kind)
             if len(in_flight) > 1:
                 collect()
-        if len(unfinished) > 2 * devices:
+        if len(unfinished) > 2 * rows:
             for kind in list(queued):
                 dispatch(kind)
         yield from finished()

@@ -13,7 +13,7 @@ from typing import Any
 
 import ml_collections
 
-from hcflow_jax import fields
+from hcflow_jax import devices, fields
 from hcflow_jax.errors import UserError
 from hcflow_jax.fields import field
 from hcflow_jax.model import HCFlow, build_model, dequantization
@@ -117,6 +117,13 @@ class Train:
     """The course of a training."""
 
     batch_size: int = field(16, "patches per step, over all devices of all hosts", least=1)
+    parallel: str = field(
+        "pmap",
+        "how an iteration is spread over devices: jax.pmap, or one program of jax.jit over sharded "
+        "arrays; the numbers are the same",
+        choices=devices.WAYS,
+        free=True,
+    )
     accumulate: int = field(1, "gradient accumulation: micro-batches per device", least=1)
     steps: int = field(300_000, "number of steps", least=1, free=True)
     learning_rate: float = field(2.5e-4, "initial learning rate", above=0)

@@ -5,9 +5,9 @@ import functools
 import jax
 import numpy as np
 
-from hcflow_jax import checkpoints
+from hcflow_jax import checkpoints, devices
 from hcflow_jax.training import config as configuration
-from hcflow_jax.training import objectives, parallel, steps
+from hcflow_jax.training import objectives, steps
 from hcflow_jax.training.config import Config
 
 
@@ -25,12 +25,15 @@ def _initial_params(config, batch):
         configuration.check_same_model(initial_model, model, config.init_from)
         return jax.tree.map(np.asarray, params)
     key = jax.random.key(config.train.seed, impl="unsafe_rbg")  # faster to compile
-    params = parallel.replicate(jax.jit(model.init_params)(key))
+    spread = devices.spread(config.train.parallel)
+    params = spread.replicate(jax.jit(model.init_params)(key))
     noise_key = jax.random.fold_in(start_key(config), 0)  # that of the first iteration
     first_row = jax.process_index() * len(batch["hr"])
     noisy = jax.jit(functools.partial(objectives.draw_noise, config))(noise_key, batch, first_row)
     hr = batch["hr"] + np.asarray(noisy.get("dequantization", 0), batch["hr"].dtype)
-    return parallel.fetch(parallel.pmap_data_init(model)(params, parallel.shard(hr)))
+    init = spread.mapped(functools.partial(model.data_init, axis_name=devices.AXIS))
+    fitted = init(params, spread.stacked(hr))
+    return jax.tree.map(lambda x: devices.local_shards(x)[0], fitted)
 
 
 def initial_state(config: Config, batch) -> steps.TrainState:

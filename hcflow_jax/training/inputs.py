@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from hcflow_jax import data
+from hcflow_jax import data, devices
 from hcflow_jax.data import Source, contents
 from hcflow_jax.errors import UserError
 from hcflow_jax.evaluation import lpips
@@ -45,7 +45,8 @@ def open_validation(config: Config) -> Validation | None:
             f"LPIPS needs sides of {lpips.LEAST_SIDE['alexnet']} pixels; set --config.valid.size "
             "higher or --config.valid.lpips=False"
         )
-    return Validation(config.model, pairs, valid.temperatures, valid.samples, config.loss, judge)
+    spread, loss = devices.spread(config.train.parallel), config.loss
+    return Validation(config.model, pairs, valid.temperatures, valid.samples, loss, judge, spread)
 
 
 def _least_side(scale):
@@ -61,7 +62,8 @@ def open_shown(config: Config, source: Source) -> Validation | None:
     if size < _least_side(scale):
         return None
     pairs = centre_crops(source, SHOWN, size)
-    return Validation(config.model, pairs, config.valid.temperatures, 1, config.loss)
+    temperatures, spread = config.valid.temperatures, devices.spread(config.train.parallel)
+    return Validation(config.model, pairs, temperatures, 1, config.loss, spread=spread)
 
 
 def examine(config: Config, source: Source, workdir: Path, poll: Callable[[], None]) -> None:

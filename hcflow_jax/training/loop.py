@@ -12,12 +12,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from hcflow_jax import checkpoints, paths
+from hcflow_jax import checkpoints, devices, paths
 from hcflow_jax.data import pipeline
 from hcflow_jax.errors import UserError
 from hcflow_jax.images import ImageError
 from hcflow_jax.training import config as configuration
-from hcflow_jax.training import inputs, memory, parallel, perceptual, steps
+from hcflow_jax.training import inputs, memory, perceptual, steps
 from hcflow_jax.training.config import Config
 from hcflow_jax.training.initial import initial_state, start_key
 from hcflow_jax.training.preemption import Preemption, Stopped
@@ -44,8 +44,9 @@ class Training:
         if not checkpoints.finished_steps(workdir / "checkpoints"):
             configuration.check_start(config)
         train = config.train
-        parallel.check_batch(train.batch_size, train.accumulate)
+        devices.check_batch(train.batch_size, train.accumulate)
         self.alone, self.progress = alone, None
+        self.spread = devices.spread(train.parallel)
         self.vgg = {}
         if config.perceptual:
             self.vgg = perceptual.load(config.loss.vgg, config.loss.vgg_sha256)
@@ -126,12 +127,9 @@ class Training:
         parameters = sum(x.size for x in jax.tree.leaves(params)) / 1e6
         origin = f"from {config.init_from}" if config.init_from else "from scratch"
         origin = origin if step is None else f"resuming from step {step}"
-        processes = jax.process_count()
-        hosts = f" of {processes} processes" if processes > 1 else ""
-        device = jax.devices()[0]
         say(f"training {self.model.task} ×{self.model.scale}, {parameters:.2f} M parameters")
         say(f"data: {self.source!r}, patches of {config.data.patch_size}")
-        say(f"devices: {jax.device_count()} × {device.platform} ({device.device_kind}){hosts}")
+        say(f"devices: {devices.described()}")
         say(f"{origin}, to step {config.train.steps}; workdir {workdir}")
         if self.validation is None:
             say("no validation images (--config.valid.path=DIR): the latest checkpoint is used")
@@ -145,7 +143,7 @@ class Training:
     def check_agreement(self, state: steps.TrainState) -> None:
         """UserError where step, data or config differ between the processes of this training."""
         config = configuration.as_json(self.config)
-        parallel.check_agreement(
+        devices.check_agreement(
             {
                 "the step they continue from, share one --workdir": str(int(state.step)),
                 "their data": self.source.fingerprint,
@@ -159,11 +157,11 @@ class Training:
         """Starts writing a checkpoint of a replicated state."""
         progress = {
             "contents": self.source.fingerprint,
-            "next_batch": int(parallel.fetch(state.step)),
+            "next_batch": int(self.spread.fetch(state.step)),
             "rng": np.asarray(jax.random.key_data(key)).tolist(),
         }
         config = configuration.as_json(self.config)
-        state = parallel.fetch(state)
+        state = self.spread.fetch(state)
         self.checkpoints.save(state, config, progress, psnr_y, self.measured_on)
 
     def validate(self, state, report: Report, poll: Callable[[], None]) -> float | None:
@@ -193,7 +191,7 @@ class Training:
             figures, pictures = validation(params, self.config.train.seed, poll)
         except Stopped:
             return None
-        step = int(parallel.fetch(state.step))
+        step = int(self.spread.fetch(state.step))
         report.validation(step, figures, pictures, name)
         report.pause(step)
         return figures
@@ -211,7 +209,7 @@ class Training:
             if only not in compiled:
                 say("compiling; takes minutes for full-size networks")
                 step = functools.partial(steps.train_step, self.config, only_discriminator=only)
-                mapped = parallel.pmap_step(step)
+                mapped = self.spread.step(step)
                 if jax.process_count() == 1:  # ahead of time, pmap mistakes a process's shard
                     if self.alone:
                         memory.release()
@@ -224,11 +222,11 @@ class Training:
     def run(self, state: steps.TrainState, key, next_batch: int, preemption: Preemption):
         """Trains a replicated state up to the last step or a stop; saves and returns it."""
         config, train = self.config, self.config.train
-        first, last = int(parallel.fetch(state.step)), train.steps
+        first, last = int(self.spread.fetch(state.step)), train.steps
         pixels = train.batch_size * config.data.patch_size**2
         values = configuration.as_json(config)
         report = Report(self.workdir, first, last, pixels, values, train.tensorboard)
-        vgg = parallel.replicate(self.vgg)
+        vgg = self.spread.replicate(self.vgg)
         profiler = Profiler(self.workdir / "profile", first + 10, train.profile)
         iterate, streak = self._programs(), None
         name, workers = repr(self.source), config.data.workers
@@ -248,12 +246,12 @@ class Training:
                 if batch is None:
                     self._save_new(state, key)
                     break
-                state, figures = iterate(i, state, parallel.shard(batch), key, vgg)
+                state, figures = iterate(i, state, self.spread.shard(batch), key, vgg)
                 self._check_streak(i - 1, streak)
                 streak = figures["skipped_in_a_row"]
                 if i % train.log_every == 0 or i in (1, last):
                     with self._saving(state, key):
-                        report.step(i, {k: float(v) for k, v in parallel.fetch(figures).items()})
+                        report.step(i, {k: float(v) for k, v in self.spread.fetch(figures).items()})
                 if self.validation is None and self._picture_due(i):
                     with self._saving(state, key):
                         self.show(state, report, preemption.check)
@@ -269,7 +267,7 @@ class Training:
                         self.save(state, key, psnr_y)
                 if stop:
                     break
-        return parallel.fetch(state)
+        return self.spread.fetch(state)
 
     def lacks_score(self, step: int) -> bool:
         """Whether the checkpoint of `step` is to be validated and was not."""
@@ -303,13 +301,13 @@ class Training:
             again = "the same command continues"
             if isinstance(error, ImageError):
                 again += ", with --config.data.changed=accept when that is done"
-            step = int(parallel.fetch(state.step))
+            step = int(self.spread.fetch(state.step))
             raise UserError(f"{error}; step {step} is saved: {again}") from error
 
     def _save_new(self, state, key):
         """Saves the state, unless it is the last one saved or no step was done; whether it is."""
         self.checkpoints.wait()
-        done = int(parallel.fetch(state.step))
+        done = int(self.spread.fetch(state.step))
         if done > (self.checkpoints.latest() or 0):
             self.save(state, key)
             self.checkpoints.wait()
@@ -317,7 +315,7 @@ class Training:
 
     def _check_streak(self, step, streak):
         """Whether `step` was finite; UserError when it ends too many skipped steps in a row."""
-        skipped = 0 if streak is None else int(parallel.fetch(streak))
+        skipped = 0 if streak is None else int(self.spread.fetch(streak))
         if skipped < self.config.train.max_skipped:
             return skipped == 0
         self.checkpoints.close()
@@ -362,7 +360,7 @@ def train(
         state, key, next_batch = training.start()
         training.check_agreement(state)
         if int(state.step) < config.train.steps or training.lacks_score(int(state.step)):
-            state = parallel.replicate(state)  # frees the host's copy
+            state = training.spread.replicate(state)  # frees the host's copy
             state = training.run(state, key, next_batch, preemption)
         training.checkpoints.wait()
         _conclude(training, int(state.step), int(state.skipped))

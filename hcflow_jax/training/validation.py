@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from hcflow_jax import checkpoints
+from hcflow_jax import checkpoints, devices
 from hcflow_jax.evaluation import figures as measured
 from hcflow_jax.evaluation.lpips import LPIPS
 from hcflow_jax.images import metrics
 from hcflow_jax.model import HCFlow, dequantization
-from hcflow_jax.training import losses, parallel
+from hcflow_jax.training import losses
 from hcflow_jax.training.config import RescalingLoss, SRLoss
 
 Images = dict[str, np.ndarray]
@@ -74,6 +74,7 @@ class Validation:
       samples: per image and temperature, where that is not 0.
       loss: of the training, which says its dequantisation noise (SR).
       lpips: measures that too.
+      spread: how the parameters are replicated, by `pmap` if None.
     """
 
     def __init__(
@@ -84,13 +85,15 @@ class Validation:
         samples: int,
         loss: SRLoss | RescalingLoss,
         lpips: LPIPS | None = None,
+        spread: devices.Spread | None = None,
     ):
+        spread = spread or devices.spread()
         self._model, self._pairs, self._lpips = model, list(pairs), lpips
         self._bicubic: dict[int, dict[str, float]] = {}
         self._temperatures, self._samples = tuple(temperatures), samples
-        self._map_likelihood = _mapped(functools.partial(_likelihood, model, loss))
-        self._map_downscale = _mapped(functools.partial(_downscale, model))
-        self._map_sample = _mapped(functools.partial(_sample_one, model, loss))
+        self._map_likelihood = spread.mapped(functools.partial(_likelihood, model, loss))
+        self._map_downscale = spread.mapped(functools.partial(_downscale, model))
+        self._map_sample = spread.mapped(functools.partial(_sample_one, model, loss))
 
     @property
     def metric(self) -> str:
@@ -136,19 +139,13 @@ class Validation:
     def _groups(self):
         """Yields groups of (image number, whether it counts), one per local device.
 
-        The images of a group have one size. All processes have equally many groups: the first
-        image fills them up, without counting.
+        The images of a group have one size; `devices.shares` fills groups up.
         """
         sizes = {}
         for index, pair in enumerate(self._pairs):
             sizes.setdefault(pair["hr"].shape, []).append(index)
-        devices, local = jax.device_count(), jax.local_device_count()
-        first = jax.process_index() * local
         for indices in sizes.values():
-            for start in range(0, len(indices), devices):
-                group = indices[start : start + devices]
-                padded = [(i, True) for i in group] + [(group[0], False)] * (devices - len(group))
-                yield padded[first : first + local]
+            yield from devices.shares(indices)
 
     def _evaluate(self, params, seed, group, poll):
         """Yields (figures, pictures, (image number, whether it counts)) of a group's images."""
@@ -167,11 +164,11 @@ class Validation:
             for k in range(count):
                 poll()
                 keys, heat = _keys(seed + 1 + k, indices), _on_all_devices(tau)
-                drawn.append(parallel.local_shards(self._map_sample(params, keys, lr, heat)))
+                drawn.append(devices.local_shards(self._map_sample(params, keys, lr, heat)))
             sampled[tau] = metrics.to_uint8(np.stack(drawn, 1))
         scores, lr = (
-            {k: parallel.local_shards(v) for k, v in scores.items()},
-            metrics.to_uint8(parallel.local_shards(lr)),
+            {k: devices.local_shards(v) for k, v in scores.items()},
+            metrics.to_uint8(devices.local_shards(lr)),
         )
         for d, member in enumerate(group):
             figures = {name: float(values[d]) for name, values in scores.items()}
@@ -206,14 +203,10 @@ class Validation:
         return figures, pictures
 
 
-def _mapped(function: Callable):
-    return jax.pmap(function, axis_name=parallel.AXIS)
-
-
 def _keys(seed, indices):
     base = jax.random.key(seed)
     return jax.vmap(lambda i: jax.random.fold_in(base, i))(np.array(indices))
 
 
 def _on_all_devices(value):
-    return np.full(jax.local_device_count(), value, np.float32)
+    return np.full(devices.local_count(), value, np.float32)

@@ -1,6 +1,7 @@
 """The same batch on one, two and eight devices, on several processes, and for other platforms."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from hcflow_jax import checkpoints
-from hcflow_jax.training import parallel, recipes, steps
+from hcflow_jax import checkpoints, devices
+from hcflow_jax.training import recipes, steps
 from tests.command import config, log, photographs, recipe, saved, start
 
 EIGHT_DEVICES = """
@@ -20,7 +21,7 @@ import jax
 import numpy as np
 from tests.training import test_devices
 jax.config.update("jax_enable_x64", True)
-np.savez(sys.argv[1], **test_devices.eight())
+np.savez(sys.argv[1], **test_devices.eight(), **test_devices.compiled())
 """
 TOLERANCE = 1e-9
 """Of an array's largest value, in float64; in float32 Adam's first steps follow rounding errors."""
@@ -43,30 +44,62 @@ def eight():
     params = jax.jit(recipe.model.init_params)(jax.random.key(0, impl="unsafe_rbg"))
     params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     found, state = {}, None
-    for devices in (1, 2, 8):
-        chosen = jax.devices()[:devices]
-        copy = jax.pmap(lambda tree, _: tree, axis_name="data", in_axes=(None, 0), devices=chosen)
-        split = jax.tree.map(lambda x, n=devices: x.reshape(n, -1, *x.shape[1:]), batch)
-        init = jax.pmap(
-            partial(recipe.model.data_init, axis_name="data"), axis_name="data", devices=chosen
-        )
-        fitted = parallel.fetch(init(copy(params, np.zeros(devices)), split["hr"]))
-        _keep(found, f"init{devices}", fitted)
+    for way, count in (("pmap", 1), ("pmap", 2), ("pmap", 8), ("jit", 2), ("jit", 8)):
+        spread = devices.spread(way, jax.devices()[:count])
+        init = spread.mapped(partial(recipe.model.data_init, axis_name=devices.AXIS))
+        fitted = init(spread.replicate(params), spread.stacked(hr))
+        fitted = jax.tree.map(lambda x: devices.local_shards(x)[0], fitted)
+        _keep(found, f"{way} init {count}", fitted)
         if state is None:  # the first fit, so that the iterations start equal
             fitted = jax.tree.map(_spread, fitted)
             state = steps.create_state(recipe, fitted, jax.random.key(1), 16)
             state = jax.tree.map(_double, state)
-        own = copy(state, np.zeros(devices))
-        step = parallel.pmap_step(partial(steps.train_step, recipe), chosen)
+        own, vgg = spread.replicate(state), spread.replicate({})
+        step = spread.step(partial(steps.train_step, recipe))
         for _ in range(2):
-            own, metrics = step(own, split, jax.random.key(2), copy({}, np.zeros(devices)))
-        _keep(found, f"step{devices}", parallel.fetch((own, metrics)))
-    step = parallel.shard_map_step(partial(steps.train_step, recipe))
-    own = state
-    for _ in range(2):
-        own, metrics = step(own, batch, jax.random.key(2), {})
-    _keep(found, "shard_map", jax.tree.map(np.asarray, (own, metrics)))
+            own, metrics = step(own, spread.shard(batch), jax.random.key(2), vgg)
+        _keep(found, f"{way} step {count}", spread.fetch((own, metrics)))
     return found
+
+
+COLLECTIVE = re.compile(r" = (.*?) (all-\w+|reduce-scatter|ragged-\S+|collective-\w+)(?:-start)?\(")
+
+
+def compiled():
+    """Of iterations compiled for eight devices: collectives, bytes of the state and reused ones."""
+    found = {}
+    for page in (("sr_x4", "smoke"), ("rescaling_x4", "smoke"), ("sr_x4", "plusplus-smoke")):
+        training = recipe(config(*page))
+        state, batch, vgg = steps.abstract_arguments(training, 8, 32)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        step = devices.spread("jit").step(partial(steps.train_step, training))
+        program = step.lower(state, batch, key, vgg).compile()
+        name = ":".join(page)
+        found[f"{name}/collectives"] = COLLECTIVE.findall(program.as_text())
+        found[f"{name}/reused"] = program.memory_analysis().alias_size_in_bytes
+        for what, tree in (("state", state), ("parameters", state.model.params)):
+            found[f"{name}/{what}"] = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+    return found
+
+
+@pytest.mark.parametrize("name", ["sr_x4:smoke", "rescaling_x4:smoke"])
+def test_one_sum_of_the_gradients_is_all_that_devices_exchange(arrays, name):
+    ((shapes, operation),) = arrays[f"{name}/collectives"]
+    sizes = [np.prod([int(side) for side in text.split(",") if side], dtype=int)
+             for text in re.findall(r"f32\[([\d,]*)\]", shapes)]  # fmt: skip
+    assert operation == "all-reduce"
+    assert 0 < 4 * sum(sizes) - arrays[f"{name}/parameters"] <= 4 * 8  # and a few figures
+
+
+def test_adversarial_iterations_exchange_sums_alone(arrays):
+    """Batch normalisation takes the statistics of all devices."""
+    operations = {operation for _, operation in arrays["sr_x4:plusplus-smoke/collectives"]}
+    assert operations == {"all-reduce"}
+
+
+@pytest.mark.parametrize("name", ["sr_x4:smoke", "rescaling_x4:smoke", "sr_x4:plusplus-smoke"])
+def test_the_state_is_updated_in_place(arrays, name):
+    assert arrays[f"{name}/reused"] == arrays[f"{name}/state"] > 0
 
 
 def _double(x):
@@ -101,11 +134,13 @@ def arrays(tmp_path_factory):
 @pytest.mark.parametrize(
     "way, reference",
     [
-        ("init2", "init1"),
-        ("init8", "init1"),
-        ("step2", "step1"),
-        ("step8", "step1"),
-        ("shard_map", "step8"),
+        ("pmap init 2", "pmap init 1"),
+        ("pmap init 8", "pmap init 1"),
+        ("pmap step 2", "pmap step 1"),
+        ("pmap step 8", "pmap step 1"),
+        ("jit init 8", "pmap init 8"),
+        ("jit step 2", "pmap step 2"),
+        ("jit step 8", "pmap step 8"),
     ],
 )
 def test_however_a_batch_is_spread_the_numbers_are_the_same(arrays, way, reference):
@@ -113,7 +148,8 @@ def test_however_a_batch_is_spread_the_numbers_are_the_same(arrays, way, referen
     assert len(names) > 30
     for name in names:
         found, expected = arrays[f"{way}/{name}"], arrays[f"{reference}/{name}"]
-        atol = TOLERANCE * np.abs(expected).max() + 1e-12
+        bound = 0 if way.startswith("jit") else TOLERANCE
+        atol = bound * np.abs(expected).max() + 1e-12
         np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=name)
 
 
@@ -123,26 +159,43 @@ def _port():
         return listening.getsockname()[1]
 
 
-def test_two_processes_train_as_one(tmp_path, monkeypatch):
+def _started(workdir, processes, count, *flags):
+    """What each of `processes` said, with `count` devices, that trained together; all succeed."""
+    devices = os.environ["XLA_FLAGS"].replace("device_count=2", f"device_count={count}")
+    shared = flags
+    if processes > 1:
+        shared += (f"--coordinator=localhost:{_port()}", f"--processes={processes}")
+    running = [
+        start(workdir, *shared, f"--process={i}", environment={"XLA_FLAGS": devices})
+        for i in range(processes)
+    ]
+    said = [process.communicate(timeout=240)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * processes, said
+    return said
+
+
+def test_processes_train_as_one(tmp_path, monkeypatch):
+    """Four of two devices, then two of four, by jit, as one of eight."""
     monkeypatch.chdir(tmp_path)
     photographs("photos")
     photographs("others", count=3, seed=1)
-    flags = ("--config.train.steps=2", "--config.valid.path=others", "--config.valid.samples=2")
-    flags += ("--config.train.learning_rate=1e-6",)
-    four = os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=4")
-    one = start("one", *flags, environment={"XLA_FLAGS": four})
-    assert one.wait(120) == 0, one.stdout.read()
-    shared = (*flags, f"--coordinator=localhost:{_port()}", "--processes=2")
-    both = [start("two", *shared, f"--process={i}") for i in (0, 1)]
-    said = [process.communicate(timeout=120)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert "4 × cpu (cpu) of 2 processes" in said[0] and "training" not in said[1]
-    for ours, theirs in zip(log("two"), log("one"), strict=True):
+    flags = ("--config.valid.path=others", "--config.valid.samples=2")
+    flags += ("--config.train.learning_rate=1e-6", "--config.train.gamma=1.0")
+    flags += ("--config.train.batch_size=8",)
+    last = "--config.train.steps=4"
+    _started("one", 1, 8, *flags, last)
+    said = _started("many", 4, 2, *flags, "--config.train.steps=2")
+    assert "8 × cpu (cpu) of 4 processes" in said[0]
+    assert not any("training" in words for words in said[1:])
+    jax.tree.map(_assert_close, saved("many", 2), saved("one", 2))
+    said = _started("many", 2, 4, *flags, last, "--config.train.parallel=jit")
+    assert "resuming from step 2" in said[0] and "8 × cpu (cpu) of 2 processes" in said[0]
+    for ours, theirs in zip(log("many"), log("one"), strict=True):
         assert ours.keys() == theirs.keys()
         np.testing.assert_allclose(list(ours.values()), list(theirs.values()), 1e-4, 1e-4)
-    jax.tree.map(_assert_close, saved("two", 2), saved("one", 2))
-    assert (tmp_path / "two/checkpoints/2/hashes").is_dir()
-    checkpoints.load_model("two")  # compares
+    jax.tree.map(_assert_close, saved("many", 4), saved("one", 4))
+    assert (tmp_path / "many/checkpoints/4/hashes").is_dir()
+    checkpoints.load_model("many")  # compares
 
 
 def _assert_close(found, expected):
@@ -154,9 +207,9 @@ def _assert_close(found, expected):
 def test_processes_that_differ_are_told_in_what(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     gather = lambda mine: np.stack([mine, mine + [0, 1]])  # noqa: E731
-    monkeypatch.setattr(parallel.multihost_utils, "process_allgather", gather)
+    monkeypatch.setattr(devices.multihost_utils, "process_allgather", gather)
     with pytest.raises(ValueError, match="differ in their config"):
-        parallel.check_agreement({"their data": "a", "their config": "b"})
+        devices.check_agreement({"their data": "a", "their config": "b"})
 
 
 @pytest.mark.parametrize(
@@ -171,7 +224,7 @@ def test_full_size_recipes_lower_for_gpus_and_tpus(name, variant, saving):
         training = recipe(found)
         state, batch, vgg = steps.abstract_arguments(training, 4, 160)
         key = jax.eval_shape(lambda: jax.random.key(0))
-        step = parallel.shard_map_step(partial(steps.train_step, training))
+        step = devices.spread("jit").step(partial(steps.train_step, training))
         exported = jax.export.export(step, platforms=["cuda", "tpu"])(state, batch, key, vgg)
     assert exported.platforms == ("cuda", "tpu") and exported.nr_devices == 2
     assert "all_reduce" in exported.mlir_module()

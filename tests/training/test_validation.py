@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from hcflow_jax import devices
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
-from hcflow_jax.training import losses, parallel
+from hcflow_jax.training import losses
 from hcflow_jax.training.config import RescalingLoss, SRLoss
 from hcflow_jax.training.validation import Validation, centre_crops
 from tests.support import randomized
@@ -48,7 +49,7 @@ def validated(request):
     params = randomized(shapes, dtype=np.float32)
     pairs = centre_crops(Pairs([(24, 24), (24, 24), (24, 24), (32, 24)]), 4, 0)
     validation = Validation(model, pairs, (0.0, 0.5), samples=2, loss=LOSS[request.param])
-    return model, params, pairs, *validation(parallel.replicate(params), 0)
+    return model, params, pairs, *validation(devices.spread().replicate(params), 0)
 
 
 def test_figures_at_temperature_0_are_those_of_the_protocol(validated):
@@ -91,7 +92,7 @@ def test_lpips_is_measured_where_it_is_asked_for(validated):
     assert not any("lpips" in name for name in figures)
     loss = LOSS[model.task]
     validation = Validation(model, pairs[:1], (0.5,), samples=2, loss=loss, lpips=Distance())
-    found, _ = validation(parallel.replicate(params), 0)
+    found, _ = validation(devices.spread().replicate(params), 0)
     assert found["lpips@0.5"] > 0 and found["lpips@bicubic"] > 0
     assert found["space_diversity@0.5"] > 0
 
@@ -107,7 +108,7 @@ def test_every_image_has_noise_of_its_own(validated, monkeypatch):
 
     monkeypatch.setattr(Validation, "_complete", kept)
     validation = Validation(model, pairs[:1] * 3, (0.5,), samples=1, loss=SRLoss())
-    validation(parallel.replicate(params), 0)
+    validation(devices.spread().replicate(params), 0)
     assert len({sample for _, sample in seen}) == 3
     assert model.task == "rescaling" or len({nll for nll, _ in seen}) == 3
 
@@ -140,7 +141,7 @@ def test_a_validation_can_be_ended_between_samples(validated):
 
     with pytest.raises(KeyboardInterrupt):
         validation = Validation(model, pairs, (0.0, 0.5), samples=2, loss=SRLoss())
-        validation(parallel.replicate(params), 0, poll)
+        validation(devices.spread().replicate(params), 0, poll)
 
 
 def test_samples_differ_and_likelihood_belongs_to_super_resolution(validated):
@@ -161,7 +162,7 @@ def test_samples_are_scored_without_the_mean_of_published_noise():
     for kind, pixel in (("centred", 0.0), ("published", 0.0), ("published", 1.0)):
         loss = SRLoss(quant=4, dequantization=kind, pixel_weight=pixel)
         validation = Validation(model, pairs, (0.0,), samples=1, loss=loss)
-        shown.append(validation(parallel.replicate(params), 0)[1]["sample@0"].astype(int))
+        shown.append(validation(devices.spread().replicate(params), 0)[1]["sample@0"].astype(int))
     kept = (shown[0] > 32) & (shown[0] < 255)
     assert kept.sum() > 100 and np.all(np.abs(shown[0] - shown[1] - 255 / 8)[kept] <= 1)
     np.testing.assert_array_equal(shown[0], shown[2])
