@@ -2,14 +2,13 @@
 
 from hcflow_jax.images.cropping import crop
 from hcflow_jax.images.formats import FORMATS
+from hcflow_jax.images.headers import header_size, header_sizes
 from hcflow_jax.images.listing import list_images
 from hcflow_jax.images.padding import extend, pad_reflect
 from hcflow_jax.images.reading import (
     MAX_PIXELS,
     ImageError,
     Picture,
-    header_size,
-    header_sizes,
     opened,
     read,
     read_uint8,

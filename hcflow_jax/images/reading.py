@@ -6,14 +6,13 @@ import functools
 import importlib
 import io
 import os
-import struct
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent import futures
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from hcflow_jax.errors import UserError, shown
 from hcflow_jax.images import colour, depth, formats, metadata
@@ -22,8 +21,6 @@ from hcflow_jax.paths import is_remote, located
 
 MAX_PIXELS = 100_000_000
 """Pixels of the largest picture that is read, unless a caller allows more."""
-
-_ABOUT_THE_PICTURE = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG
 
 
 class ImageError(UserError):
@@ -140,32 +137,6 @@ def _say(line):
     print(line, file=sys.stderr, flush=True)
 
 
-def header_size(path: str | Path | bytes, max_pixels: int | None = None) -> tuple[int, int]:
-    """(height, width) of what `read` gives, of most files without decoding them."""
-    with opened(path, max_pixels) as image:
-        if image.format == "PNG" and _tells_more_after_pixels(path):
-            image.load()
-        # PNG's own getexif always decodes the picture first; TIFF sizes are upright already
-        orientation = 1
-        with contextlib.suppress(Exception):  # of damaged EXIF
-            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-        turned = orientation in (5, 6, 7, 8) and image.format != "TIFF"
-        return (image.width, image.height) if turned else (image.height, image.width)
-
-
-def header_sizes(paths: Sequence[Path]) -> list[tuple[int, int] | ImageError]:
-    """`header_size` of each file, or the ImageError that it raised."""
-
-    def attempt(path):
-        try:
-            return header_size(path)
-        except ImageError as error:
-            return error
-
-    with futures.ThreadPoolExecutor(8) as pool:
-        return list(pool.map(attempt, paths))
-
-
 @contextlib.contextmanager
 def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
     """Yields Pillow's image of a file, or of its bytes, as one of `formats.READ`, not decoded.
@@ -182,7 +153,7 @@ def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[
     try:
         if max_pixels:
             _allow(max_pixels)
-        with _stream(path) as file, Image.open(file, formats=_kinds(file)) as image:
+        with stream(path) as file, Image.open(file, formats=_kinds(file)) as image:
             if (pixels := image.width * image.height) > limit:
                 raise Image.DecompressionBombError(f"{pixels:,}")
             yield image
@@ -226,10 +197,11 @@ def _allow(pixels):
         Image.MAX_IMAGE_PIXELS = pixels
 
 
-def _stream(path):
+def stream(path: str | Path | bytes) -> BinaryIO:
     """A file with contents, open for reading; one in a bucket is downloaded."""
     if isinstance(path, bytes):
         return io.BytesIO(path)
+    path = located(path)
     if is_remote(path):
         data = path.read_bytes()
         size = len(data)
@@ -244,7 +216,7 @@ def _stream(path):
 
 def _unknown(path):
     """What is wrong with a file that Pillow does not know, and the remedy."""
-    with contextlib.suppress(Exception), _stream(path) as file:
+    with contextlib.suppress(Exception), stream(path) as file:
         head = file.read(12)
         if what := formats.missing(head):
             return f"is {what}"
@@ -272,20 +244,6 @@ def _kinds(file):
         return formats.READ
     importlib.import_module(formats.HEIF_PACKAGE).register_heif_opener()
     return (*formats.READ, "HEIF")
-
-
-def _tells_more_after_pixels(path):
-    """Whether a PNG has chunks behind its pixels in which an orientation may be."""
-    with _stream(path if isinstance(path, bytes) else located(path)) as file:
-        file.seek(8)
-        pixels = False
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
-            pixels = pixels or kind == b"IDAT"
-            if pixels and kind in _ABOUT_THE_PICTURE:
-                return True
-            file.seek(length + 4, os.SEEK_CUR)
-    return False
 
 
 @dataclasses.dataclass(frozen=True)
