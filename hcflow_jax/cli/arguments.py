@@ -31,17 +31,17 @@ def temperatures(text: str) -> list[float]:
     return list(dict.fromkeys(temperature(part) for part in text.split(",")))
 
 
-def whole_number(least: int):
-    """The type of an argument that is a whole number from `least` to 2^31 − 1."""
+def whole_number(least: int, most: int | None = None):
+    """The type of an argument that is a whole number from `least` to `most`, or to 2^31 − 1."""
 
     def parse(text):
         try:
             value = int(text)
         except ValueError:
             value = least - 1
-        if not least <= value < 2**31:
+        if not least <= value <= (most or 2**31 - 1):
             raise argparse.ArgumentTypeError(
-                f"{text!r} is not a whole number from {least} to 2^31 − 1"
+                f"{text!r} is not a whole number from {least} to {most or '2^31 − 1'}"
             )
         return value
 
@@ -59,17 +59,27 @@ def region(text: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
-def add_picture_command(commands, name: str, run, summary: str, output: str):
-    """Adds, and returns, the parser of a command that reads pictures and writes one for each."""
+def add_picture_command(commands, name: str, run, summary: str, label: str, png: bool = False):
+    """Adds, and returns, the parser of a command that reads pictures and writes one for each.
+
+    Args:
+      label: at the end of names of results.
+      png: all of them are PNGs.
+    """
     command = commands.add_parser(name, help=summary, description=summary)
     command.set_defaults(run=run)
-    add_inputs(command)
+    add_inputs(command, ", or - for standard input; of folders, results of hcflow are left out")
+    _add_output(command, label)
+    if png:
+        command.set_defaults(format=None, quality=None)
+    else:
+        _add_format(command)
     command.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        help="a file, or a folder, which several inputs need; a folder is made where there is "
-        f"none (default: {output} beside IN)",
+        "--frames",
+        choices=("first", "all"),
+        default="first",
+        help="of an animation, or a TIFF of several pages: the first picture, or all of them, "
+        "numbered OUT_frame0001, OUT_frame0002, … (default: first)",
     )
     command.add_argument(
         "--bits",
@@ -89,9 +99,49 @@ def add_picture_command(commands, name: str, run, summary: str, output: str):
     return command
 
 
-def add_inputs(command) -> None:
-    """Adds IN, one or several, and --recursive."""
-    command.add_argument("inputs", nargs="+", metavar="IN", help="pictures, or folders of them")
+def _add_output(command, label):
+    """Adds what says where results go."""
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="a file, whose suffix says the format; or a folder, which several inputs need: a name "
+        "without a suffix or with a slash behind it, made where there is none; or - for standard "
+        "output. A result of hcflow that is there is replaced, no other file is (default: "
+        f"IN_{label}.png beside IN)",
+    )
+    command.add_argument(
+        "--suffix",
+        metavar="TEXT",
+        help=f"what names of results have behind that of IN (default: _{label})",
+    )
+    command.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave pictures out whose results are there: goes on with a folder that was "
+        "interrupted",
+    )
+
+
+def _add_format(command):
+    """Adds --format and --quality."""
+    command.add_argument(
+        "--format",
+        choices=("png", "jpg", "webp", "avif", "tif"),
+        help="of results whose names -o does not say (default: png)",
+    )
+    command.add_argument(
+        "--quality",
+        type=whole_number(1, 100),
+        metavar="Q",
+        help="1 to 100, of JPEG (default: 95), AVIF (90) and WebP, which loses nothing without it",
+    )
+
+
+def add_inputs(command, more: str = "") -> None:
+    """Adds IN, one or several, and --recursive; `more` ends the help of IN."""
+    text = f"pictures, or folders of them{more}"
+    command.add_argument("inputs", nargs="+", metavar="IN", help=text)
     command.add_argument(
         "--recursive",
         action="store_true",

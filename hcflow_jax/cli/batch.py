@@ -1,79 +1,14 @@
-"""Several pictures through a command: output paths, prefetch, background writing, progress."""
+"""Several pictures through a command: a plan, prefetch, background writing, progress."""
 
 import contextlib
 import os
 import sys
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from hcflow_jax.cli import naming, sources
 from hcflow_jax.errors import UserError, shown
-
-
-def listed(args, results=None):
-    """{picture of a command line: the folder in which it is, from the IN that was named}.
-
-    One that is named twice is there once; those in the folder `results` are left out where that is
-    below IN.
-    """
-    from hcflow_jax import images
-
-    if not all(args.inputs):
-        raise UserError("an input is empty; name a picture or a folder")
-    found, left_out = {}, 0
-    for name in args.inputs:
-        top = Path(name)
-        for path in images.list_images(name, args.recursive):
-            below = path.parent.relative_to(top) if path != top else Path()
-            if results and _is_below(results, top, path):
-                left_out += 1
-            else:
-                found.setdefault(_resolved(path), (path, below))
-    if left_out:
-        what = "picture is" if left_out == 1 else "pictures are"
-        line = f"{left_out} {what} in {shown(results)}, where results go, and left out"
-        print(line, file=sys.stderr, flush=True)
-    return dict(found.values())
-
-
-def _is_below(folder, top, path):
-    """Whether `path` is in a folder, and that in the folder `top`."""
-    folder = Path(_resolved(folder))
-    return Path(_resolved(top)) in folder.parents and folder in Path(_resolved(path)).parents
-
-
-def _outputs(args, inputs, label):
-    """(the output path of each input, before samples are numbered; whether in a folder of theirs).
-
-    Results of pictures that differ in their suffix alone keep it: a_jpg_x4.png and a_png_x4.png.
-    """
-    stems = Counter((path.parent, path.stem) for path in inputs)
-
-    def name(path):
-        alike = stems[path.parent, path.stem] > 1
-        return f"{path.stem}{path.suffix.replace('.', '_') if alike else ''}_{label}.png"
-
-    beside = [path.with_name(name(path)) for path in inputs]
-    if args.output is None:
-        return beside, False
-    if not args.output:
-        raise UserError("-o is empty; name a file or a folder")
-    output = Path(args.output)
-    several = len(inputs) > 1 or any(Path(name).is_dir() for name in args.inputs)
-    if not (several or output.is_dir() or args.output.endswith(os.sep)):
-        return [output], False
-    _check_folder(output)
-    named = zip(inputs.values(), beside, strict=True)
-    return [output / below / path.name for below, path in named], True
-
-
-def _check_folder(path):
-    from hcflow_jax import images
-
-    if path.suffix.lower() in images.FORMATS and not path.is_dir():
-        raise UserError(f"{path} is named as a picture, and results need a folder; name another -o")
-    if os.path.lexists(path) and not path.is_dir():
-        raise UserError(f"{path} is no folder; name another -o")
 
 
 def _make_folder(path):
@@ -85,82 +20,103 @@ def _make_folder(path):
         ) from error
 
 
-def _numbered(target, samples):
-    if samples == 1:
-        return [target]
-    return [target.with_name(f"{target.stem}_{i + 1}{target.suffix}") for i in range(samples)]
+def plan(args, command, label, samples=1, beside=None):
+    """[(`Source`, the places of its results)] of a command line, of what there is to do.
 
-
-def _resolved(path):
-    """`path` with links followed; `Path.resolve` raises RuntimeError where they form a cycle."""
-    return os.path.realpath(path)
-
-
-def check_apart(target, option, others):
-    """UserError where the file `target` of an option is one of `others`, of which some are None."""
-    if _resolved(target) in {_resolved(path) for path in others if path is not None}:
-        raise UserError(f"{option} {target} would overwrite what is read there; name another file")
-
-
-def plan(args, label, samples=1):
-    """[(input, its outputs)] of a command line.
-
-    UserError unless inputs are there, and outputs can be written without overwriting one another
-    or an input. Nothing is read or made yet.
+    UserError unless inputs are there, and results can be written without overwriting one another,
+    an input, `beside`, which is read too, or what this program has not made. Nothing is made yet.
     """
+    named, in_folder = _named(args, command, label)
+    planned = []
+    for file, output in named:
+        frames = sources.frames(file, args.frames, args.max_pixels)
+        for source in frames:
+            targets = naming.numbered(output, samples, source.frame, len(frames))
+            planned.append((source, targets))
+    read = [file for file, _ in named if isinstance(file, Path)]
+    _check_targets(args, planned, [*read, beside] if beside else read, in_folder)
+    left = _left(planned) if args.skip_existing else planned
+    for target in (target for _, targets in left for target in targets):
+        naming.check_replaceable(target)
+    return left
+
+
+def _named(args, command, label):
+    """([(file or bytes, the place of its result)], whether in a folder of results)."""
+    standard = sources.is_standard(args)
+    below = None if args.output == sources.STANDARD else args.output
+    inputs = {} if standard else sources.listed(args, below, command)
+    several = len(inputs) > 1 or (not standard and any(map(os.path.isdir, args.inputs)))
+    place, in_folder = naming.place(args, several)
+    if standard:
+        if place is None or in_folder:
+            raise UserError(
+                "standard input gives results no name; give -o FILE, or -o - to pass on"
+            )
+        return [(sources.standard_input(args.max_pixels), place)], False
+    if place is None or in_folder:
+        places = naming.results(args, inputs, label, place)
+        return list(zip(inputs, places, strict=True)), in_folder
+    return [(file, place) for file in inputs], False
+
+
+def _check_targets(args, planned, read, in_folder):
+    """UserError where results would overwrite one another or what is `read`, or not be written."""
     from hcflow_jax import images
 
-    inputs = listed(args, args.output)
-    taken = {_resolved(path): f"{path}; name another -o" for path in inputs}
-    outputs, in_folder = _outputs(args, inputs, label)
-    planned = []
-    for source, output in zip(inputs, outputs, strict=True):
-        targets = _numbered(output, samples)
+    taken = {naming.identity(path): f"{path}; name another -o" for path in read}
+    remedy = "name one folder at a time, or leave out -o" if in_folder else "rename one"
+    for source, targets in planned:
         for target in targets:
-            if _resolved(target) in taken:
-                raise UserError(
-                    f"{source}: its result {target.name} would overwrite {taken[_resolved(target)]}"
-                )
-            remedy = "name one folder at a time, or leave out -o" if in_folder else "rename one"
-            taken[_resolved(target)] = f"that of {source}; {remedy}"
+            if (same := naming.identity(target)) in taken:
+                raise UserError(f"{source}: its result {target.name} would overwrite {taken[same]}")
+            taken[same] = f"that of {source}; {remedy}"
+            images.check_quality(target, args.quality)
             if not in_folder or target.parent.is_dir():
                 images.check_writable(target, bits=args.bits)
-        planned.append((source, targets))
-    return planned
 
 
-OWN = "hcflow:"
-"""How the names of this program's text chunks begin."""
+def _left(planned):
+    """What of `planned` is not there yet, after a line about the rest."""
+    left = [item for item in planned if not all(map(naming.exists, item[1]))]
+    if done := len(planned) - len(left):
+        line = f"left as they are: results of {done} of {len(planned)} pictures"
+        print(line, file=sys.stderr, flush=True)
+    return left
 
 
-def read(source, max_pixels):
-    """The picture of a file, after a line on stderr for each of its notes."""
+def about(args, command, picture, target, info=None):
+    """What a result takes over of its picture, and what says of it: options of `write`.
+
+    Args:
+      command: which makes it.
+      info: text chunks.
+    """
     from hcflow_jax import images
+    from hcflow_jax.images import own
 
-    picture = images.read(source, max_pixels)
-    for note in picture.notes:
-        print(f"{shown(source)}: {note}", file=sys.stderr, flush=True)
-    return picture
-
-
-def about(args, picture, target, info=None):
-    """What a result takes over of its picture, and the text chunks `info`: options of `write`."""
-    from hcflow_jax import images
-
-    bits = images.result_bits(target, picture.bits, args.bits)
-    kept = {"info": info or {}, "bits": bits, "profile": picture.profile}
+    text, exif, xmp = picture.info, picture.exif, picture.xmp
     if args.strip:
-        return kept
-    text = {key: value for key, value in picture.info.items() if not key.startswith(OWN)}
-    return kept | {"info": text | kept["info"], "exif": picture.exif, "xmp": picture.xmp}
+        text, exif, xmp = {}, b"", b""
+    text = {key: value for key, value in text.items() if not key.startswith(own.PREFIX)}
+    options = {
+        "bits": images.result_bits(target, picture.bits, args.bits),
+        "profile": picture.profile,
+        "xmp": xmp,
+        "quality": args.quality,
+    }
+    png = target.suffix.lower() == ".png"
+    return options | own.marked(command, png, text | (info or {}), exif)
 
 
 def write(target, rgb, alpha, grey=False, **options):
-    """Writes a result, by `images.write`, and prints its path and size."""
+    """Writes a result, by `images.write`, and prints its path and size, but of standard output."""
     from hcflow_jax import images
 
+    replaced = ", replaced" if naming.exists(target) else ""
     images.write(target, rgb, alpha, grey, **options)
-    print(f"{shown(target)}  {rgb.shape[1]}×{rgb.shape[0]}", flush=True)
+    if isinstance(target, Path):
+        print(f"{shown(target)}  {rgb.shape[1]}×{rgb.shape[0]}{replaced}", flush=True)
 
 
 @contextlib.contextmanager
@@ -205,7 +161,8 @@ def run(plan, read, convert, write):
       UserError: the only picture failed, or results can no longer be written.
     """
     failed = {}
-    for folder in {target.parent for _, targets in plan for target in targets}:
+    places = [target for _, targets in plan for target in targets if isinstance(target, Path)]
+    for folder in {place.parent for place in places}:
         _make_folder(folder)
 
     def fail(source, error):

@@ -43,7 +43,11 @@ def add_command(commands) -> None:
 
 def _add_data(command):
     """Adds the pictures and the networks."""
-    command.add_argument("hr", metavar="HR_DIR", help="a folder of pictures, or one picture")
+    command.add_argument(
+        "hr",
+        metavar="HR_DIR",
+        help="a folder of pictures, of which results of hcflow are left out, or one picture",
+    )
     command.add_argument(
         "--lr",
         metavar="LR_DIR",
@@ -179,7 +183,10 @@ def _evaluate(args):
     networks = compared.load(args.checkpoint, args.task, args.scale)
     scale = networks[0].model.scale
     tiling.check_tile(args.tile, scale)
-    files = pairs.find(args.hr, args.lr, scale)
+    found, results = pairs.pictures(args.hr)
+    if results:
+        print(f"left out: {_count(results, 'result')} of hcflow", file=sys.stderr, flush=True)
+    files = pairs.find(found, args.lr, scale)
     folder = _output(args, _name(Path(args.hr)))
     _check_replaced(args, folder)
     images.check_writable(folder / "any.png")

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from hcflow_jax.cli import batch
+from hcflow_jax.cli import batch, naming, sources
 from hcflow_jax.cli.arguments import (
     add_checkpoint,
     add_inputs,
@@ -62,7 +62,7 @@ def _encode(args):
     if target.suffix.lower() != ".npz":
         raise UserError(f"{target}: the latents are arrays; name a .npz")
     images.check_place(target)
-    picture = batch.read(args.input, args.max_pixels)
+    picture = sources.read(args.input, args.max_pixels)
     own = colour.from_network(picture.rgb, picture.profile)
     rgb = to_uint8(own).astype(np.float32) / 255  # as the file has them, to come back to the bit
     model, params = sampling.load(args.checkpoint, args.task)
@@ -132,13 +132,13 @@ def _latents(args):
     from hcflow_jax.evaluation import latents, likelihood
     from hcflow_jax.sampling import encoding
 
-    plan = [(path, [path]) for path in batch.listed(args)]
+    plan = [(path, [path]) for path in sources.listed(args)]
     inputs = [path for path, _ in plan]
     if args.output is not None:
-        batch.check_apart(args.output, "-o", inputs)
+        naming.check_apart(args.output, "-o", inputs)
         images.check_writable(args.output)
     if args.json is not None:
-        batch.check_apart(args.json, "--json", [*inputs, args.output])
+        naming.check_apart(args.json, "--json", [*inputs, args.output])
         images.check_place(args.json)
     model, params = sampling.load(args.checkpoint, args.task, as_trained=True)
     noise = None
@@ -149,7 +149,7 @@ def _latents(args):
     found = []
 
     def read(source, _):
-        rgb = batch.read(source, args.max_pixels).rgb
+        rgb = sources.read(source, args.max_pixels).rgb
         return likelihood.noisy(divisible(source, rgb, model.scale)[0], noise, args.seed)
 
     def convert(pictures, report):

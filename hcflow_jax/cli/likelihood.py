@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from hcflow_jax.cli import batch
+from hcflow_jax.cli import batch, naming, sources
 from hcflow_jax.cli.arguments import (
     add_checkpoint,
     add_inputs,
@@ -66,7 +66,7 @@ def _read(args, model, source):
     """
     from hcflow_jax import images
 
-    picture = batch.read(source, max(images.MAX_PIXELS, args.max_pixels))
+    picture = sources.read(source, max(images.MAX_PIXELS, args.max_pixels))
     hr, place = divisible(source, picture.rgb, model.scale, args.crop)
     (tall, wide, _), (height, width, _) = hr.shape, picture.rgb.shape
     if tall * wide > args.max_pixels:
@@ -91,7 +91,7 @@ def _read_lr(args, model, size, place):
     from hcflow_jax import images
     from hcflow_jax.images import metrics
 
-    lr = metrics.to_uint8(batch.read(args.lr, images.MAX_PIXELS).rgb)
+    lr = metrics.to_uint8(sources.read(args.lr, images.MAX_PIXELS).rgb)
     height, width = (side // model.scale for side in size)
     if lr.shape[:2] != (height, width):
         raise UserError(
@@ -106,13 +106,13 @@ def _score(args):
     from hcflow_jax import images, sampling
     from hcflow_jax.evaluation import likelihood
 
-    plan = [(path, [path]) for path in batch.listed(args)]
+    plan = [(path, [path]) for path in sources.listed(args)]
     if args.lr is not None and len(plan) > 1:
         raise UserError(
             f"--lr {args.lr} is one LR image, and {len(plan)} pictures are to be scored"
         )
     if args.json is not None:
-        batch.check_apart(args.json, "--json", [*(path for path, _ in plan), args.lr])
+        naming.check_apart(args.json, "--json", [*(path for path, _ in plan), args.lr])
         images.check_place(args.json)
     model, params = sampling.load(args.checkpoint, args.task, as_trained=True)
     if args.crop is not None and args.crop < model.scale:

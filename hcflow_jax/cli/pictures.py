@@ -4,11 +4,11 @@ import itertools
 import re
 import sys
 
-from hcflow_jax.cli import batch
+from hcflow_jax.cli import batch, sources
 from hcflow_jax.cli.arguments import add_picture_command, add_sampling, region, whole_number
 from hcflow_jax.errors import UserError, shown
 
-SIZE_KEY, GREY_KEY = f"{batch.OWN}size", f"{batch.OWN}grey"
+SIZE_KEY, GREY_KEY = "hcflow:size", "hcflow:grey"
 """Text chunks of the small PNG: the original's width and height, and whether it was grey."""
 
 
@@ -20,21 +20,22 @@ def add_commands(commands) -> None:
         "downscale",
         _downscale,
         "shrink pictures to a quarter, to be restored later",
-        "IN_lr.png",
+        "lr",
+        png=True,
     )
     restore = add_picture_command(
         commands,
         "restore",
         _restore,
         "bring pictures shrunk by `downscale` back",
-        "IN_restored.png",
+        "restored",
     )
     add_sampling(restore, 0.0, "the most faithful")
 
 
 def _add_upscale(commands):
     upscale = add_picture_command(
-        commands, "upscale", _upscale, "enlarge pictures, inventing plausible detail", "IN_x4.png"
+        commands, "upscale", _upscale, "enlarge pictures, inventing plausible detail", "x4"
     )
     upscale.add_argument("--scale", type=int, default=4, choices=(2, 4, 8, 16), help="default: 4")
     add_sampling(
@@ -92,7 +93,7 @@ def _reader(args, size):
     from hcflow_jax import images
 
     def read(source, targets):
-        picture = batch.read(source, args.max_pixels)
+        picture = sources.read(source, args.max_pixels)
         for target in targets:
             bits = images.result_bits(target, picture.bits, args.bits)
             alpha = picture.alpha is not None
@@ -211,10 +212,9 @@ def _upscale(args):
     from hcflow_jax.images import transparency
 
     _check_upscale(args)
-    plan = batch.plan(args, f"x{args.scale}", args.samples)
-    if args.temperature_map is not None:
-        for target in (target for _, targets in plan for target in targets):
-            batch.check_apart(target, "-o", [args.temperature_map])
+    plan = batch.plan(args, "upscale", f"x{args.scale}", args.samples, args.temperature_map)
+    if not plan:
+        return 0
     temperature = _temperature(args)
     model, params = sampling.load(args.checkpoint, "sr", args.scale, args.as_trained)
 
@@ -229,7 +229,8 @@ def _upscale(args):
     def write(source, picture, target, sample):
         hr = _checked(args, source, sample)
         alpha = transparency.resized(picture.alpha, hr.shape[:2])
-        batch.write(target, hr, alpha, picture.grey, **batch.about(args, picture, target))
+        about = batch.about(args, "upscale", picture, target)
+        batch.write(target, hr, alpha, picture.grey, **about)
 
     steps = 0 if args.raw else sampling.BACK_PROJECTION
     convert = (_resampler if args.region else _sampler)(args, model, params, temperature, steps)
@@ -240,10 +241,12 @@ def _downscale(args):
     from hcflow_jax import sampling
     from hcflow_jax.images import transparency
 
-    plan = batch.plan(args, "lr")
+    plan = batch.plan(args, "downscale", "lr")
     for _, (target,) in plan:
         if target.suffix.lower() != ".png":
             raise UserError(f"{target}: the small picture must be a .png, which keeps every value")
+    if not plan:
+        return 0
     model, params = sampling.load(args.checkpoint, "rescaling")
 
     def convert(pictures, report):
@@ -255,7 +258,8 @@ def _downscale(args):
         height, width, _ = picture.rgb.shape
         info = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(picture.grey))}
         alpha = transparency.resized(picture.alpha, lr.shape[:2], model.scale)
-        batch.write(target, lr, alpha, **batch.about(args, picture, target, info))
+        about = batch.about(args, "downscale", picture, target, info)
+        batch.write(target, lr, alpha, **about)
 
     def size(source, picture):
         return tuple(-(-side // model.scale) for side in picture.rgb.shape[:2])
@@ -286,7 +290,9 @@ def _restore(args):
     from hcflow_jax import sampling
     from hcflow_jax.images import transparency
 
-    plan = batch.plan(args, "restored")
+    plan = batch.plan(args, "restore", "restored")
+    if not plan:
+        return 0
     model, params = sampling.load(args.checkpoint, "rescaling")
 
     def size(source, picture):
@@ -298,7 +304,7 @@ def _restore(args):
         alpha = transparency.resized(picture.alpha, hr.shape[:2])
         alpha = None if alpha is None else alpha[:height, :width]
         grey = picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
-        about = batch.about(args, picture, target)
+        about = batch.about(args, "restore", picture, target)
         batch.write(target, hr[:height, :width], alpha, grey, **about)
 
     convert = _sampler(args, model, params, args.temperature)

@@ -10,6 +10,7 @@ from hcflow_jax import images
 from hcflow_jax.data.pairing import images_in, partners
 from hcflow_jax.data.source import crop
 from hcflow_jax.errors import UserError, shown
+from hcflow_jax.images import own
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.paths import is_file, reached
 
@@ -48,13 +49,23 @@ class Pixels:
     cropped: bool
 
 
-def find(hr: str | Path, lr_dir: str | Path | None, scale: int) -> list[Files]:
-    """The HR pictures of a folder, or that file, with the LR files of the same name, or that file.
+def pictures(hr: str | Path) -> tuple[list[Path], int]:
+    """The HR pictures of a folder, or that file, and how many results of this program are beside.
 
-    Names are matched as `data.pairing.partners` does. ImageError where there is no HR picture, or
-    two pictures have one name.
+    ImageError where there is no HR picture.
     """
     found = images.list_images(hr)
+    results = own.results(found) if found != [reached(hr)] else {}
+    if len(results) == len(found):
+        raise images.ImageError(f"{hr} holds results of hcflow alone; name another folder")
+    return [path for path in found if path not in results], len(results)
+
+
+def find(found: list[Path], lr_dir: str | Path | None, scale: int) -> list[Files]:
+    """HR pictures with the LR files of the same name in a folder, or that file.
+
+    Names are matched as `data.pairing.partners` does. ImageError where two pictures have one name.
+    """
     if lr_dir is None:
         return [Files(path) for path in found]
     folder = reached(lr_dir)

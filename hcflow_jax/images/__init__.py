@@ -2,6 +2,7 @@
 
 from hcflow_jax.images.cropping import crop
 from hcflow_jax.images.formats import FORMATS
+from hcflow_jax.images.frames import frame_count
 from hcflow_jax.images.headers import header_size, header_sizes
 from hcflow_jax.images.listing import list_images
 from hcflow_jax.images.padding import extend, pad_reflect
@@ -14,7 +15,9 @@ from hcflow_jax.images.reading import (
     read_uint8,
 )
 from hcflow_jax.images.writing import (
+    StandardOutput,
     check_place,
+    check_quality,
     check_writable,
     result_bits,
     write,
@@ -26,10 +29,13 @@ __all__ = [
     "MAX_PIXELS",
     "ImageError",
     "Picture",
+    "StandardOutput",
     "check_place",
+    "check_quality",
     "check_writable",
     "crop",
     "extend",
+    "frame_count",
     "header_size",
     "header_sizes",
     "list_images",

@@ -30,13 +30,14 @@ class Format:
     Attributes:
       name: as Pillow calls it.
       alpha: whether it keeps transparency.
-      lossless: whether pixels come back as they were.
+      lossless: whether pixels come back as they were, where no quality is given.
       deep: whether it keeps 16 bits per channel.
       spaces: colour spaces, "RGB" and "GRAY", whose profiles it keeps.
       profile: bytes of the largest profile that programs read from it; None where any.
       side: pixels of its longest side; None where nothing here comes near.
       size: bytes of the largest picture before compression, or None.
       options: of Pillow's `save`.
+      lossy: the options beside a quality of 1 to 100; None where there is no such thing.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Format:
     side: int | None = None
     size: int | None = None
     options: dict = dataclasses.field(default_factory=dict)
+    lossy: dict | None = None
 
 
 _PNG = Format("PNG", deep=True, profile=colour.MOST_BYTES)
@@ -57,8 +59,15 @@ _JPEG = Format(
     lossless=False,
     side=65500,
     options={"quality": 95, "subsampling": 0},
+    lossy={},
 )
-_WEBP = Format("WEBP", spaces=("RGB",), side=16383, options={"lossless": True, "exact": True})
+_WEBP = Format(
+    "WEBP",
+    spaces=("RGB",),
+    side=16383,
+    options={"lossless": True, "exact": True},
+    lossy={"lossless": False, "exact": False},
+)
 _TIFF = Format("TIFF", deep=True, size=2**32 - 2**24)  # offsets have 32 bits
 _BMP = Format("BMP", alpha=False, spaces=(), size=2**32 - 2**24)
 _AVIF = Format(
@@ -67,6 +76,7 @@ _AVIF = Format(
     spaces=("RGB",),
     side=32768,  # libavif reads no more
     options={"quality": 90, "subsampling": "4:4:4"},
+    lossy={},
 )
 
 FORMATS = {

@@ -54,30 +54,36 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def read(path: str | Path, max_pixels: int | None = None) -> Picture:
-    """The first frame of an image file, upright by its EXIF orientation.
+def read(
+    path: str | Path | bytes, max_pixels: int | None = None, frame: int | None = None
+) -> Picture:
+    """A frame of an image file, or of its bytes, upright by its EXIF orientation.
 
     Grey, palette, CMYK and alpha files are all converted; 16-bit channels are read whole, floats of
     one channel in [0, 1] as they are.
 
     Args:
       max_pixels: as `opened` takes it.
+      frame: its number, from 0; None is the first, and notes tell where there are others.
 
     Raises:
       ImageError: one line naming the file and the remedy, when it is missing, empty, truncated,
         too large, or not an image.
     """
-    with opened(path, max_pixels) as image:
+    with opened(path, max_pixels, frame or 0) as image:
         profile, note = _profile(image)
-        pixels = _pixels(path, image, profile, max_pixels)
+        patched = bool(frame) and image.format == "PNG" and depth.is_deep(image)
+        pixels = _pixels(path, image, profile, max_pixels, frame or 0)
         notes = [note] if note else []
         if pixels.profile and len(pixels.profile) > colour.MOST_BYTES:
             pixels = _in_srgb(pixels)
             notes.append("its colour profile is larger than 1 MB; converted to sRGB")
         if pixels.bits == 8 < depth.stored_bits(image):
             notes.append(f"of its {depth.stored_bits(image)} bits per channel 8 are read")
-        if _is_animated(image):
-            notes.append("of several pictures in it only the first is taken")
+        if patched:
+            notes.append("of its 16 bits per channel 8 are read")
+        if frame is None and (others := _others(image)):
+            notes.append(others)
         try:
             Image.Exif().load(image.info.get("exif"))  # Pillow tells of what is damaged only once
             exif, xmp = metadata.exif(image), metadata.xmp(image)
@@ -97,12 +103,14 @@ def read(path: str | Path, max_pixels: int | None = None) -> Picture:
         )
 
 
-def _is_animated(image):
-    """Whether there are more pictures to be seen; those of an MPO are previews and the like."""
+def _others(image):
+    """What to tell of the pictures behind the first; those of an MPO are previews and the like."""
     try:
-        return image.format != "MPO" and getattr(image, "is_animated", False)
-    except Exception:  # of a second frame that is damaged
-        return False
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            return "of several pictures in it only the first is taken"
+    except Exception:  # of which damaged ones raise many kinds
+        return "of several pictures in it the first is taken, others are damaged"
+    return None
 
 
 def read_uint8(path: str | Path | bytes, max_pixels: int | None = None) -> np.ndarray:
@@ -138,12 +146,15 @@ def _say(line):
 
 
 @contextlib.contextmanager
-def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
+def opened(
+    path: str | Path | bytes, max_pixels: int | None = None, frame: int = 0
+) -> Iterator[Image.Image]:
     """Yields Pillow's image of a file, or of its bytes, as one of `formats.READ`, not decoded.
 
     Args:
       max_pixels: allow pictures of so many pixels, which the message about larger ones then calls
         --max-pixels; None stands for MAX_PIXELS. More than twice Pillow's own limit raises that.
+      frame: which of its pictures, from 0.
 
     Raises:
       ImageError: naming the file and the remedy, whatever goes wrong in the context too.
@@ -154,8 +165,10 @@ def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[
         if max_pixels:
             _allow(max_pixels)
         with stream(path) as file, Image.open(file, formats=_kinds(file)) as image:
-            if (pixels := image.width * image.height) > limit:
-                raise Image.DecompressionBombError(f"{pixels:,}")
+            _check_pixels(image, limit)
+            if frame:
+                image.seek(frame)
+                _check_pixels(image, limit)  # pages of a TIFF have sizes of their own
             yield image
     except (ImageError, MemoryError):
         raise
@@ -181,6 +194,11 @@ def opened(path: str | Path | bytes, max_pixels: int | None = None) -> Iterator[
         ) from error
     except Exception as error:  # broken files make Pillow raise anything, struct.error too
         raise ImageError(_damaged(name, error)) from error
+
+
+def _check_pixels(image, limit):
+    if (pixels := image.width * image.height) > limit:
+        raise Image.DecompressionBombError(f"{pixels:,}")
 
 
 def _damaged(name, error):
@@ -256,10 +274,11 @@ class _Pixels:
     profile: bytes | None
 
 
-def _pixels(path, image, profile, max_pixels):
+def _pixels(path, image, profile, max_pixels, frame=0):
     """The upright _Pixels of an image that was opened and not yet decoded."""
-    if depth.is_deep(image):
-        rgb, alpha = _deep(path, image, max_pixels)
+    patched = frame and image.format == "PNG"  # upon the frame before, of which Pillow has 8 bits
+    if depth.is_deep(image) and not patched:
+        rgb, alpha = _deep(path, image, max_pixels, frame)
         return _Pixels(rgb, alpha, 16, profile)
     upright = _upright(image)
     if upright.mode.startswith("I") or upright.mode == "F":
@@ -300,12 +319,12 @@ def _profile(image):
     return profile, None
 
 
-def _deep(path, image, max_pixels):
+def _deep(path, image, max_pixels, frame):
     """(rgb, alpha) of 16-bit colour, or grey and alpha."""
     grey_and_alpha, key = depth.is_grey_and_alpha(image), image.info.get("transparency")
     multiplied = depth.is_multiplied(image)
     depth.take_upper(image)
-    with opened(path, max_pixels) as again:
+    with opened(path, max_pixels, frame) as again:
         depth.take_lower(again)  # type: ignore[arg-type]  # what was opened is an ImageFile
         halves = [_upright(half) for half in (image, again)]
         values = depth.joined(*halves, grey_and_alpha)

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import secrets
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,24 @@ from hcflow_jax.paths import is_remote, located
 _JPEG_SEGMENT = 65_500  # bytes that EXIF or XMP may have there, about
 
 
+class StandardOutput:
+    """The place of a result that goes to standard output, in the format of `suffix`."""
+
+    def __init__(self, suffix: str):
+        self.suffix = suffix
+
+    def __str__(self) -> str:
+        return "standard output"
+
+    def take(self, save: Callable) -> None:
+        """Sends what save(file) writes, once it is whole; OSError where nothing more is taken."""
+        with tempfile.TemporaryFile() as file:  # large results need not fit the memory
+            save(file)
+            file.seek(0)
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+
+
 def _format(path) -> Format:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
@@ -29,7 +49,7 @@ def _format(path) -> Format:
 
 
 def check_writable(
-    path: str | Path,
+    path: str | Path | StandardOutput,
     alpha: bool = False,
     size: tuple[int, int] | None = None,
     bits: int | None = None,
@@ -64,6 +84,8 @@ def check_place(path: str | Path) -> None:
 
 
 def _checked_name(path):
+    if isinstance(path, StandardOutput):
+        return path
     path = located(path)
     if is_remote(path):
         raise ImageError(f"results are not written to {path}; name a local file")
@@ -87,6 +109,8 @@ def _check_size(path, kind, height, width, bytes):
 
 
 def _check_folder(path):
+    if isinstance(path, StandardOutput):
+        return
     if not path.absolute().parent.is_dir():
         raise ImageError(f"{path.parent} is not a folder; create it to write {path.name}")
     try:
@@ -98,26 +122,38 @@ def _check_folder(path):
         ) from error
 
 
-def result_bits(path: str | Path, found: int, asked: int | None = None) -> int:
+def result_bits(path: Path | StandardOutput, found: int, asked: int | None = None) -> int:
     """8 or 16: what was asked for, else as many as were found where the format keeps them."""
-    return asked or (found if _format(Path(path)).deep else 8)
+    return asked or (found if _format(path).deep else 8)
 
 
-def write_beside(path: str | Path, save: Callable) -> None:
+def write_beside(path: str | Path | StandardOutput, save: Callable) -> None:
     """Writes `path` atomically: save(file) to a temporary file beside it, which is then renamed.
 
     ImageError when that fails; `path` is then as it was.
     """
-    path = Path(path)
+    path = _place(path)
     _check_folder(path)
+    try:
+        if isinstance(path, StandardOutput):
+            path.take(save)
+        else:
+            _replace(path, save)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"cannot write {path} ({reason}); free space or name another") from error
+
+
+def _place(path):
+    return path if isinstance(path, StandardOutput) else Path(path)
+
+
+def _replace(path, save):
     temporary = path.absolute().with_name(f".hcflow-{secrets.token_hex(8)}")
     try:
         with open(temporary, "xb") as file:
             save(file)
         os.replace(temporary, path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"cannot write {path} ({reason}); free space or name another") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -133,7 +169,7 @@ def _check_arrays(path, rgb, alpha):
 
 
 def write(
-    path: str | Path,
+    path: str | Path | StandardOutput,
     rgb: np.ndarray,
     alpha: np.ndarray | None = None,
     grey: bool = False,
@@ -142,6 +178,7 @@ def write(
     profile: bytes | None = None,
     exif: bytes = b"",
     xmp: bytes = b"",
+    quality: int | None = None,
 ) -> None:
     """Writes ⌊(2^bits − 1)·clamp(rgb, 0, 1) + ½⌋ in the format of the suffix, atomically.
 
@@ -154,14 +191,16 @@ def write(
         values coded by it, or is in sRGB without it where the format cannot keep it.
       exif, xmp: as a `Picture` has them; sizes in EXIF are set. BMP keeps neither, and JPEG none
         that is longer than 64 KB.
+      quality: 1 to 100, of JPEG, WebP and AVIF; the default is 95, without loss, and 90.
 
     Raises:
-      ImageError: unknown suffix, pixels that are not finite, alpha, 16 bits, a size or a profile's
-        that the format has not, a folder that cannot be written to.
+      ImageError: unknown suffix, pixels that are not finite, alpha, 16 bits, a size, a profile's or
+        a quality that the format has not, a folder that cannot be written to.
     """
-    path = Path(path)
+    path = _place(path)
     _check_arrays(path, rgb, alpha)
     check_writable(path, alpha is not None, rgb.shape[:2], bits, profile)
+    check_quality(path, quality)
     kind = _format(path)
     values, profile = _coded(path, kind, rgb, alpha, grey, bits, profile)
     height, width = rgb.shape[:2]
@@ -180,10 +219,23 @@ def write(
         options = {"pnginfo": chunks, "exif": packed, "icc_profile": profile}
     else:
         kept = [part if _fits(kind, part) else b"" for part in (packed, xmp)]
-        options = kind.options | {"exif": kept[0], "xmp": kept[1], "icc_profile": profile}
+        options = {"exif": kept[0], "xmp": kept[1], "icc_profile": profile}
+        options |= _compression(kind, quality)
     image = Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values)
     given = {key: value for key, value in options.items() if value}
     write_beside(path, lambda file: image.save(file, kind.name, **given))
+
+
+def check_quality(path: str | Path | StandardOutput, quality: int | None) -> None:
+    """ImageError where a quality is given of a format that has none."""
+    kind = _format(_place(path))
+    if quality is not None and kind.lossy is None:
+        raise ImageError(f"{path}: {kind.name} loses nothing; leave out --quality")
+
+
+def _compression(kind, quality):
+    """Pillow's options of a format at a quality; its own where that is None."""
+    return kind.options if quality is None else kind.options | kind.lossy | {"quality": quality}
 
 
 def _fits(kind, part):

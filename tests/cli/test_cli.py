@@ -451,4 +451,4 @@ def test_a_black_map_and_one_that_would_be_overwritten_are_refused(folder, model
     argv = ["upscale", "photo.png", "--checkpoint", models["sr"], "--temperature", "0.5"]
     _fails(capsys, [*argv, "--temperature-map", "map.png"], "map.png is black", "lighter places")
     argv += ["--temperature-map", "map.png", "-o", "map.png"]
-    _fails(capsys, argv, "-o map.png would overwrite")
+    _fails(capsys, argv, "its result map.png would overwrite map.png")

@@ -18,8 +18,12 @@ def _save(path, pixels):
     return path
 
 
+def _find(hr, lr_dir=None):
+    return pairs.find(pairs.pictures(hr)[0], lr_dir, 4)
+
+
 def test_without_lr_pictures_it_is_matlabs_bicubic_of_the_cropped_picture(tmp_path):
-    (files,) = pairs.find(_save(tmp_path / "a.png", HR).parent, None, 4)
+    (files,) = _find(_save(tmp_path / "a.png", HR).parent)
     pixels = pairs.read(files, *LIMITS)
     np.testing.assert_array_equal(pixels.hr, HR[:40, :48])
     np.testing.assert_array_equal(pixels.lr, imresize(HR[:40, :48], 0.25))
@@ -32,20 +36,20 @@ def test_lr_pictures_are_those_of_the_same_name_or_with_the_scale(tmp_path):
         lr = np.full((10, 12, 3), level, np.uint8)
         _save(tmp_path / f"lr/{name}{'x4' * (name == 'b')}.png", lr)
     _save(tmp_path / "lr/of_no_hr.png", HR)
-    found = pairs.find(tmp_path / "hr", tmp_path / "lr", 4)
+    found = _find(tmp_path / "hr", tmp_path / "lr")
     assert [pairs.read(files, *LIMITS).lr[0, 0, 0] for files in found] == [10, 20]
 
 
 def test_a_single_file_is_a_set(tmp_path):
-    assert [files.name for files in pairs.find(_save(tmp_path / "a.png", HR), None, 4)] == ["a.png"]
+    assert [files.name for files in _find(_save(tmp_path / "a.png", HR))] == ["a.png"]
 
 
 def test_equal_names_cannot_be_paired(tmp_path):
     for name in ("hr/a.png", "hr/a.jpg", "lr/a.png"):
         _save(tmp_path / name, HR)
     with pytest.raises(images.ImageError, match="same name"):
-        pairs.find(tmp_path / "hr", tmp_path / "lr", 4)
-    assert len(pairs.find(tmp_path / "hr", None, 4)) == 2
+        _find(tmp_path / "hr", tmp_path / "lr")
+    assert len(_find(tmp_path / "hr")) == 2
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,7 @@ def test_what_does_not_fit_is_told(tmp_path, lr, least, words):
     if lr is not None:
         name = "lr/other.png" if lr == "missing" else "lr/a.png"
         _save(tmp_path / name, np.zeros((*(lr if lr != "missing" else (10, 12)), 3), np.uint8))
-    (files,) = pairs.find(tmp_path / "hr", None if lr is None else tmp_path / "lr", 4)
+    (files,) = _find(tmp_path / "hr", None if lr is None else tmp_path / "lr")
     error = pairs.look(files, 4, least, 10_000)
     assert isinstance(error, images.ImageError)
     with pytest.raises(images.ImageError, match=words):
@@ -73,7 +77,7 @@ def test_the_digest_is_that_of_both_pictures(tmp_path):
     digests = set()
     for level in (10, 11):
         _save(tmp_path / "lr/a.png", np.full((10, 12, 3), level, np.uint8))
-        (files,) = pairs.find(tmp_path / "hr", tmp_path / "lr", 4)
+        (files,) = _find(tmp_path / "hr", tmp_path / "lr")
         digests.add(pairs.read(files, *LIMITS).digest)
     _save(tmp_path / "hr/a.png", 255 - HR)
     digests.add(pairs.read(files, *LIMITS).digest)
@@ -83,5 +87,5 @@ def test_the_digest_is_that_of_both_pictures(tmp_path):
 def test_one_picture_may_have_one_file_as_its_lr_picture(tmp_path):
     for name, side in (("a.png", 64), ("small.png", 16)):
         Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(tmp_path / name)
-    (found,) = pairs.find(tmp_path / "a.png", tmp_path / "small.png", 4)
+    (found,) = _find(tmp_path / "a.png", tmp_path / "small.png")
     assert found.lr == tmp_path / "small.png"

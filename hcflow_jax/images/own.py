@@ -1,0 +1,95 @@
+"""Results of `hcflow upscale`, `downscale` and `restore`: how files say so, and who asks them.
+
+A PNG says it in a text chunk, other formats but BMP in EXIF's Software. Where neither is kept, a
+result beside the picture that it was made of is known by its name.
+"""
+
+import re
+from collections.abc import Iterable
+from concurrent import futures
+from pathlib import Path
+
+from PIL import ExifTags, Image
+
+from hcflow_jax.images.reading import ImageError, opened
+from hcflow_jax.paths import is_remote
+
+PREFIX = "hcflow:"
+"""How the names of this program's text chunks begin."""
+
+COMMANDS = ("upscale", "downscale", "restore")
+_MADE_BY = f"{PREFIX}made_by"
+_SOFTWARE = ExifTags.Base.Software
+_NAME = re.compile(
+    r"(?P<source>.+)_(?:(?P<upscale>x\d+(?:\.\d+)?)|(?P<downscale>lr)|(?P<restore>restored))"
+    r"(?:_frame\d+)?(?:_\d+)?"
+)
+
+
+def marked(command: str, png: bool, info: dict[str, str], exif: bytes) -> dict:
+    """{"info", "exif"} of a result, with the name of the command that made it.
+
+    Args:
+      png: whether it is a PNG.
+      info, exif: what it holds besides; another Software in EXIF is replaced.
+    """
+    if png:
+        return {"info": info | {_MADE_BY: command}, "exif": exif}
+    signed = Image.Exif()
+    signed.load(exif)
+    signed[_SOFTWARE] = f"hcflow {command}"
+    return {"info": info, "exif": signed.tobytes()}
+
+
+def made_by(path: Path) -> str | None:
+    """The command of COMMANDS by which a file says it was made; None of all others."""
+    try:
+        with opened(path) as image:
+            said = _said(image)
+    except ImageError:
+        return None
+    return said if said in COMMANDS else None
+
+
+def _said(image):
+    texts = {key: value for key, value in image.info.items() if str(key).startswith(PREFIX)}
+    if texts:
+        return texts.get(_MADE_BY, "downscale")  # which alone wrote texts before there was this one
+    exif = Image.Image.getexif(image)  # PNG's own decodes the picture
+    signed = re.fullmatch(r"hcflow (\w+)", str(exif.get(_SOFTWARE, "")))
+    return signed and signed[1]
+
+
+def results(paths: Iterable[Path]) -> dict[Path, str]:
+    """{file: the command that made it} of those that are results of this program."""
+    paths = list(paths)
+    begins = set().union(*map(_beginnings, paths))
+
+    def find(path):
+        named = _NAME.fullmatch(path.stem)
+        said = None if is_remote(path) else made_by(path)  # a bucket would be downloaded
+        if said or not named or (path.parent, named["source"]) not in begins:
+            return said
+        return next(command for command in COMMANDS if named[command])
+
+    with futures.ThreadPoolExecutor(8) as pool:
+        found = dict(zip(paths, pool.map(find, paths), strict=True))
+    return {path: command for path, command in found.items() if command}
+
+
+def originals(paths: Iterable[Path], results: dict[Path, str]) -> set[Path]:
+    """Those of `paths` beside which, among `results`, the small pictures made of them are."""
+    named = {
+        (path.parent, found["source"])
+        for path, command in results.items()
+        if command == "downscale" and (found := _NAME.fullmatch(path.stem))
+    }
+    return {path for path in paths if path not in results and named & _beginnings(path)}
+
+
+def _beginnings(path):
+    """(folder, what names of the results of a picture there begin with)."""
+    return {
+        (path.parent, path.stem),
+        (path.parent, path.stem + path.suffix.replace(".", "_")),  # where stems are alike
+    }
