@@ -68,7 +68,10 @@ def add_picture_command(commands, name: str, run, summary: str, label: str, png:
     """
     command = commands.add_parser(name, help=summary, description=summary)
     command.set_defaults(run=run)
-    add_inputs(command, ", or - for standard input; of folders, results of hcflow are left out")
+    apart = "results of hcflow"
+    if name == "restore":
+        apart += " other than small pictures, and what these were made of,"
+    add_inputs(command, f", or - for standard input; of folders, {apart} are left out")
     _add_output(command, label)
     if png:
         command.set_defaults(format=None, quality=None)
@@ -105,21 +108,20 @@ def _add_output(command, label):
         "-o",
         "--output",
         metavar="OUT",
-        help="a file, whose suffix says the format; or a folder, which several inputs need: a name "
-        "without a suffix or with a slash behind it, made where there is none; or - for standard "
-        "output. A result of hcflow that is there is replaced, no other file is (default: "
-        f"IN_{label}.png beside IN)",
+        help="a file, whose suffix says the format; a folder, which several inputs need (a name "
+        "without a suffix or with a slash at its end; it is made where there is none); or - for "
+        "standard output. Earlier results of hcflow are replaced; any other file that is there is "
+        f"kept, and the command refused (default: IN_{label}.png beside IN)",
     )
     command.add_argument(
         "--suffix",
         metavar="TEXT",
-        help=f"what names of results have behind that of IN (default: _{label})",
+        help=f"what is put behind the name of IN to name its result (default: _{label})",
     )
     command.add_argument(
         "--skip-existing",
         action="store_true",
-        help="leave pictures out whose results are there: goes on with a folder that was "
-        "interrupted",
+        help="leave out pictures whose results are there, to continue an interrupted folder",
     )
 
 
@@ -128,13 +130,13 @@ def _add_format(command):
     command.add_argument(
         "--format",
         choices=("png", "jpg", "webp", "avif", "tif"),
-        help="of results whose names -o does not say (default: png)",
+        help="of results, where -o is no file (default: png)",
     )
     command.add_argument(
         "--quality",
         type=whole_number(1, 100),
         metavar="Q",
-        help="1 to 100, of JPEG (default: 95), AVIF (90) and WebP, which loses nothing without it",
+        help="of JPEG (default: 95), AVIF (default: 90) and WebP (default: without loss), 1 to 100",
     )
 
 

@@ -20,10 +20,12 @@ class Source:
     Attributes:
       file: its path, or what came from standard input.
       frame: its number in that file, from 0; None of the first, and only, one that is taken.
+      alone: whether a file is refused of which it cannot be told whether it holds others.
     """
 
     file: Path | bytes
     frame: int | None = None
+    alone: bool = False
 
     def __str__(self):
         name = "standard input" if isinstance(self.file, bytes) else str(self.file)
@@ -35,6 +37,8 @@ def read(source, max_pixels):
     from hcflow_jax import images
 
     source = source if isinstance(source, Source) else Source(source)
+    if source.alone:
+        images.frame_count(source.file, max_pixels)
     picture = images.read(source.file, max_pixels, source.frame)
     for note in picture.notes:
         print(f"{shown(source)}: {note}", file=sys.stderr, flush=True)
@@ -53,12 +57,16 @@ def standard_input(max_pixels):
     if sys.stdin is None or sys.stdin.isatty():
         raise UserError(f"{STANDARD} is standard input; send it a picture, as in < photo.jpg")
     most = 8 * max_pixels + 2**26
-    data = sys.stdin.buffer.read(most + 1)
+    data = bytearray()
+    while part := sys.stdin.buffer.read(2**20):
+        data += part
+        if len(data) > most:
+            raise UserError(
+                f"standard input has more than {most:,} bytes; allow more by --max-pixels"
+            )
     if not data:
         raise UserError("standard input is empty; send it a picture, as in < photo.jpg")
-    if len(data) > most:
-        raise UserError(f"standard input has more than {most:,} bytes; allow it by --max-pixels")
-    return data
+    return bytes(data)
 
 
 def listed(args, results=None, command=None):
@@ -111,8 +119,8 @@ def _left_out(top, paths, results, command):
     apart = [path for path, maker in made_by.items() if maker != wanted]
     return (
         below
-        | dict.fromkeys(originals, ("original", "of small pictures beside"))
-        | dict.fromkeys(apart, ("result", "of hcflow; name them to take them"))
+        | dict.fromkeys(originals, ("original", "whose small pictures are there"))
+        | dict.fromkeys(apart, ("result", "of hcflow (taken if named)"))
     )
 
 
@@ -131,8 +139,9 @@ def frames(file, which, max_pixels):
     """The `Source`s of a file or of bytes: the "first" picture in it, or "all"."""
     from hcflow_jax import images
 
+    if which == "first":
+        return [Source(file)]
     count = 1
-    if which == "all":
-        with contextlib.suppress(images.ImageError):  # reading tells of what is wrong
-            count = images.frame_count(file, max_pixels)
-    return [Source(file)] if count == 1 else [Source(file, i) for i in range(count)]
+    with contextlib.suppress(images.ImageError):  # `read` raises it, and the others are done
+        count = images.frame_count(file, max_pixels)
+    return [Source(file, alone=True)] if count == 1 else [Source(file, i) for i in range(count)]

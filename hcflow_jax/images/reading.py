@@ -82,8 +82,8 @@ def read(
             notes.append(f"of its {depth.stored_bits(image)} bits per channel 8 are read")
         if patched:
             notes.append("of its 16 bits per channel 8 are read")
-        if frame is None and (others := _others(image)):
-            notes.append(others)
+        if frame is None and _is_animated(image):
+            notes.append("of several pictures in it only the first is taken")
         try:
             Image.Exif().load(image.info.get("exif"))  # Pillow tells of what is damaged only once
             exif, xmp = metadata.exif(image), metadata.xmp(image)
@@ -103,14 +103,12 @@ def read(
         )
 
 
-def _others(image):
-    """What to tell of the pictures behind the first; those of an MPO are previews and the like."""
+def _is_animated(image):
+    """Whether there are more pictures to be seen; those of an MPO are previews and the like."""
     try:
-        if image.format != "MPO" and getattr(image, "is_animated", False):
-            return "of several pictures in it only the first is taken"
-    except Exception:  # of which damaged ones raise many kinds
-        return "of several pictures in it the first is taken, others are damaged"
-    return None
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    except Exception:  # of a second frame that is damaged
+        return False
 
 
 def read_uint8(path: str | Path | bytes, max_pixels: int | None = None) -> np.ndarray:

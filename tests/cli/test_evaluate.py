@@ -353,3 +353,12 @@ def test_a_report_of_other_pictures_is_not_replaced_by_default(folder, capsys):
     err = capsys.readouterr().err
     assert "evaluation/valid holds the report of" in err and "one/valid; name another by -o" in err
     assert cli.main(["evaluate", "two/valid", *argv, "-o", "other"]) == 0
+
+
+def test_results_of_hcflow_are_left_out_and_counted(folder, capsys):
+    _photographs("own", ["a.png", "a_x4.png", "a_restored.png"], (16, 16))
+    argv = ["evaluate", "own", "--checkpoint", "sr", "--temperatures", "0", "-o", "of_own"]
+    assert cli.main(argv) == 2
+    left_out, failed, error = capsys.readouterr().err.splitlines()
+    assert left_out == "left out: 2 results of hcflow"
+    assert failed == "hcflow: 1 of 1 pictures failed:" and "own/a.png is 16×16" in error
