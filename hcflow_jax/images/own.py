@@ -20,6 +20,7 @@ PREFIX = "hcflow:"
 COMMANDS = ("upscale", "downscale", "restore")
 _MADE_BY = f"{PREFIX}made_by"
 _SOFTWARE = ExifTags.Base.Software
+_ANY = 2**62  # pixels: of results may be many, and nothing is decoded here
 _NAME = re.compile(
     r"(?P<source>.+)_(?:(?P<upscale>x\d+(?:\.\d+)?)|(?P<downscale>lr)|(?P<restore>restored))"
     r"(?:_frame\d+)?(?:_\d+)?"
@@ -44,7 +45,7 @@ def marked(command: str, png: bool, info: dict[str, str], exif: bytes) -> dict:
 def made_by(path: Path) -> str | None:
     """The command of COMMANDS by which a file says it was made; None of all others."""
     try:
-        with opened(path) as image:
+        with opened(path, _ANY) as image:
             said = _said(image)
     except ImageError:
         return None

@@ -122,9 +122,9 @@ def _check_folder(path):
         ) from error
 
 
-def result_bits(path: Path | StandardOutput, found: int, asked: int | None = None) -> int:
+def result_bits(path: str | Path | StandardOutput, found: int, asked: int | None = None) -> int:
     """8 or 16: what was asked for, else as many as were found where the format keeps them."""
-    return asked or (found if _format(path).deep else 8)
+    return asked or (found if _format(_place(path)).deep else 8)
 
 
 def write_beside(path: str | Path | StandardOutput, save: Callable) -> None:

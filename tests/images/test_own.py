@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from hcflow_jax import images
-from hcflow_jax.images import own
+from hcflow_jax.images import own, reading
 
 PIXELS = np.full((8, 8, 3), 0.5, np.float32)
 
@@ -28,6 +28,17 @@ def test_results_say_which_command_made_them(tmp_path, suffix, bits):
         images.write(path, PIXELS, bits=bits, **marks)
         assert own.made_by(path) == (command if suffix != "bmp" else None)
     assert own.made_by(_picture(tmp_path / f"b.{suffix}")) is None
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_results_may_be_larger_than_what_is_read(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"a.{suffix}"
+    images.write(path, PIXELS, **own.marked("upscale", suffix == "png", {}, b""))
+    monkeypatch.setattr(reading, "MAX_PIXELS", 10)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(images.ImageError, match="more than"):
+        images.read(path)
+    assert own.made_by(path) == "upscale"
 
 
 def test_a_mark_keeps_what_else_a_picture_says(tmp_path):
