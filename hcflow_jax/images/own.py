@@ -4,6 +4,7 @@ A PNG says it in a text chunk, other formats but BMP in EXIF's Software. Where n
 result beside the picture that it was made of is known by its name.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable
 from concurrent import futures
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from hcflow_jax.images.reading import ImageError, opened
+from hcflow_jax.images.reading import ImageError, opened, stream
 from hcflow_jax.paths import is_remote
 
 PREFIX = "hcflow:"
@@ -45,11 +46,24 @@ def marked(command: str, png: bool, info: dict[str, str], exif: bytes) -> dict:
 def made_by(path: Path) -> str | None:
     """The command of COMMANDS by which a file says it was made; None of all others."""
     try:
-        with opened(path, _ANY) as image:
+        with stream(path) as file:
+            if file.read(4) == b"GIF8":
+                return None  # is never written, and may take memory when it is opened
+        with _any_size(), opened(path, _ANY) as image:
             said = _said(image)
-    except ImageError:
+    except (ImageError, OSError):
         return None
     return said if said in COMMANDS else None
+
+
+@contextlib.contextmanager
+def _any_size():
+    """Without Pillow's limit, which is one for the process."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _said(image):
@@ -73,7 +87,7 @@ def results(paths: Iterable[Path]) -> dict[Path, str]:
             return said
         return next(command for command in COMMANDS if named[command])
 
-    with futures.ThreadPoolExecutor(8) as pool:
+    with _any_size(), futures.ThreadPoolExecutor(8) as pool:
         found = dict(zip(paths, pool.map(find, paths), strict=True))
     return {path: command for path, command in found.items() if command}
 

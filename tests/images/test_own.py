@@ -39,6 +39,17 @@ def test_results_may_be_larger_than_what_is_read(tmp_path, monkeypatch, suffix):
     with pytest.raises(images.ImageError, match="more than"):
         images.read(path)
     assert own.made_by(path) == "upscale"
+    assert own.results([path] * 20) == {path: "upscale"}
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_no_gif_is_opened(tmp_path, monkeypatch):
+    """Frames of a hostile one may be larger than all limits, and Pillow fills them."""
+    calls, open_image = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda *a, **kw: (calls.append(a), open_image(*a, **kw))[1])
+    for kind in ("PNG", "GIF"):
+        assert own.made_by(_picture(tmp_path / "a.png", format=kind)) is None
+        assert len(calls) == 1
 
 
 def test_a_mark_keeps_what_else_a_picture_says(tmp_path):
