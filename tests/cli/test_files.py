@@ -210,7 +210,7 @@ def test_few_frames_are_in_memory_at_a_time(folder, monkeypatch):
     first.save("a.tif", save_all=True, append_images=others)
     monkeypatch.setattr(images, "read", counted)
     assert cli.main(["upscale", "a.tif", "--frames", "all"]) == 0
-    assert len(most) == 15 and max(most) <= 6
+    assert len(most) == 15 and max(most) <= 6, most
     heights = [Image.open(f"a_x4_frame{i + 1:04}.png").height for i in range(15)]
     assert heights == [4 * (6 + i) for i in range(15)]
 
