@@ -19,6 +19,9 @@ WAYS = ("pmap", "jit")
 arrays with a NamedSharding. The numbers are the same."""
 
 
+_TIMEOUTS = {"heartbeat_timeout_seconds": 45, "shutdown_timeout_seconds": 60}
+
+
 def connect(coordinator: str = "", processes: int = 0, process: int = 0) -> None:
     """Initialises JAX's distributed runtime; to be called before any device is used.
 
@@ -29,9 +32,9 @@ def connect(coordinator: str = "", processes: int = 0, process: int = 0) -> None
       process: the number of this one, from 0.
     """
     if coordinator:
-        jax.distributed.initialize(coordinator, processes, process)
+        jax.distributed.initialize(coordinator, processes, process, **_TIMEOUTS)
     else:
-        jax.distributed.initialize()
+        jax.distributed.initialize(**_TIMEOUTS)
 
 
 def check_agreement(facts: dict[str, str]) -> None:

@@ -118,8 +118,10 @@ def run(argv: list[str]) -> None:
             raise UserError(f"--{name}=… is missing; see `hcflow train --help`")
     _quieten()
     from hcflow_jax import devices  # imports of seconds, which wrong flags need not
+    from hcflow_jax.training import peers
     from hcflow_jax.training.loop import train
 
     if values.distributed or values.coordinator:
         devices.connect(values.coordinator, values.processes, values.process)
-    train(config, values.workdir, alone=True)
+    with peers.watched():
+        train(config, values.workdir, alone=True)

@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from functools import partial
 
 import jax
@@ -13,10 +14,11 @@ import pytest
 
 from hcflow_jax import checkpoints, devices
 from hcflow_jax.training import recipes, steps
-from tests.command import config, log, photographs, recipe, saved, start
+from tests.command import ONE_LEVEL, arguments, config, log, photographs, recipe, saved, start
 
 EIGHT_DEVICES = """
 import sys
+import time
 import jax
 import numpy as np
 from tests.training import test_devices
@@ -231,3 +233,48 @@ def test_full_size_recipes_lower_for_gpus_and_tpus(name, variant, saving):
     assert [x.shape for x in exported.out_avals[: len(jax.tree.leaves(state))]] == [
         x.shape for x in jax.tree.leaves(state)
     ]
+
+
+IMPATIENT = """
+import sys
+from hcflow_jax import cli
+from hcflow_jax.errors import UserError
+from hcflow_jax.training import loop, peers
+peers.INTERVAL_S, peers.SILENCE_S = 0.5, 4.0
+if sys.argv.pop(1) == "failed" and sys.argv[-1] == "--process=1":
+    class Failing(loop.Training):
+        def save(self, state, *rest):
+            raise UserError("this disk is full")
+    loop.Training = Failing
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "failed"])
+def test_a_process_that_ends_ends_the_others(tmp_path, monkeypatch, how):
+    monkeypatch.chdir(tmp_path)
+    photographs("photos")
+    flags = [*ONE_LEVEL, "--config.train.steps=1000000", "--config.train.log_every=1000000"]
+    flags += ["--config.train.save_every=2", f"--coordinator=localhost:{_port()}", "--processes=2"]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", IMPATIENT, how, *arguments("run", *flags, f"--process={i}")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in (0, 1)
+    ]
+    while how == "killed" and not os.path.isdir("run/checkpoints/2"):
+        assert running[0].poll() is None
+        time.sleep(0.2)
+    if how == "killed":
+        running[1].kill()
+    said = [process.communicate(timeout=120)[1] for process in running]
+    (line,) = [line for line in said[0].splitlines() if line.startswith("hcflow: ")]
+    told = {"killed": "process 1 was not heard of for", "failed": "process 1 failed, see what it"}
+    assert told[how] in line and "start all again" in line
+    assert "Traceback" not in "".join(said) and "Check failure" not in "".join(said)
+    assert running[0].returncode == 3
+    if how == "failed":
+        assert running[1].returncode == 2 and "hcflow: this disk is full" in said[1]
