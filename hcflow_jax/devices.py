@@ -19,9 +19,6 @@ WAYS = ("pmap", "jit")
 arrays with a NamedSharding. The numbers are the same."""
 
 
-_TIMEOUTS = {"heartbeat_timeout_seconds": 45, "shutdown_timeout_seconds": 60}
-
-
 def connect(coordinator: str = "", processes: int = 0, process: int = 0) -> None:
     """Initialises JAX's distributed runtime; to be called before any device is used.
 
@@ -31,10 +28,13 @@ def connect(coordinator: str = "", processes: int = 0, process: int = 0) -> None
       processes: how many there are.
       process: the number of this one, from 0.
     """
+    initialize = functools.partial(
+        jax.distributed.initialize, heartbeat_timeout_seconds=45, shutdown_timeout_seconds=60
+    )
     if coordinator:
-        jax.distributed.initialize(coordinator, processes, process, **_TIMEOUTS)
+        initialize(coordinator, processes, process)
     else:
-        jax.distributed.initialize(**_TIMEOUTS)
+        initialize()
 
 
 def check_agreement(facts: dict[str, str]) -> None:

@@ -37,6 +37,8 @@ def watched():
     try:
         yield
     except BaseException as error:
+        if _may_be_of_another(error):  # the watch knows better, before long
+            time.sleep(SILENCE_S + 2 * INTERVAL_S)
         watch.stop(_FAILED)
         _let_others_go()
         atexit.register(_leave, 2 if isinstance(error, UserError) else 1)
@@ -51,6 +53,15 @@ def _client():
     from jax._src import distributed  # JAX has no public name for it
 
     return distributed.global_state.client
+
+
+def _may_be_of_another(error):
+    """Whether a sum over devices has failed, as it does where a process of them has ended."""
+    while error is not None:
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            return "RESOURCE_EXHAUSTED" not in str(error)
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _let_others_go():

@@ -271,6 +271,7 @@ def test_a_process_that_ends_ends_the_others(tmp_path, monkeypatch, how):
     if how == "killed":
         running[1].kill()
     said = [process.communicate(timeout=120)[1] for process in running]
+    assert "hcflow: " in said[0], said
     (line,) = [line for line in said[0].splitlines() if line.startswith("hcflow: ")]
     told = {"killed": "process 1 was not heard of for", "failed": "process 1 failed, see what it"}
     assert told[how] in line and "start all again" in line
