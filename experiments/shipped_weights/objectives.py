@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from hcflow_jax.evaluation import lpips
 from hcflow_jax.training import losses
 
 WEIGHTS = ("restored", "luma", "small")
@@ -17,7 +18,8 @@ def _without_latents(model, params, lr):
 
 
 def super_resolution(recipe, weights, params, hr, lr, key):
-    """pixel·mean|decode(lr, 0) − hr| + nll·(−log2 p(hr + U(−½, ½)/q, lr) per pixel)."""
+    """pixel·mean|decode(lr, 0) − hr| + nll·(−log2 p(hr + U(−½, ½)/q, lr) per pixel)
+    + perceptual·LPIPS(decode(lr, τ·e), hr), of VGG16, e ~ N(0, 1), τ the recipe's temperature."""
     del weights
     total, terms = 0.0, {}
     if recipe.pixel:
@@ -30,6 +32,12 @@ def super_resolution(recipe, weights, params, hr, lr, key):
         terms["nll"] = losses.nll(found)
         terms["bits"] = losses.bits_per_dim(found)
         total += recipe.nll * terms["nll"]
+    if recipe.perceptual:
+        key = jax.random.fold_in(key, 1)
+        latents = recipe.model.draw_latents(key, lr, recipe.temperature)
+        image = recipe.model.decode(params, lr, latents)
+        terms["perceptual"] = jnp.mean(lpips.load("vgg16")(image, hr))
+        total += recipe.perceptual * terms["perceptual"]
     return total, terms
 
 

@@ -23,7 +23,8 @@ class Recipe:
       rate: the highest learning rate.
       warmup: iterations over which it rises.
       batch, patch: patches of an iteration, and their side.
-      pixel, nll: weights of the SR objectives, L1 at latents 0 and −log2 p per pixel.
+      pixel, nll, perceptual: weights of the SR objectives, L1 at latents 0, −log2 p per pixel, and
+        VGG16's LPIPS at `temperature`.
       restored, luma, small, latents: weights of the rescaling objectives: L1 of what latents 0
         restore, in RGB and in luma, squared error of the LR image, squared latents.
       quant: q of the dequantisation noise U(−½, ½)/q.
@@ -39,6 +40,8 @@ class Recipe:
     patch: int = 64
     pixel: float = 1.0
     nll: float = 0.0
+    perceptual: float = 0.0
+    temperature: float = 0.8
     restored: float = 1.0
     luma: float = 0.0
     small: float = 0.05

@@ -1,4 +1,4 @@
-"""Rescaling weights whose latents have a deviation of 1, and whose pictures at latents 0 stay.
+"""Weights whose latents have a deviation of 1, and whose pictures at latents 0 stay.
 
     python experiments/shipped_weights/unit_latents.py WEIGHTS DATA.zip -o OUT.npz
 
@@ -6,7 +6,8 @@ What is trained at latents 0 alone leaves them any scale c, one for each channel
 at a temperature then have c times too little noise, or 1/c times too much. Here a level's split-off
 part becomes a/c: its last ActNorm and the mean of its prior are divided by c, and the kernels of
 its last shift coupling that read it are multiplied by c. The latents (a − mean)·exp(−log_std)
-become 1/c of what they were.
+become 1/c of what they were. In super-resolution, whose priors have a free scale, log c is added
+to that.
 """
 
 import argparse
@@ -58,6 +59,20 @@ def divided(model, params, scales):
     return params
 
 
+def widened(params, scales):
+    """`params` of a super-resolution model with its priors' deviations times scales, [C] each."""
+    params = dict(params)
+    for i, c in enumerate(scales):
+        prior = jax.tree.map(jnp.asarray, params[f"level{i}"]["prior"])
+        gain = jnp.exp(-3 * prior["logs"][1::2])
+        prior["bias"] = prior["bias"].at[1::2].add(jnp.log(c) * gain)
+        if "guard" in prior:
+            ranges = prior["guard"]["log_std"]
+            prior["guard"]["log_std"] = {end: at + jnp.log(c) for end, at in ranges.items()}
+        params[f"level{i}"] = {**params[f"level{i}"], "prior": prior}
+    return params
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("weights")
@@ -69,7 +84,9 @@ def main():
     scales = deviations(model, params, batches.Tiles(args.data, 0.0), args.batches)
     for i, level in enumerate(scales):
         print(f"level {i}: deviations from {level.min():.2e} to {level.max():.2e}")
-    train.export(args.output, model, divided(model, params, scales))
+    sr = model.task == "sr"
+    params = widened(params, scales) if sr else divided(model, params, scales)
+    train.export(args.output, model, params)
 
 
 if __name__ == "__main__":
