@@ -20,6 +20,7 @@ from hcflow_jax.images.writing import (
     check_quality,
     check_writable,
     result_bits,
+    result_coding,
     write,
     write_beside,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "read",
     "read_uint8",
     "result_bits",
+    "result_coding",
     "write",
     "write_beside",
 ]
