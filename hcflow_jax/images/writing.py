@@ -75,7 +75,7 @@ def check_writable(
     if profile and kind.profile is not None and len(profile) > kind.profile:
         raise ImageError(f"{path}: {kind.name} keeps no colour profile over 1 MB; write a .tif")
     if size is not None:
-        _check_size(path, kind, *size, bytes=(3 + alpha) * (bits or 8) // 8)
+        check_size(path, size, alpha, bits)
     _check_folder(path)
 
 
@@ -97,13 +97,20 @@ def _checked_name(path):
     return path
 
 
-def _check_size(path, kind, height, width, bytes):
-    if kind.side is not None and max(height, width) > kind.side:
+def check_size(
+    path: str | Path | StandardOutput,
+    size: tuple[int, int],
+    alpha: bool = False,
+    bits: int | None = None,
+) -> None:
+    """ImageError, with the remedy, where the format holds no picture of that height and width."""
+    kind, (height, width) = _format(_place(path)), size
+    if kind.side is not None and max(size) > kind.side:
         raise ImageError(
             f"{path} would be {width}×{height}, and {kind.name} holds {kind.side:,} pixels a side; "
             "write a .png or .tif"
         )
-    if kind.size is not None and bytes * height * width > kind.size:
+    if kind.size is not None and (3 + alpha) * (bits or 8) // 8 * height * width > kind.size:
         raise ImageError(
             f"{path} would be {width}×{height}, more than {kind.name} holds; write a .png"
         )

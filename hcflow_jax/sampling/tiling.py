@@ -144,9 +144,14 @@ def _windows(picture, tile, halo):
     return [w for w in windows if picture.stale is None or picture.stale[_crop(w, 1)].any()]
 
 
-def count(extent: tuple[int, int], tile: int, halo: int) -> int:
-    """How many windows `run` cuts of a picture of that extent, all in LR pixels."""
-    return math.prod(len(starts(side, min(side, tile), halo)) for side in extent)
+def count(lr_size: tuple[int, int], scale: int, tile: int = TILE, halo: int = HALO) -> int:
+    """How many windows a picture of `lr_size` LR pixels has.
+
+    `tile` and `halo` in pixels of the large picture, whose sides are `scale` times as long.
+    """
+    sides = [bucket(scale * side) // scale for side in lr_size]
+    window, overlap = tile // scale, -(-halo // scale)
+    return math.prod(len(starts(side, min(side, window), overlap)) for side in sides)
 
 
 def _crop(window, factor):
