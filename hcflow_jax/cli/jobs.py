@@ -17,7 +17,7 @@ from hcflow_jax.images.resize import Resized
 from hcflow_jax.sampling import memory, tiling
 
 LONG_WORK = 4_000_000
-"""Pixels of work that is announced: ten seconds of two CPU cores."""
+"""Pixels of large pictures whose making is announced: ten seconds of two CPU cores."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,12 +108,15 @@ def announce(args, plan, model, size, kept):
     tiles = sum(
         tiling.count(lr_size, model.scale, tile) * len(targets) for lr_size, _, targets in found
     )
-    if sum(math.prod(end) * len(to) for _, end, to in found) >= LONG_WORK:
+    pixels = sum(math.prod(lr_size) * len(targets) for lr_size, _, targets in found)
+    if pixels * model.scale**2 >= LONG_WORK:
         what = f"{plan[0][0]}:" if len(plan) == 1 else f"{len(plan)} pictures: up to"
-        sides = "" if tile == tiling.TILE else f" of {tile} pixels a side"
-        line = f"{shown(what)} {final[1]}×{final[0]} pixels, {tiles} tiles{sides}"
         short = f", of which {_gigabytes(free)} are free" if needed > free else ""
-        progress.say(f"{line}, about {_gigabytes(needed)} of memory{short}")
+        sides = "" if tile == tiling.TILE else f" of {tile} pixels a side"
+        progress.say(
+            f"{shown(what)} {final[1]}×{final[0]} pixels, {tiles} tiles{sides}, "
+            f"about {_gigabytes(needed)} of memory{short}"
+        )
     return Work(tile, tiles)
 
 

@@ -87,7 +87,7 @@ def _remedy(args, rgb):
     """What may help where a network does not bring a picture back."""
     if max(rgb.shape) > args.tile:
         side = max(rgb.shape) + -max(rgb.shape) % 256
-        return f"squares do not see all that this network does, compute it whole by --tile {side}"
+        return f"tiles do not see all that this network does, compute it whole by --tile {side}"
     return "this network is not invertible on it in 32 bits, use other weights by --checkpoint"
 
 

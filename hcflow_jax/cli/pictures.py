@@ -2,7 +2,7 @@
 
 import re
 
-from hcflow_jax.cli import batch, sizes
+from hcflow_jax.cli import batch, heaps, sizes
 from hcflow_jax.cli.arguments import add_picture_command, add_sampling, region, whole_number
 from hcflow_jax.errors import UserError, shown
 
@@ -112,6 +112,7 @@ def _temperature(args):
 
 
 def _upscale(args):
+    heaps.settle()
     from hcflow_jax import sampling
     from hcflow_jax.cli import jobs
 
@@ -144,7 +145,8 @@ def _upscale(args):
         jobs.write_sample(args, "upscale", source, job, target, sample)
 
     work = jobs.announce(args, plan, model, size, kept)
-    sizes.tell(args, scale)
+    if work.tiles:
+        sizes.tell(args, scale)
     steps = 0 if args.raw else sampling.BACK_PROJECTION
     draw = jobs.resampler if args.region else jobs.sampler
     convert = draw(args, model, params, temperature, work.tile, steps)
@@ -153,6 +155,7 @@ def _upscale(args):
 
 
 def _downscale(args):
+    heaps.settle()
     from hcflow_jax import sampling
     from hcflow_jax.cli import jobs
     from hcflow_jax.images import transparency
@@ -216,6 +219,7 @@ def _original_size(source, picture, scale):
 
 
 def _restore(args):
+    heaps.settle()
     from hcflow_jax import sampling
     from hcflow_jax.cli import jobs
 

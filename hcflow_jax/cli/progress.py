@@ -5,6 +5,8 @@ import sys
 import threading
 import time
 
+from hcflow_jax.cli import heaps
+
 LONG = 20.0
 """Seconds of work from which on the time left, and in the end the time it took, are told."""
 
@@ -108,6 +110,8 @@ def _compiling_told():
         if event in (_LOWERED, _COMPILED):
             while timers:
                 timers.pop().cancel()
+        if event == _COMPILED:
+            heaps.release()  # before the program runs, which takes as much
         if event == _LOWERED and not told.is_set():
             timers.append(threading.Timer(COMPILING_AFTER, tell))
             timers[-1].daemon = True

@@ -17,7 +17,7 @@ TILES = (1024, 512, 256)
 PROGRAM_BYTES = 450 << 20
 """Of Python, JAX, weights and a compiler that has done its work."""
 
-_LR_PIXEL_BYTES = 30
+_LR_PIXEL_BYTES = 20
 """Of an LR pixel in float32, of its temperature, of what is known of how far its result strays."""
 
 
