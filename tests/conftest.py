@@ -33,6 +33,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers share what their pare
 import jax  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+from hcflow_jax.cli import progress  # noqa: E402
+
 jax.config.update("jax_enable_x64", True)
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=8)
 settings.load_profile("default")
+progress.LONG = progress.COMPILING_AFTER = 10**6  # what is said after a time is no part of tests

@@ -1,6 +1,7 @@
 """Arguments of the commands: the parser, and the types and options that several of them share."""
 
 import argparse
+import re
 
 from hcflow_jax.errors import UserError
 
@@ -46,6 +47,14 @@ def whole_number(least: int, most: int | None = None):
         return value
 
     return parse
+
+
+def amount(text: str) -> int:
+    """Bytes of "4G", "800M" or "1.5GB", in powers of 1000."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([MG])B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of memory; give 4G or 800M")
+    return int(float(found[1]) * {"M": 10**6, "G": 10**9}[found[2].upper()])
 
 
 def region(text: str) -> tuple[int, int, int, int]:
@@ -97,7 +106,13 @@ def add_picture_command(commands, name: str, run, summary: str, label: str, png:
         "colour profile stays",
     )
     add_checkpoint(command)
-    add_tile(command)
+    add_tile(command, automatic=True)
+    command.add_argument(
+        "--memory",
+        type=amount,
+        metavar="SIZE",
+        help="what --tile auto keeps within, such as 4G or 800M (default: half of what is free)",
+    )
     add_max_pixels(command)
     return command
 
@@ -187,16 +202,18 @@ def add_noise(command) -> None:
     )
 
 
-def add_tile(command) -> None:
-    """Adds --tile."""
+def add_tile(command, automatic: bool = False) -> None:
+    """Adds --tile; `automatic` makes "auto" its default."""
+    number = whole_number(1)
+    choice = "; auto is 1024, or 512 or 256 where memory is short" if automatic else ""
     command.add_argument(
         "--tile",
-        type=whole_number(1),
-        default=1024,
+        type=(lambda text: text if text == "auto" else number(text)) if automatic else number,
+        default="auto" if automatic else 1024,
         metavar="PIXELS",
-        help="side of the squares of the large picture that are computed at a time, 256 or more "
-        "and a multiple of the scale; a smaller one takes less memory, the result is the same "
-        "(default: %(default)s)",
+        help="side of the tiles, squares of the large picture that are computed at a time, 256 or "
+        "more and a multiple of the scale; a smaller one takes less memory, the result is the same"
+        f"{choice} (default: %(default)s)",
     )
 
 

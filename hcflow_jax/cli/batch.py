@@ -1,13 +1,12 @@
-"""Several pictures through a command: a plan, prefetch, background writing, progress."""
+"""Several pictures through a command: a plan, prefetch, background writing."""
 
-import contextlib
 import os
 import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hcflow_jax.cli import naming, sources
+from hcflow_jax.cli import naming, progress, sources
 from hcflow_jax.errors import UserError, shown
 
 
@@ -119,32 +118,7 @@ def write(target, rgb, alpha, grey=False, **options):
         print(f"{shown(target)}  {rgb.shape[1]}×{rgb.shape[0]}{replaced}", flush=True)
 
 
-@contextlib.contextmanager
-def progress():
-    """Yields report(count) for a progress bar, shown on terminals once there are two windows.
-
-    `count` as `progress` of `tiling.run`.
-    """
-    bar, known, done = None, 0, 0
-
-    def report(count):
-        nonlocal bar, known, done
-        known, done = known + max(count, 0), done + max(-count, 0)
-        if known > 1 and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            bar = bar or tqdm(unit="tile", leave=False)
-            bar.total, bar.n = known, done
-            bar.refresh()
-
-    try:
-        yield report
-    finally:
-        if bar is not None:
-            bar.close()
-
-
-def run(plan, read, convert, write):
+def run(plan, read, convert, write, tiles=0):
     """write(source, picture, target, result) for every target of `plan`, in order.
 
     A picture that cannot be done is left out of a batch, which goes on, and listed in the end.
@@ -153,6 +127,7 @@ def run(plan, read, convert, write):
       read: (source, targets) -> picture, after checking what can be checked before the work.
       convert: (pictures, progress) -> results, one per target. Prefetch and writing have threads
         of their own, so that devices wait for neither.
+      tiles: how many tiles all of it has, where that is known.
 
     Returns:
       The exit code: 0, 1 where some pictures failed, 2 where all did.
@@ -171,7 +146,7 @@ def run(plan, read, convert, write):
         failed.setdefault(source, error)
 
     try:
-        _run(plan, read, convert, write, fail)
+        _run(plan, read, convert, write, fail, tiles)
     finally:
         if failed:
             print(f"hcflow: {len(failed)} of {len(plan)} pictures failed:", file=sys.stderr)
@@ -180,10 +155,11 @@ def run(plan, read, convert, write):
     return 0 if not failed else 2 if len(failed) == len(plan) else 1
 
 
-def _run(plan, read, convert, write, fail):
+def _run(plan, read, convert, write, fail, tiles):
     """What `run` does; fail(source, error) is told of every picture that cannot be done."""
     pending, results, writing = deque(), [], deque()
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, progress() as report:
+    threads = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+    with threads[0] as reader, threads[1] as writer, progress.shown(tiles) as report:
 
         def pictures():
             prefetched = deque()

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from hcflow_jax.cli import batch, naming, sources
+from hcflow_jax.cli import batch, naming, progress, sources
 from hcflow_jax.cli.arguments import (
     add_checkpoint,
     add_inputs,
@@ -66,7 +66,7 @@ def _encode(args):
     own = colour.from_network(picture.rgb, picture.profile)
     rgb = to_uint8(own).astype(np.float32) / 255  # as the file has them, to come back to the bit
     model, params = sampling.load(args.checkpoint, args.task)
-    with batch.progress() as report:
+    with progress.shown() as report:
         encoded = encoding.encode_picture(model, params, rgb, args.tile, report)
         again = encoding.decode_picture(model, params, encoded, args.tile, report)
     count, most = encoding.changed_values(rgb, again)
@@ -87,7 +87,7 @@ def _remedy(args, rgb):
     """What may help where a network does not bring a picture back."""
     if max(rgb.shape) > args.tile:
         side = max(rgb.shape) + -max(rgb.shape) % 256
-        return f"squares do not see all that this network does, compute it whole by --tile {side}"
+        return f"tiles do not see all that this network does, compute it whole by --tile {side}"
     return "this network is not invertible on it in 32 bits, use other weights by --checkpoint"
 
 
@@ -107,7 +107,7 @@ def _decode(args):
     images.check_writable(target, alpha is not None, encoded.size, profile=profile)
     if profile and colour.space(profile) not in kind.spaces:
         raise UserError(f"{target}: {kind.name} keeps no such colour profile; name a .png")
-    with batch.progress() as report:
+    with progress.shown() as report:
         rgb = encoding.decode_picture(model, params, encoded, info.tile, report)
     rgb = colour.for_network(rgb.clip(0, 1), profile)
     batch.write(target, rgb, alpha, info.grey, profile=profile)

@@ -1,10 +1,8 @@
 """`hcflow upscale`, `downscale` and `restore`."""
 
-import itertools
 import re
-import sys
 
-from hcflow_jax.cli import batch, sources
+from hcflow_jax.cli import batch, heaps, sizes
 from hcflow_jax.cli.arguments import add_picture_command, add_sampling, region, whole_number
 from hcflow_jax.errors import UserError, shown
 
@@ -37,7 +35,7 @@ def _add_upscale(commands):
     upscale = add_picture_command(
         commands, "upscale", _upscale, "enlarge pictures, inventing plausible detail", "x4"
     )
-    upscale.add_argument("--scale", type=int, default=4, choices=(2, 4, 8, 16), help="default: 4")
+    sizes.add_arguments(upscale)
     add_sampling(
         upscale,
         0.0,
@@ -85,100 +83,6 @@ def _add_upscale(commands):
     )
 
 
-def _reader(args, size):
-    """read(source, targets) -> Picture of `batch.run`.
-
-    size(source, picture) is that of results; it may refuse a picture.
-    """
-    from hcflow_jax import images
-
-    def read(source, targets):
-        picture = sources.read(source, args.max_pixels)
-        for target in targets:
-            bits = images.result_bits(target, picture.bits, args.bits)
-            alpha = picture.alpha is not None
-            images.check_writable(target, alpha, size(source, picture), bits)
-        return picture
-
-    return read
-
-
-def _check_finite(source, pixels, remedy):
-    """UserError where a network overflowed."""
-    import numpy as np
-
-    if not np.all(np.isfinite(pixels)):
-        raise UserError(f"{source}: the network's result is not finite; {remedy}")
-
-
-def _sampler(args, model, params, temperature, back_project=0):
-    from hcflow_jax import sampling
-
-    def convert(pictures, report):
-        inputs = ((picture.rgb, index) for picture, index in pictures)
-        return sampling.sample_all(
-            model,
-            params,
-            inputs,
-            temperature,
-            args.seed,
-            args.tile,
-            check=not args.no_check,
-            back_project=back_project,
-            progress=report,
-        )
-
-    return convert
-
-
-def _resampler(args, model, params, temperature, back_project):
-    """As `_sampler`, of pictures whose region is drawn anew."""
-    from hcflow_jax import sampling
-
-    def convert(pictures, report):
-        for picture, index in pictures:
-            if index == 0:
-                versions = sampling.resample_all(
-                    model,
-                    params,
-                    picture.rgb,
-                    temperature,
-                    args.region,
-                    itertools.count(args.region_seed),
-                    seed=args.seed,
-                    tile=args.tile,
-                    check=not args.no_check,
-                    back_project=back_project,
-                    progress=report,
-                )
-            yield next(versions)
-
-    return convert
-
-
-def _checked(args, source, sample):
-    """The pixels of a sample, after a line on stderr where it is not what was asked for."""
-    said = []
-    if sample.colder:
-        said.append(
-            f"{_share(sample.colder)} drawn again at a lower temperature, as samples at "
-            f"{args.temperature:g} did not match the input there"
-        )
-    if sample.bicubic:
-        said.append(
-            f"{_share(sample.bicubic)} enlarged by bicubic interpolation instead, as the network "
-            "fails there at temperature 0 too (--no-check shows how)"
-        )
-    if said:
-        print(f"{shown(source)}: {'; '.join(said)}", file=sys.stderr, flush=True)
-    _check_finite(source, sample.pixels, "leave out --no-check")
-    return sample.pixels
-
-
-def _share(fraction):
-    return f"{100 * fraction:.0f} %" if fraction >= 0.01 else "less than 1 %"
-
-
 def _check_upscale(args):
     """UserError where options contradict one another."""
     if args.temperature == 0:
@@ -208,37 +112,52 @@ def _temperature(args):
 
 
 def _upscale(args):
+    heaps.settle()
     from hcflow_jax import sampling
-    from hcflow_jax.images import transparency
+    from hcflow_jax.cli import jobs
 
     _check_upscale(args)
-    plan = batch.plan(args, "upscale", f"x{args.scale}", args.samples, args.temperature_map)
+    scale, loaded = sizes.network(args), None
+    if scale is None:
+        loaded = sampling.load(args.checkpoint, "sr", None, args.as_trained)
+        scale = loaded[0].scale
+    plan = batch.plan(args, "upscale", sizes.label(args, scale), args.samples, args.temperature_map)
     if not plan:
         return 0
+    sizes.check(args, scale)
     temperature = _temperature(args)
-    model, params = sampling.load(args.checkpoint, "sr", args.scale, args.as_trained)
+    model, params = loaded or sampling.load(None, "sr", scale, args.as_trained)
 
-    def size(source, picture):
+    def size(source, lr_size):
+        final = sizes.final(args, source, lr_size, scale)
         if args.region:
             try:
-                sampling.check_region(args.region, picture.rgb.shape[:2], args.scale, temperature)
+                sampling.check_region(args.region, lr_size, scale, temperature)
             except UserError as error:
                 raise UserError(f"{source}: {error}") from error
-        return tuple(model.scale * side for side in picture.rgb.shape[:2])
+        return lr_size, final
 
-    def write(source, picture, target, sample):
-        hr = _checked(args, source, sample)
-        alpha = transparency.resized(picture.alpha, hr.shape[:2])
-        about = batch.about(args, "upscale", picture, target)
-        batch.write(target, hr, alpha, picture.grey, **about)
+    def kept(lr_size, final):
+        whole = final == tuple(scale * side for side in lr_size)
+        return (3 if whole and args.bits != 16 else 6) * (3 if args.region else 1)
 
+    def write(source, job, target, sample):
+        jobs.write_sample(args, "upscale", source, job, target, sample)
+
+    work = jobs.announce(args, plan, model, size, kept)
+    if work.tiles:
+        sizes.tell(args, scale)
     steps = 0 if args.raw else sampling.BACK_PROJECTION
-    convert = (_resampler if args.region else _sampler)(args, model, params, temperature, steps)
-    return batch.run(plan, _reader(args, size), convert, write)
+    draw = jobs.resampler if args.region else jobs.sampler
+    convert = draw(args, model, params, temperature, work.tile, steps)
+    read = jobs.reader(args, lambda source, picture: size(source, picture.rgb.shape[:2])[1])
+    return batch.run(plan, read, convert, write, work.tiles)
 
 
 def _downscale(args):
+    heaps.settle()
     from hcflow_jax import sampling
+    from hcflow_jax.cli import jobs
     from hcflow_jax.images import transparency
 
     plan = batch.plan(args, "downscale", "lr")
@@ -249,22 +168,35 @@ def _downscale(args):
         return 0
     model, params = sampling.load(args.checkpoint, "rescaling")
 
-    def convert(pictures, report):
-        inputs = (picture.rgb for picture, _ in pictures)
-        return sampling.downscale_all(model, params, inputs, args.tile, progress=report)
+    def convert(jobs, report):
+        inputs = (job.picture.rgb for job, _ in jobs)
+        return sampling.downscale_all(model, params, inputs, work.tile, progress=report)
 
-    def write(source, picture, target, lr):
-        _check_finite(source, lr, "use other weights by --checkpoint")
+    def write(source, job, target, lr):
+        import numpy as np
+
+        if not np.all(np.isfinite(lr)):
+            raise UserError(
+                f"{source}: the network's result is not finite; use other weights by --checkpoint"
+            )
+        picture = job.picture
         height, width, _ = picture.rgb.shape
         info = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(picture.grey))}
         alpha = transparency.resized(picture.alpha, lr.shape[:2], model.scale)
         about = batch.about(args, "downscale", picture, target, info)
         batch.write(target, lr, alpha, **about)
 
-    def size(source, picture):
-        return tuple(-(-side // model.scale) for side in picture.rgb.shape[:2])
+    def size(source, hr_size):
+        small = tuple(-(-side // model.scale) for side in hr_size)
+        return small, small
 
-    return batch.run(plan, _reader(args, size), convert, write)
+    work = jobs.announce(args, plan, model, size, lambda *_: 30)  # most of it while it is read
+    read = jobs.reader(
+        args,
+        lambda source, picture: size(source, picture.rgb.shape[:2])[1],
+        grey=lambda picture: False,
+    )
+    return batch.run(plan, read, convert, write, work.tiles)
 
 
 def _original_size(source, picture, scale):
@@ -287,8 +219,9 @@ def _original_size(source, picture, scale):
 
 
 def _restore(args):
+    heaps.settle()
     from hcflow_jax import sampling
-    from hcflow_jax.images import transparency
+    from hcflow_jax.cli import jobs
 
     plan = batch.plan(args, "restore", "restored")
     if not plan:
@@ -298,14 +231,16 @@ def _restore(args):
     def size(source, picture):
         return _original_size(source, picture, model.scale)
 
-    def write(source, picture, target, sample):
-        hr = _checked(args, source, sample)
-        height, width = size(source, picture)
-        alpha = transparency.resized(picture.alpha, hr.shape[:2])
-        alpha = None if alpha is None else alpha[:height, :width]
-        grey = picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
-        about = batch.about(args, "restore", picture, target)
-        batch.write(target, hr[:height, :width], alpha, grey, **about)
+    def grey(picture):
+        return picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
 
-    convert = _sampler(args, model, params, args.temperature)
-    return batch.run(plan, _reader(args, size), convert, write)
+    def write(source, job, target, sample):
+        jobs.write_sample(args, "restore", source, job, target, sample)
+
+    def sizes_of(source, lr_size):
+        return lr_size, tuple(model.scale * side for side in lr_size)
+
+    work = jobs.announce(args, plan, model, sizes_of, lambda *_: 6 if args.bits == 16 else 3)
+    convert = jobs.sampler(args, model, params, args.temperature, work.tile)
+    read = jobs.reader(args, size, grey, cut=True)
+    return batch.run(plan, read, convert, write, work.tiles)

@@ -18,8 +18,10 @@ from hcflow_jax.images.writing import (
     StandardOutput,
     check_place,
     check_quality,
+    check_size,
     check_writable,
     result_bits,
+    result_coding,
     write,
     write_beside,
 )
@@ -32,6 +34,7 @@ __all__ = [
     "StandardOutput",
     "check_place",
     "check_quality",
+    "check_size",
     "check_writable",
     "crop",
     "extend",
@@ -44,6 +47,7 @@ __all__ = [
     "read",
     "read_uint8",
     "result_bits",
+    "result_coding",
     "write",
     "write_beside",
 ]

@@ -1,8 +1,8 @@
-"""Encoders of what Pillow does not write: PNG with 16 bits, TIFF with 16 bits or with EXIF."""
+"""Encoders that take a picture by strips, as Pillow's do not: PNG and TIFF, of 8 or 16 bits."""
 
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image, TiffTags
@@ -15,36 +15,56 @@ _PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels
 _DEFLATE, _DIFFERENCES = 8, 2  # TIFF's numbers of the compression and of its predictor
 
 
-def _strips(values) -> Iterator[np.ndarray]:
-    """Rows of `values` [H, W, C], about _STRIP_BYTES at a time."""
-    rows = max(1, _STRIP_BYTES // values[0].nbytes)
-    for start in range(0, len(values), rows):
+class Values(Protocol):
+    """uint8 or uint16 [H, W, C] of which rows can be had: an array, or what computes them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    def __getitem__(self, rows: slice) -> np.ndarray: ...
+
+
+def _rows(values):
+    """Rows of a strip, of about _STRIP_BYTES."""
+    _, width, channels = values.shape
+    return max(1, _STRIP_BYTES // (width * channels * values.dtype.itemsize))
+
+
+def strips(values: Values) -> Iterator[np.ndarray]:
+    """`values`, rows of about a megabyte at a time."""
+    rows = _rows(values)
+    for start in range(0, values.shape[0], rows):
         yield values[start : start + rows]
 
 
-def write_png16(
-    file: BinaryIO, values: np.ndarray, profile: bytes | None, exif: bytes, info: PngInfo
+def write_png(
+    file: BinaryIO, values: Values, profile: bytes | None, exif: bytes, info: PngInfo
 ) -> None:
-    """Writes a PNG of uint16 [H, W, C], C channels grey, grey and alpha, RGB or RGBA.
+    """Writes a PNG of uint8 or uint16 [H, W, C], C channels grey, grey and alpha, RGB or RGBA.
 
-    Every row but the first is stored as its difference to the row above (filter "Up"), or, where
-    that has the smaller sum of bytes in absolute value, to the pixel on the left ("Sub").
+    Every row is stored as its differences to the pixel on the left ("Sub"), to the row above
+    ("Up") or to the nearest of three neighbours ("Paeth"), whichever has the smallest sum of bytes
+    in absolute value.
     """
     height, width, channels = values.shape
+    pixel = channels * values.dtype.itemsize
     size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     file.write(_PNG_SIGNATURE)
-    putchunk(file, b"IHDR", size + bytes([16, _PNG_COLOUR[channels], 0, 0, 0]))
+    depth = 8 * values.dtype.itemsize
+    putchunk(file, b"IHDR", size + bytes([depth, _PNG_COLOUR[channels], 0, 0, 0]))
     if profile:
         putchunk(file, b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile))
     if exif:
         putchunk(file, b"eXIf", exif.removeprefix(b"Exif\0\0"))
     for kind, data, *_ in info.chunks:
         putchunk(file, kind, data)
-    packing = zlib.compressobj()
-    above = np.zeros((1, width * channels * 2), np.uint8)
-    for strip in _strips(values):
-        rows = strip.astype(">u2").view(np.uint8).reshape(len(strip), -1)
-        data = packing.compress(_filtered(rows, above, 2 * channels))
+    packing = zlib.compressobj(memLevel=9, strategy=zlib.Z_FILTERED)
+    above = np.zeros((1, width * pixel), np.uint8)
+    for strip in strips(values):
+        big_endian = np.ascontiguousarray(strip, strip.dtype.newbyteorder(">"))
+        rows = big_endian.view(np.uint8).reshape(len(strip), -1)
+        data = packing.compress(_filtered(rows, above, pixel))
         if data:
             putchunk(file, b"IDAT", data)
         above = rows[-1:]
@@ -52,19 +72,30 @@ def write_png16(
     putchunk(file, b"IEND", b"")
 
 
-def _filtered(rows, above, pixel_bytes):
+_FILTERS = np.array([1, 2, 4], np.uint8)  # PNG's numbers of Sub, Up and Paeth
+
+
+def _filtered(rows, above, pixel):
     """The bytes of filtered rows, each behind the number of its filter."""
-    up = rows - np.concatenate([above, rows[:-1]])
-    sub = rows.copy()
-    sub[:, pixel_bytes:] -= rows[:, :-pixel_bytes]
-    cost = [np.abs(part.view(np.int8).astype(np.int16)).sum(1) for part in (sub, up)]
-    number = 1 + (cost[1] < cost[0]).astype(np.uint8)[:, None]
-    return np.concatenate([number, np.where(number == 1, sub, up)], axis=1).tobytes()
+    up = np.concatenate([above, rows[:-1]])
+    left, corner = (np.pad(part[:, :-pixel], ((0, 0), (pixel, 0))) for part in (rows, up))
+    stored = np.stack([rows - left, rows - up, rows - _paeth(left, up, corner)])
+    best = np.minimum(stored, 0 - stored).sum(-1, dtype=np.int64).argmin(0)
+    kept = stored[best, np.arange(len(rows))]
+    return np.concatenate([_FILTERS[best][:, None], kept], axis=1).tobytes()
+
+
+def _paeth(left, up, corner):
+    """The one of three neighbours that is nearest to left + up − corner; ties in that order."""
+    a, b, c = (part.astype(np.int16) for part in (left, up, corner))
+    to_left, to_up, to_corner = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
+    nearest = np.where(to_up <= to_corner, up, corner)
+    return np.where((to_left <= to_up) & (to_left <= to_corner), left, nearest)
 
 
 def write_tiff(
     file: BinaryIO,
-    values: np.ndarray,
+    values: Values,
     profile: bytes | None = None,
     exif: Image.Exif | None = None,
     xmp: bytes = b"",
@@ -74,12 +105,13 @@ def write_tiff(
     Strips of differences to the pixel on the left, packed by zlib. `file` starts empty; the
     directory, whose length is known before the strips are, is written before them in the end.
     """
-    strips = list(_strips(values))
-    tags = _directory(values, len(strips[0]), profile, exif, xmp)
-    tags[ExifTags.Base.StripOffsets] = tags[ExifTags.Base.StripByteCounts] = (0,) * len(strips)
+    rows = min(_rows(values), values.shape[0])
+    none_yet = (0,) * -(-values.shape[0] // rows)
+    tags = _directory(values, rows, profile, exif, xmp)
+    tags[ExifTags.Base.StripOffsets] = tags[ExifTags.Base.StripByteCounts] = none_yet
     file.seek(8 + len(tags.tobytes(8)))
     offsets, counts, end = [], [], 0
-    for strip in strips:
+    for strip in strips(values):
         data = zlib.compress(_differences(strip).tobytes())
         data += b"\0" * (len(data) % 2)
         file.write(data)
@@ -106,7 +138,7 @@ def _directory(values, rows, profile, exif, xmp):
         pointer = tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
         tags[tag] = exif.get_ifd(tag) if pointer else exif[tag]
     tags[base.ImageWidth], tags[base.ImageLength] = width, height
-    tags[base.BitsPerSample] = (8 * values.itemsize,) * channels
+    tags[base.BitsPerSample] = (8 * values.dtype.itemsize,) * channels
     tags[base.SamplesPerPixel], tags[base.RowsPerStrip] = channels, rows
     tags[base.PhotometricInterpretation] = 2 if channels > 2 else 1
     tags[base.Compression], tags[base.Predictor] = _DEFLATE, _DIFFERENCES

@@ -36,14 +36,23 @@ def _taps(length, target, scale):
 
 
 def _resize_axis(image, axis, target, scale):
-    indices, weights = _taps(image.shape[axis], target, scale)
+    return _weighted(image, axis, *_taps(image.shape[axis], target, scale))
+
+
+def _weighted(image, axis, indices, weights):
+    """Σ_k weights[i, k]·image[indices[i, k]] along an axis."""
     shape = [1] * image.ndim
-    shape[axis] = target
+    shape[axis] = len(indices)
     weights = weights.reshape([*shape, -1])
     out = weights[..., 0] * np.take(image, indices[:, 0], axis)
     for k in range(1, indices.shape[1]):
         out += weights[..., k] * np.take(image, indices[:, k], axis)
     return out
+
+
+def _axes(scales):
+    """Axis of the smaller scale first."""
+    return sorted((0, 1), key=lambda axis: scales[axis])
 
 
 def imresize(
@@ -81,11 +90,47 @@ def imresize(
             raise ValueError(f"size must be positive, got {size}")
         scales = tuple(new / old for new, old in zip(size, image.shape[:2], strict=True))
     out = image
-    for axis in sorted((0, 1), key=lambda axis: scales[axis]):
+    for axis in _axes(scales):
         out = _resize_axis(out, axis, size[axis], scales[axis])
         if image.dtype == np.uint8:
             out = np.clip(np.floor(out + 0.5), 0, 255)
     return out.astype(image.dtype)
+
+
+class Resized:
+    """`imresize(image, size=size)·factor` of which only those rows are computed that are asked for.
+
+    resized[first:last] are rows, in floats of 32 bits where `image` has such, else of 64 bits; they
+    equal those of the whole. Whole numbers are not rounded on the way.
+
+    Attributes:
+      shape: of the result, whose sides are those of `crop` where it is given.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        size: tuple[int, int],
+        crop: tuple[int, int] | None = None,
+        factor: float = 1.0,
+    ):
+        self.shape = (*(crop or size), *image.shape[2:])
+        self._image, self._size, self._factor = image, size, factor
+        self._scales = [new / old for new, old in zip(size, image.shape[:2], strict=True)]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        image, kept = self._image, slice(*rows.indices(self.shape[0]))
+        taps = _taps(len(image), self._size[0], self._scales[0])
+        indices, weights = (part[kept] for part in taps)
+        first = int(indices.min())
+        out = image[first : int(indices.max()) + 1]
+        for axis in _axes(self._scales):
+            if axis == 0:
+                out = _weighted(out, 0, indices - first, weights)
+            else:
+                out = _resize_axis(out, 1, self._size[1], self._scales[1])
+        out = self._factor * out[:, : self.shape[1]]
+        return out.astype(np.float32) if image.dtype == np.float32 else out
 
 
 def bicubic(images: "jax.Array", up: int = 1, down: int = 1) -> "jax.Array":

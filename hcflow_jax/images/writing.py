@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin, features
 
-from hcflow_jax.images import colour, encoding, metadata
+from hcflow_jax.images import coding, encoding, metadata
 from hcflow_jax.images.formats import FORMATS, Format
 from hcflow_jax.images.reading import ImageError
+from hcflow_jax.images.resize import Resized
 from hcflow_jax.paths import is_remote, located
 
 _JPEG_SEGMENT = 65_500  # bytes that EXIF or XMP may have there, about
@@ -74,7 +75,7 @@ def check_writable(
     if profile and kind.profile is not None and len(profile) > kind.profile:
         raise ImageError(f"{path}: {kind.name} keeps no colour profile over 1 MB; write a .tif")
     if size is not None:
-        _check_size(path, kind, *size, bytes=(3 + alpha) * (bits or 8) // 8)
+        check_size(path, size, alpha, bits)
     _check_folder(path)
 
 
@@ -96,13 +97,20 @@ def _checked_name(path):
     return path
 
 
-def _check_size(path, kind, height, width, bytes):
-    if kind.side is not None and max(height, width) > kind.side:
+def check_size(
+    path: str | Path | StandardOutput,
+    size: tuple[int, int],
+    alpha: bool = False,
+    bits: int | None = None,
+) -> None:
+    """ImageError, with the remedy, where the format holds no picture of that height and width."""
+    kind, (height, width) = _format(_place(path)), size
+    if kind.side is not None and max(size) > kind.side:
         raise ImageError(
             f"{path} would be {width}×{height}, and {kind.name} holds {kind.side:,} pixels a side; "
             "write a .png or .tif"
         )
-    if kind.size is not None and bytes * height * width > kind.size:
+    if kind.size is not None and (3 + alpha) * (bits or 8) // 8 * height * width > kind.size:
         raise ImageError(
             f"{path} would be {width}×{height}, more than {kind.name} holds; write a .png"
         )
@@ -127,6 +135,13 @@ def result_bits(path: str | Path | StandardOutput, found: int, asked: int | None
     return asked or (found if _format(_place(path)).deep else 8)
 
 
+def result_coding(
+    path: str | Path | StandardOutput, grey: bool, bits: int, profile: bytes | None
+) -> coding.Coding:
+    """How `write` codes the pixels of a result, of the same options."""
+    return coding.coding(_format(_place(path)), grey, bits, profile)
+
+
 def write_beside(path: str | Path | StandardOutput, save: Callable) -> None:
     """Writes `path` atomically: save(file) to a temporary file beside it, which is then renamed.
 
@@ -139,6 +154,8 @@ def write_beside(path: str | Path | StandardOutput, save: Callable) -> None:
             path.take(save)
         else:
             _replace(path, save)
+    except ImageError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"cannot write {path} ({reason}); free space or name another") from error
@@ -159,19 +176,23 @@ def _replace(path, save):
             os.unlink(temporary)
 
 
-def _check_arrays(path, rgb, alpha):
-    if rgb.ndim != 3 or rgb.shape[-1] != 3 or 0 in rgb.shape:
-        raise ImageError(f"{path}: pixels must be [H, W, 3], got shape {rgb.shape}")
-    if not np.issubdtype(rgb.dtype, np.floating):
-        raise ImageError(f"{path}: pixels must be floats in [0, 1], got {rgb.dtype}")
+def _check_arrays(path, rgb, alpha, code):
+    channels = 3 if code is None else code.channels
+    if len(rgb.shape) != 3 or rgb.shape[-1] != channels or 0 in rgb.shape:
+        raise ImageError(f"{path}: pixels must be [H, W, {channels}], got shape {rgb.shape}")
+    found = rgb[:1].dtype
+    if code is None and not np.issubdtype(found, np.floating):
+        raise ImageError(f"{path}: pixels must be floats in [0, 1], got {found}")
+    if code is not None and found != code.dtype:
+        raise ImageError(f"{path}: pixels of {code.bits} bits are not coded as {found}")
     if alpha is not None and alpha.shape != rgb.shape[:2]:
         raise ImageError(f"{path}: alpha is {alpha.shape}, the pixels {rgb.shape[:2]}; crop one")
 
 
 def write(
     path: str | Path | StandardOutput,
-    rgb: np.ndarray,
-    alpha: np.ndarray | None = None,
+    rgb: np.ndarray | Resized,
+    alpha: np.ndarray | Resized | None = None,
     grey: bool = False,
     info: dict[str, str] | None = None,
     bits: int = 8,
@@ -179,11 +200,13 @@ def write(
     exif: bytes = b"",
     xmp: bytes = b"",
     quality: int | None = None,
+    coded: bool = False,
 ) -> None:
     """Writes ⌊(2^bits − 1)·clamp(rgb, 0, 1) + ½⌋ in the format of the suffix, atomically.
 
     Args:
-      rgb: [H, W, 3], as networks give it; alpha [H, W]; both in [0, 1].
+      rgb: [H, W, 3], as networks give it, in [0, 1]; or what `coded` tells.
+      alpha: [H, W] in [0, 1].
       grey: one channel, the mean of the three.
       info: text chunks, for PNG.
       bits: 8, or 16 for PNG and TIFF.
@@ -192,17 +215,22 @@ def write(
       exif, xmp: as a `Picture` has them; sizes in EXIF are set. BMP keeps neither, and JPEG none
         that is longer than 64 KB.
       quality: 1 to 100, of JPEG, WebP and AVIF; the default is 95, without loss, and 90.
+      coded: `rgb` are the values that `result_coding`, of the same options, makes of such pixels.
+
+    PNG and TIFF are coded and packed strip by strip; of `rgb` and `alpha` rows are taken as they
+    are needed, so that both may be a `resize.Resized`.
 
     Raises:
       ImageError: unknown suffix, pixels that are not finite, alpha, 16 bits, a size, a profile's or
         a quality that the format has not, a folder that cannot be written to.
     """
     path = _place(path)
-    _check_arrays(path, rgb, alpha)
+    kind = _format(_checked_name(path))
+    code = coding.coding(kind, grey, bits, profile)
+    _check_arrays(path, rgb, alpha, code if coded else None)
     check_writable(path, alpha is not None, rgb.shape[:2], bits, profile)
     check_quality(path, quality)
-    kind = _format(path)
-    values, profile = _coded(path, kind, rgb, alpha, grey, bits, profile)
+    values, profile = _Stored(path, kind, rgb, alpha, code), code.stored_profile
     height, width = rgb.shape[:2]
     with_size = metadata.sized(exif, width, height) if exif else None
     if kind.name == "TIFF":
@@ -211,17 +239,12 @@ def write(
     packed = with_size.tobytes() if with_size else b""
     if kind.name == "PNG":
         chunks = _chunks(info or {}, xmp)
-        if bits == 16:
-            write_beside(
-                path, lambda file: encoding.write_png16(file, values, profile, packed, chunks)
-            )
-            return
-        options = {"pnginfo": chunks, "exif": packed, "icc_profile": profile}
-    else:
-        kept = [part if _fits(kind, part) else b"" for part in (packed, xmp)]
-        options = {"exif": kept[0], "xmp": kept[1], "icc_profile": profile}
-        options |= _compression(kind, quality)
-    image = Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values)
+        write_beside(path, lambda file: encoding.write_png(file, values, profile, packed, chunks))
+        return
+    kept = [part if _fits(kind, part) else b"" for part in (packed, xmp)]
+    options = {"exif": kept[0], "xmp": kept[1], "icc_profile": profile}
+    options |= _compression(kind, quality)
+    image = values.image()
     given = {key: value for key, value in options.items() if value}
     write_beside(path, lambda file: image.save(file, kind.name, **given))
 
@@ -251,24 +274,40 @@ def _chunks(info, xmp):
     return chunks
 
 
-def _coded(path, kind, rgb, alpha, grey, bits, profile):
-    """(uint8 or uint16 [H, W, C] as `kind` stores them, the profile they go with or None)."""
-    space = colour.space(profile) if profile else None
-    if space == "GRAY" and not (grey and space in kind.spaces):
-        profile = None  # what networks take and give of grey is sRGB
-    one = grey and (profile is None or space == "GRAY")
-    planes = colour.from_network(rgb.mean(axis=-1, keepdims=True) if one else rgb, profile)
-    if alpha is not None:
-        if one and bits == 16 and kind.name == "TIFF":
-            planes = np.repeat(planes, 3, axis=-1)  # as 16-bit grey and alpha few programs read it
-        planes = np.concatenate([planes, alpha[..., None]], -1)
-    if not np.all(np.isfinite(planes)):
-        raise ImageError(f"{path}: the result has pixels that are not finite; nothing is written")
-    top = 2**bits - 1
-    values = np.floor(top * np.clip(planes, 0, 1) + 0.5).astype(
-        np.uint8 if bits == 8 else np.uint16
-    )
-    if profile and space not in kind.spaces:
-        values = np.asarray(colour.converted(Image.fromarray(values), profile))
-        profile = None
-    return values, profile
+class _Stored:
+    """uint8 or uint16 [H, W, C] as `kind` stores them, of which rows are coded when asked for."""
+
+    def __init__(self, path, kind, pixels, alpha, code):
+        self._path, self._pixels, self._alpha, self._code = path, pixels, alpha, code
+        # as 16-bit grey and alpha few programs read a TIFF
+        apart = code.one and code.bits == 16 and kind.name == "TIFF" and alpha is not None
+        self._copies = 3 if apart else 1
+        channels = self._copies * code.channels + (alpha is not None)
+        self.shape = (*pixels.shape[:2], channels)
+        self.dtype = np.dtype(code.dtype)
+
+    def __getitem__(self, rows):
+        pixels = self._pixels[rows]
+        parts = [pixels if pixels.dtype == self.dtype else self._code.values(self._finite(pixels))]
+        parts *= self._copies
+        if self._alpha is not None:
+            parts.append(self._code.plane(self._finite(self._alpha[rows]))[..., None])
+        return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+    def _finite(self, values):
+        if not np.all(np.isfinite(values)):
+            raise ImageError(
+                f"{self._path}: the result has pixels that are not finite; nothing is written"
+            )
+        return values
+
+    def image(self):
+        """Pillow's image of all of them."""
+        mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[self.shape[2]]
+        height, width, _ = self.shape
+        image, top = Image.new(mode, (width, height)), 0
+        for strip in encoding.strips(self):
+            part = Image.fromarray(strip.squeeze(-1) if self.shape[2] == 1 else strip)
+            image.paste(part, (0, top))
+            top += len(strip)
+        return image

@@ -32,14 +32,16 @@ class Sample:
     """A checked sample.
 
     Attributes:
-      pixels: [H, W, 3], clamped to [0, 1].
+      pixels: [H, W, 3], clamped to [0, 1]; or as they are kept by what `sample_all` was given.
       colder: share of the picture that was drawn again below the temperature asked for.
       bicubic: share that failed at temperature 0 too, and is the LR image's bicubic enlargement.
+      finite: whether the network's result is, everywhere.
     """
 
     pixels: np.ndarray
     colder: float = 0.0
     bicubic: float = 0.0
+    finite: bool = True
 
 
 def departures(lr: jax.Array, hr: jax.Array) -> jax.Array:
@@ -72,11 +74,18 @@ def _departure(lr, hr):
     return jnp.sqrt(sums / NEIGHBOURHOOD**2)
 
 
+def strays(departures: np.ndarray, limit: float) -> np.ndarray:
+    """[h, w, 2]: where departures are beyond the limit; and beyond bicubic's too, if that is more.
+
+    NaN is beyond everything, infinity included.
+    """
+    own, bicubic = departures[..., 0], departures[..., 1]
+    return np.stack([~(own <= limit), ~(own <= np.maximum(limit, bicubic))], axis=-1)
+
+
 def mend(
     picture: tiling.TiledPicture,
     asked: np.ndarray,
-    size: tuple[int, int],
-    limit: float,
     redraw: Callable[[tiling.TiledPicture], object],
     free: np.ndarray | bool = True,
 ) -> Sample:
@@ -87,36 +96,26 @@ def mend(
     bicubic enlargement is, which then stands there: no temperature would mend it.
 
     Args:
-      picture: with results [pixels, `departures` of them]; its temperatures are lowered.
+      picture: with results [pixels, `strays` of them]; its temperatures are lowered.
       asked: temperatures [h, w] that were asked for.
-      size: (height, width) of the LR image in `picture.pixels`; the rest is padding.
-      limit: the largest departure; infinity asks for finite values alone.
       redraw: computes the stale windows of `picture`.
       free: [h, w], where temperatures may be lowered.
     """
-    inside = np.zeros(picture.temperatures.shape, bool)
-    inside[: size[0], : size[1]] = True
     while True:
         before = picture.temperatures
-        near = _places(_beyond(picture, limit) & (before > 0) & inside, reach=1) & free
-        picture.temperatures = np.where(near, np.where(before > asked / 2, asked / 2, 0), before)
-        picture.stale = picture.temperatures != before
-        if not picture.stale.any():
+        near = _places(picture.results[1][..., 0] & (before > 0), reach=1) & free & (before > 0)
+        if not near.any():
             break
+        picture.temperatures = np.where(near, np.where(before > asked / 2, asked / 2, 0), before)
+        picture.stale = near
         redraw(picture)
-    hopeless = _places(_beyond(picture, np.maximum(limit, picture.results[1][..., 1])) & inside)
+    hopeless = _places(picture.results[1][..., 1])
     _put_bicubic(picture, hopeless)
-    scale = len(picture.results[0]) // len(inside)
     return Sample(
-        picture.results[0][: scale * size[0], : scale * size[1]],
-        colder=float(np.mean((picture.temperatures < asked)[inside])),
-        bicubic=float(np.mean(hopeless[inside])),
+        picture.results[0],
+        colder=float(np.mean(picture.temperatures < asked)),
+        bicubic=float(np.mean(hopeless)),
     )
-
-
-def _beyond(picture, limit):
-    """Where the departure is not within `limit`, NaN included."""
-    return ~(picture.results[1][..., 0] <= limit)
 
 
 def _places(mask, reach=0):
@@ -140,4 +139,5 @@ def _put_bicubic(picture, mask):
         large = np.clip(imresize(around, scale), 0, 1)
         y, x = scale * (top - first[0]), scale * (left - first[1])
         target = pixels[scale * top :, scale * left :][: scale * PLACE, : scale * PLACE]
-        target[:] = large[y:, x:][: target.shape[0], : target.shape[1]]
+        large = large[y:, x:][: target.shape[0], : target.shape[1]]
+        target[:] = large if picture.keep[0] is None else picture.keep[0](large)

@@ -84,6 +84,7 @@ def resample_all(
     check: bool = True,
     back_project: int = 0,
     progress=lambda count: None,
+    code: Callable | None = None,
 ) -> Iterator[Sample]:
     """Sample `of` with one part drawn anew, from sample after sample of `indices`.
 
@@ -94,6 +95,7 @@ def resample_all(
     Args:
       region: has to lie inside the result.
       indices: numbers of the samples; may be infinite.
+      code: what `codes` of `sample_all` are, of this picture.
       others: as for `sample_all`.
 
     Raises:
@@ -104,19 +106,18 @@ def resample_all(
     mask = _mask(region, lr.shape[:2], model.scale)
     sampler = pictures.Sampler(model, params, seed, tile, halo, check, back_project, progress)
     of = of if isinstance(of, Noise) else Noise((of,))
-    old = sampler.picture(lr, temperature, of)
+    old = sampler.picture(lr, temperature, of, code)
     asked = old.temperatures
-    kept = sampler.finish(next(sampler.draw([old])), asked, mask.shape)
-    free = noise.extended(mask, *asked.shape)
-    around = _widened(mask.repeat(model.scale, 0).repeat(model.scale, 1), halo)[..., None]
+    kept = sampler.finish(next(sampler.draw([old])), asked).pixels
+    beyond = ~_widened(mask.repeat(model.scale, 0).repeat(model.scale, 1), halo)[..., None]
     for index in indices:
-        new = sampler.picture(lr, temperature, of.anew(mask, index))
-        new.temperatures = np.where(free, asked, old.temperatures)
+        new = sampler.picture(lr, temperature, of.anew(mask, index), code)
+        new.temperatures = np.where(mask, asked, old.temperatures)
         new.results = [array.copy() for array in old.results]
-        new.stale = free
-        found = sampler.finish(next(sampler.draw([new])), asked, mask.shape, free)
-        pixels = np.where(around, found.pixels, kept.pixels)
-        yield dataclasses.replace(found, pixels=pixels)
+        new.stale = mask
+        found = sampler.finish(next(sampler.draw([new])), asked, mask)
+        np.copyto(found.pixels, kept, where=beyond)
+        yield found
 
 
 def resample(

@@ -107,11 +107,5 @@ def stretched(temperature: Temperature, height: int, width: int) -> np.ndarray:
     """
     values = np.asarray(temperature, np.float32)
     if values.ndim == 0:
-        return np.full((height, width), values)
+        return np.broadcast_to(values, (height, width))
     return np.clip(imresize(values, size=(height, width)), values.min(), values.max())
-
-
-def extended(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """[h, w, …] -> [height, width, …]; the last row and column go on."""
-    more = [(0, new - old) for new, old in zip((height, width), plane.shape[:2], strict=True)]
-    return np.pad(plane, [*more, *[(0, 0)] * (plane.ndim - 2)], mode="edge")

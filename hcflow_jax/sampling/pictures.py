@@ -5,6 +5,7 @@ per window shape.
 """
 
 import functools
+import itertools
 import math
 import operator
 from collections import deque
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hcflow_jax import checkpoints, devices, images
+from hcflow_jax import checkpoints, devices
 from hcflow_jax.model import HCFlow, StepHook
 from hcflow_jax.sampling import checking, noise, tiling
 from hcflow_jax.sampling.back_projection import back_projected
@@ -118,13 +119,12 @@ def _clamped(image):
     return jnp.where(jnp.isfinite(image), jnp.clip(image, 0, 1), jnp.nan)
 
 
-def _padded(pixels, factor):
-    """`pixels` padded by reflection to sides of `tiling.bucket`.
+def _extent(size, factor):
+    """(height, width) of `tiling.bucket` to which a picture is extended.
 
     `factor`: side of the large picture / side of this one, scale or 1.
     """
-    height, width = (tiling.bucket(factor * side) // factor for side in pixels.shape[:2])
-    return images.extend(pixels, height, width)
+    return tuple(tiling.bucket(factor * side) // factor for side in size)
 
 
 def in_windows(
@@ -136,17 +136,22 @@ def in_windows(
     tile: int,
     halo: int,
     progress: Callable[[int], None],
+    bucketed: bool = False,
 ) -> Iterator[list[np.ndarray]]:
     """The results of `tiling.run`, whose arguments these are, for arrays without noise.
 
-    `tile` and `halo` in pixels of the large picture; UserError when `tile` cannot work.
+    `tile` and `halo` in pixels of the large picture; UserError when `tile` cannot work. `bucketed`
+    extends arrays, whose sides are of the large picture, to those of `tiling.bucket`.
     """
     tiling.check_tile(tile, model.scale)
 
     def pictures():
         for array in arrays:
-            size = [side // inputs for side in array.shape[:2]]
-            yield tiling.TiledPicture(array, np.zeros(size, np.float32))
+            size = [-(-side // inputs) for side in array.shape[:2]]
+            whole = _extent(array.shape[:2], 1)
+            extent = tuple(side // inputs for side in whole) if bucketed else None
+            cold = np.broadcast_to(np.float32(0), size)
+            yield tiling.TiledPicture(array, cold, extent)
 
     sides = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
     done = tiling.run(apply, pictures(), inputs=inputs, outputs=outputs, progress=progress, **sides)
@@ -167,19 +172,14 @@ def downscale_all(
     Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each.
     """
     params, shard = devices.replicated_locally(params)
-    sizes = deque()
-
-    def padded():
-        for hr in pictures:
-            sizes.append([-(-side // model.scale) for side in hr.shape[:2]])
-            yield _padded(hr, 1)
 
     def apply(pixels, *_):
         return [_encode_lr(model, params, shard(pixels))]
 
-    for (lr,) in in_windows(apply, padded(), model, model.scale, (1,), tile, halo, progress):
-        height, width = sizes.popleft()
-        yield lr[:height, :width]
+    found = in_windows(
+        apply, pictures, model, model.scale, (1,), tile, halo, progress, bucketed=True
+    )
+    return (lr for (lr,) in found)
 
 
 class Sampler:
@@ -202,12 +202,17 @@ class Sampler:
         self._params, self._shard = devices.replicated_locally(params)
         self._grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
         self._progress = progress
-        self._limit = None if not check else checking.LIMIT if model.task == "sr" else math.inf
+        self._check = check
+        self._limit = checking.LIMIT if check and model.task == "sr" else math.inf
 
     def picture(
-        self, lr: np.ndarray, temperature: Temperature, of: Noise | int
+        self,
+        lr: np.ndarray,
+        temperature: Temperature,
+        of: Noise | int,
+        code: Callable | None = None,
     ) -> tiling.TiledPicture:
-        """What `draw` takes: `lr`, temperatures and mixture, all extended to a size of `bucket`.
+        """What `draw` takes: `lr`, temperatures and mixture, extended to a size of `bucket`.
 
         ValueError when `lr` is no picture [h, w, 3] of floats, or the mixture is for another size
         or number of levels.
@@ -220,14 +225,21 @@ class Sampler:
         full = (*lr.shape[:2], len(of.indices), len(self.model.levels))
         if any(side not in (1, of_lr) for side, of_lr in zip(of.mix.shape, full, strict=True)):
             raise ValueError(f"a mix for this picture must be {full}, got {of.mix.shape}")
-        pixels = _padded(lr, self.model.scale)
-        size = pixels.shape[:2]
-        temperatures = noise.extended(noise.stretched(temperature, *lr.shape[:2]), *size)
-        mix = of.mix if of.mix.shape[:2] == (1, 1) else noise.extended(of.mix, *size)
-        return tiling.TiledPicture(pixels, temperatures, self.seed, of.indices, mix)
+        return tiling.TiledPicture(
+            lr,
+            noise.stretched(temperature, *lr.shape[:2]),
+            _extent(lr.shape[:2], self.model.scale),
+            self.seed,
+            of.indices,
+            of.mix,
+            (code, functools.partial(checking.strays, limit=self._limit)),
+        )
 
     def draw(self, pictures: Iterable[tiling.TiledPicture]) -> Iterator[tiling.TiledPicture]:
-        """`tiling.run` of their stale windows; results are [pixels, `checking.departures`]."""
+        """`tiling.run` of their stale windows; results are [pixels, `checking.strays`]."""
+        return self._drawn(pictures, self._progress)
+
+    def _drawn(self, pictures, progress):
 
         def apply(*batch):
             *arrays, indices = batch
@@ -236,20 +248,17 @@ class Sampler:
 
         outputs = (self.model.scale, 1)
         return tiling.run(
-            apply, pictures, inputs=1, outputs=outputs, progress=self._progress, **self._grid
+            apply, pictures, inputs=1, outputs=outputs, progress=progress, **self._grid
         )
 
-    def finish(
-        self, done: tiling.TiledPicture, asked: np.ndarray, size: tuple[int, int], free=True
-    ) -> Sample:
+    def finish(self, done: tiling.TiledPicture, asked: np.ndarray, free=True) -> Sample:
         """The drawn picture after `checking.mend`, whose arguments these are."""
-        if self._limit is None:
-            height, width = (self.model.scale * side for side in size)
-            return Sample(done.results[0][:height, :width])
-        return checking.mend(done, asked, size, self._limit, self._redraw, free)
+        if not self._check:
+            return Sample(done.results[0], finite=not done.results[1].any())
+        return checking.mend(done, asked, self._redraw, free)
 
     def _redraw(self, picture):
-        next(self.draw([picture]))
+        next(self._drawn([picture], lambda count: None))
 
 
 def sample_all(
@@ -263,6 +272,7 @@ def sample_all(
     check: bool = True,
     back_project: int = 0,
     progress=lambda count: None,
+    codes: Iterable[Callable | None] | None = None,
 ) -> Iterator[Sample]:
     """A sample, clamped, of each (LR picture, index): [h, w, 3] -> [scale·h, scale·w, 3].
 
@@ -278,19 +288,25 @@ def sample_all(
         NaN where they are not finite.
       back_project: steps of `back_projection.back_projected` after the flow. They suit
         super-resolution, whose LR images are bicubic's.
+      progress: called with the number of windows of a picture (positive), and of windows done
+        (negative); those that are drawn again are not counted.
+      codes: for each picture, a function of pixels [h', w', 3], clamped, NaN where they are not
+        finite, that gives them as the sample keeps them, in fewer bytes than float32, value by
+        value; None keeps floats.
     """
     noise.check_temperature(temperature)
     sampler = Sampler(model, params, seed, tile, halo, check, back_project, progress)
     asked = deque()
 
-    def padded():
-        for lr, index in pictures:
-            picture = sampler.picture(lr, temperature, index)
-            asked.append((picture.temperatures, lr.shape[:2]))
+    def drawable():
+        each = itertools.repeat(None) if codes is None else codes
+        for (lr, index), code in zip(pictures, each, strict=False):
+            picture = sampler.picture(lr, temperature, index, code)
+            asked.append(picture.temperatures)
             yield picture
 
-    for done in sampler.draw(padded()):
-        yield sampler.finish(done, *asked.popleft())
+    for done in sampler.draw(drawable()):
+        yield sampler.finish(done, asked.popleft())
 
 
 def downscale(model: HCFlow, params, hr: np.ndarray, tile: int = tiling.TILE) -> np.ndarray:

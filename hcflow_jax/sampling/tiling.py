@@ -1,6 +1,8 @@
 """Pictures of any size through a model, in overlapping windows: bounded memory, no seams."""
 
 import dataclasses
+import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -34,9 +36,13 @@ class TiledPicture:
     Attributes:
       pixels: [H, W, C], what the model reads.
       temperatures: of the noise, [h, w], one for each LR pixel.
+      extent: (height, width), in LR pixels, to which it is extended: `pixels` by reflection, their
+        edge included, and of temperatures and mix the last row and column. None stands for [h, w].
       seed, indices: of its noise, a mixture of those of the samples number `indices` of `seed`.
       mix: the factors of the mixture, [h or 1, w or 1, K, L or 1].
-      results: arrays [H', W', C'], filled in window by window.
+      keep: for each of the results, a function of a window's floats [h', w', C'] that gives them as
+        they are kept, or None; results without one are kept as they are.
+      results: arrays [H', W', C'], filled in window by window, without what extends the picture.
       stale: [h, w], where something changed: only windows that hold such LR pixels are computed.
         None stands for everywhere.
       windows_left: windows whose results are missing.
@@ -44,9 +50,11 @@ class TiledPicture:
 
     pixels: np.ndarray
     temperatures: np.ndarray
+    extent: tuple[int, int] | None = None
     seed: int = 0
     indices: tuple[int, ...] = (0,)
     mix: np.ndarray = dataclasses.field(default_factory=_one_field)
+    keep: tuple[Callable | None, ...] = ()
     results: list[np.ndarray] = dataclasses.field(default_factory=list)
     stale: np.ndarray | None = None
     windows_left: int = 0
@@ -117,7 +125,7 @@ def _span(start, begin, end, window, halo):
 
 def _windows(picture, tile, halo):
     """The windows of a picture, in LR pixels, that are to be computed."""
-    height, width = picture.temperatures.shape
+    height, width = picture.extent or picture.temperatures.shape
     shape = min(height, tile), min(width, tile)
     rows, columns = starts(height, shape[0], halo), starts(width, shape[1], halo)
     windows = [
@@ -136,6 +144,16 @@ def _windows(picture, tile, halo):
     return [w for w in windows if picture.stale is None or picture.stale[_crop(w, 1)].any()]
 
 
+def count(lr_size: tuple[int, int], scale: int, tile: int = TILE, halo: int = HALO) -> int:
+    """How many windows a picture of `lr_size` LR pixels has.
+
+    `tile` and `halo` in pixels of the large picture, whose sides are `scale` times as long.
+    """
+    sides = [bucket(scale * side) // scale for side in lr_size]
+    window, overlap = tile // scale, -(-halo // scale)
+    return math.prod(len(starts(side, min(side, window), overlap)) for side in sides)
+
+
 def _crop(window, factor):
     return tuple(
         slice(factor * o, factor * (o + side))
@@ -143,38 +161,54 @@ def _crop(window, factor):
     )
 
 
+def _cut(array, window, factor=1, mirrored=False):
+    """The window of an array, which goes on by reflection or by its last row and column."""
+    for axis, part in enumerate(_crop(window, factor)):
+        side = array.shape[axis]
+        if part.stop <= side:
+            array = array[(slice(None),) * axis + (part,)]
+            continue
+        index = np.arange(part.start, part.stop) % (2 * side if mirrored else part.stop)
+        index = np.minimum(index, 2 * side - 1 - index if mirrored else side - 1)
+        array = np.take(array, index, axis)
+    return array
+
+
 def _paste(window, values, factors):
     """Puts the inner part of each of a window's results into those of its picture."""
     picture = window.picture
+    values = [
+        found if keep is None else keep(found)
+        for found, keep in itertools.zip_longest(values, picture.keep)
+    ]
     if not picture.results:
         height, width = picture.temperatures.shape
-        sizes = [
-            (height * factor, width * factor, *found.shape[2:])
+        picture.results = [
+            np.empty((height * factor, width * factor, *found.shape[2:]), found.dtype)
             for found, factor in zip(values, factors, strict=True)
         ]
-        picture.results = [np.empty(size, np.float32) for size in sizes]
     for result, found, factor in zip(picture.results, values, factors, strict=True):
         source = tuple(slice(factor * s.start, factor * s.stop) for s in window.core)
         target = tuple(
             slice(factor * (o + s.start), factor * (o + s.stop))
             for o, s in zip(window.origin, window.core, strict=True)
         )
-        result[target] = found[source]
+        inside = result[target]
+        inside[:] = found[source][: inside.shape[0], : inside.shape[1]]
     picture.windows_left -= 1
 
 
 def _amplitudes(window):
     """temperature · mix of a window, [h, w, K, L or 1]."""
-    picture, crop = window.picture, _crop(window, 1)
-    mix = np.broadcast_to(picture.mix, (*picture.temperatures.shape, *picture.mix.shape[2:]))
-    return picture.temperatures[crop][..., None, None] * mix[crop]
+    picture = window.picture
+    return _cut(picture.temperatures, window)[..., None, None] * _cut(picture.mix, window)
 
 
 def _batch(group, rows, inputs):
     """What `run`'s `apply` takes of windows, the last repeated until there are `rows`."""
     padded = group + group[-1:] * (rows - len(group))
     return (
-        np.stack([w.picture.pixels[_crop(w, inputs)] for w in padded]),
+        np.stack([_cut(w.picture.pixels, w, inputs, mirrored=True) for w in padded]),
         np.stack([_amplitudes(w) for w in padded]),
         np.array([w.origin for w in padded], np.int32),
         np.array([w.picture.seed for w in padded], np.uint32),

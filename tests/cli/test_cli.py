@@ -158,10 +158,42 @@ def test_links_in_a_circle_are_no_trouble(folder, models, capsys):
 
 
 def test_other_scales_need_a_checkpoint(folder, models, capsys):
-    _fails(capsys, ["upscale", "photo.png", "--scale", "8"], "×8", "--checkpoint")
-    argv = ["upscale", "photo.png", "--scale", "8", "--checkpoint", models["sr8"]]
+    _fails(capsys, ["upscale", "photo.png", "--scale", "8"], "--scale 8", "×4", "--checkpoint")
+    argv = ["upscale", "photo.png", "--checkpoint", models["sr8"]]
     assert cli.main(argv) == 0
     assert _size("photo_x8.png") == (104, 80)
+    capsys.readouterr()
+    _fails(capsys, [*argv, "--scale", "9"], "--scale 9", models["sr8"], "×8")
+
+
+def test_any_size_is_shrunk_from_what_the_network_gives(folder, models, capsys):
+    alpha = Image.fromarray(PHOTO[..., 0])
+    with_alpha = Image.fromarray(PHOTO)
+    with_alpha.putalpha(alpha)
+    with_alpha.save("clear.png")
+    argv = ["--checkpoint", models["sr"], "--no-check"]
+    assert cli.main(["upscale", "photo.png", "-o", "whole.tif", "--bits", "16", *argv]) == 0
+    whole = images.read("whole.tif").rgb.astype(np.float64)
+    for options, name, size in (
+        (["--scale", "3"], "x3", (39, 30)),
+        (["--scale", "2.5"], "x2.5", (33, 25)),
+        (["--width", "31"], "w31", (31, 24)),
+        (["--height", "17"], "h17", (22, 17)),
+    ):
+        capsys.readouterr()
+        assert cli.main(["upscale", "photo.png", "clear.png", *options, *argv]) == 0
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("enlarged ×4 by the network, then shrunk to ")
+        found, clear = (images.read(f"{stem}_{name}.png") for stem in ("photo", "clear"))
+        assert _size(f"photo_{name}.png") == size
+        expected = np.clip(imresize(whole, size=size[::-1]), 0, 1)
+        np.testing.assert_allclose(found.rgb, expected, atol=0.51 / 255)
+        expected = np.clip(imresize(PHOTO[..., 0] / 255, size=size[::-1]), 0, 1)
+        np.testing.assert_allclose(clear.alpha, expected, atol=0.51 / 255)
+    assert cli.main(["upscale", "photo.png", "--scale", "4", *argv, "-o", "same.png"]) == 0
+    assert cli.main(["upscale", "photo.png", *argv, "-o", "usual.png"]) == 0
+    assert capsys.readouterr().err == ""
+    assert (folder / "same.png").read_bytes() == (folder / "usual.png").read_bytes()
 
 
 def test_a_folder_goes_to_a_folder(folder, models):
@@ -247,7 +279,16 @@ def test_bad_outputs(folder, capsys, command, output):
         (["restore", "photo.png", "--temperature", "inf"], ("'inf'",)),
         (["upscale", "photo.png", "--samples", "0"], ("'0'",)),
         (["upscale", "photo.png", "--seed", "x"], ("'x'",)),
-        (["upscale", "photo.png", "--scale", "3"], ("3", "4")),
+        (["upscale", "photo.png", "--scale", "0.5"], ("'0.5' is not a scale", "from 1")),
+        (["upscale", "photo.png", "--scale", "inf"], ("'inf' is not a scale",)),
+        (["upscale", "photo.png", "--scale", "4.5"], ("--scale 4.5", "×4", "--checkpoint")),
+        (["upscale", "photo.png", "--scale", "2", "--width", "30"], ("--width", "--scale")),
+        (["upscale", "photo.png", "--width", "12"], ("photo.png has a width of 13",)),
+        (["upscale", "photo.png", "--height", "41"], ("photo.png: --height 41", "×4")),
+        (
+            ["upscale", "photo.png", "--scale", "3", "--region", "1,2,3,4", "--temperature", "1"],
+            ("--region", "leave out --scale"),
+        ),
         (["upscale", "photo.png", "-o", "photo.png"], ("photo.png", "overwrite")),
         (["upscale", "photo.png", "-o", "x.gif"], (".gif",)),
         (["downscale", "photo.png", "-o", "x.jpg"], ("x.jpg", ".png")),
@@ -299,8 +340,8 @@ def test_bad_arguments(folder, capsys, argv, words):
     _fails(capsys, argv, *words)
 
 
-def test_a_checkpoint_of_the_other_task_or_scale_is_refused(folder, models, capsys):
-    for command, name in [("upscale", "rescaling"), ("restore", "sr"), ("upscale", "sr8")]:
+def test_a_checkpoint_of_the_other_task_is_refused(folder, models, capsys):
+    for command, name in [("upscale", "rescaling"), ("restore", "sr")]:
         argv = [command, "photo.png", "--checkpoint", models[name]]
         _fails(capsys, argv, models[name])
 

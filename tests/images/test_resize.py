@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hcflow_jax.images.resize import bicubic, imresize
+from hcflow_jax.images.resize import Resized, bicubic, imresize
 from tests.reference import recipe
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference/modules.npz")
@@ -96,3 +96,16 @@ def test_bicubic_is_mapped_and_differentiated():
 def test_bicubic_refuses_sides_that_do_not_divide(shape, down):
     with pytest.raises(ValueError, match="got"):
         bicubic(jnp.zeros(shape), down=down)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (30, 41), (23, 40), (9, 60)])
+def test_rows_are_those_of_the_whole(size):
+    image = np.random.default_rng(0).random((23, 31, 3), dtype=np.float32)
+    rows = Resized(image, size, crop=(size[0] - 1, size[1] - 2))
+    whole = imresize(image, size=size)[:-1, :-2]
+    assert rows.shape == whole.shape
+    for first in range(0, len(whole), 4):
+        np.testing.assert_array_equal(rows[first : first + 4], whole[first : first + 4])
+    numbers = (65535 * image).astype(np.uint16)
+    scaled = Resized(numbers, size, factor=1 / 65535)[2:5]
+    np.testing.assert_allclose(scaled, imresize(numbers / 65535, size=size)[2:5], atol=1e-12)

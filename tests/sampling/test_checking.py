@@ -146,6 +146,41 @@ def test_windows_agree_after_drawing_again(sample, red):
     np.testing.assert_allclose(tiled.pixels, whole.pixels, atol=1e-6)
 
 
+def _code(pixels):
+    """8 bits of one channel; what is not finite is overwritten later, or told by `finite`."""
+    levels = np.floor(255 * np.clip(pixels[..., :1], 0, 1) + 0.5)
+    return np.nan_to_num(levels).astype(np.uint8)
+
+
+@pytest.mark.parametrize("red", [STRANGE, HOPELESS, OVERFLOWING])
+@pytest.mark.parametrize("tile", [512, 256])
+def test_samples_kept_in_fewer_bytes_are_those_in_floats(sample, red, tile):
+    lr = _picture(red)
+    for options in ({"check": True}, {"check": False}):
+        plain, coded = (
+            sample(lr, 0.8, tile, codes=codes, **options) for codes in (None, iter([_code]))
+        )
+        assert coded.pixels.dtype == np.uint8 and coded.pixels.shape == (400, 520, 1)
+        np.testing.assert_array_equal(coded.pixels, _code(plain.pixels))
+        assert (coded.colder, coded.bicubic) == (plain.colder, plain.bicubic)
+        assert coded.finite == plain.finite == bool(np.isfinite(plain.pixels).all())
+
+
+def test_parts_drawn_anew_are_kept_in_fewer_bytes_too(sample):
+    lr, model = _picture(STRANGE).astype(np.float32), ONE_LEVEL["sr"]
+    plain, coded = (
+        next(sampling.resample_all(model, {}, lr, 1.0, (80, 60, 90, 70), [3], tile=512, code=code))
+        for code in (None, _code)
+    )
+    np.testing.assert_array_equal(coded.pixels, _code(plain.pixels))
+
+
+def test_what_is_drawn_again_is_not_counted_as_progress(sample):
+    counts = []
+    found = sample(_picture(STRANGE), 1.0, 256, progress=counts.append)
+    assert found.colder > 0 and sum(counts) == 0 and counts[0] == sum(map(abs, counts)) / 2
+
+
 @pytest.mark.parametrize("red", [0.3, STRANGE, FICKLE])
 def test_a_part_drawn_anew_is_checked_and_nothing_else_touched(sample, red):
     """The strange pixels lie across the border of the part, in a network that mixes no pixels."""

@@ -1,0 +1,215 @@
+"""One picture through `hcflow upscale`, `downscale` or `restore`: read, sampled, written."""
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import sys
+from collections import deque
+
+import numpy as np
+
+from hcflow_jax import images, sampling
+from hcflow_jax.cli import batch, progress, sources
+from hcflow_jax.errors import UserError, shown
+from hcflow_jax.images import coding
+from hcflow_jax.images.resize import Resized
+from hcflow_jax.sampling import memory, tiling
+
+LONG_WORK = 4_000_000
+"""Pixels of large pictures whose making is announced: ten seconds of two CPU cores."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A picture, and what is known of its results before the work.
+
+    Attributes:
+      size: their height and width.
+      cut: whether they are the upper left part of what the network gives, else shrunk from it.
+      grey: whether they have one channel.
+      code: how their files code pixels.
+    """
+
+    picture: images.Picture
+    size: tuple[int, int]
+    cut: bool
+    grey: bool
+    code: coding.Coding
+
+    def kept(self, scale):
+        """How samples of a network of `scale` are kept until they are written.
+
+        As the file has them, or in 16 bits where they are to be shrunk.
+        """
+        whole = tuple(scale * side for side in self.picture.rgb.shape[:2])
+        return (self.code if self.cut or self.size == whole else coding.Coding(16)).values
+
+
+def reader(args, size, grey=lambda picture: picture.grey, cut=False):
+    """read(source, targets) -> Job of `batch.run`.
+
+    size(source, picture) is that of results; it may refuse a picture.
+    """
+
+    def read(source, targets):
+        picture = sources.read(source, args.max_pixels)
+        final = size(source, picture)
+        for target in targets:
+            bits = images.result_bits(target, picture.bits, args.bits)
+            images.check_writable(target, picture.alpha is not None, final, bits)
+        code = images.result_coding(targets[0], grey(picture), bits, picture.profile)
+        return Job(picture, final, cut, grey(picture), code)
+
+    return read
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """All the work of a command: the side of its tiles, and how many there are."""
+
+    tile: int
+    tiles: int
+
+
+def announce(args, plan, model, size, kept):
+    """The Work of a plan, after a line on stderr where it has LONG_WORK pixels.
+
+    Sizes are read from headers; pictures of which that fails are told of when it is their turn.
+
+    Args:
+      size: (source, (height, width) of a picture) -> those of its LR image, and of its result;
+        UserError where it is refused.
+      kept: (lr_size, final size) -> bytes that are held for a pixel of the large picture.
+
+    Raises:
+      UserError: what --memory allows is too little.
+    """
+    found = []
+    for source, targets in plan:
+        with contextlib.suppress(UserError):
+            lr_size, final = size(source, images.header_size(source.file, args.max_pixels))
+            images.check_size(targets[0], final, bits=args.bits)
+            found.append((lr_size, final, targets))
+    if not found:
+        return Work(tiling.TILE if args.tile == "auto" else args.tile, 0)
+    large, final, _ = max(found, key=lambda item: math.prod(item[0]))
+    free = memory.available()
+    budget, tile = args.memory or free // 2, args.tile
+    if tile == "auto":
+        tile = memory.fitting(model, large, kept(large, final), budget)
+    tiling.check_tile(tile, model.scale)
+    needed = memory.needed(model, large, tile, kept(large, final))
+    if args.memory is not None and needed > args.memory:
+        raise UserError(
+            f"the largest result, {final[1]}×{final[0]}, takes about {_gigabytes(needed)}, more "
+            f"than --memory allows; allow more, or make the picture smaller"
+        )
+    tiles = sum(
+        tiling.count(lr_size, model.scale, tile) * len(targets) for lr_size, _, targets in found
+    )
+    pixels = sum(math.prod(lr_size) * len(targets) for lr_size, _, targets in found)
+    if pixels * model.scale**2 >= LONG_WORK:
+        what = f"{plan[0][0]}:" if len(plan) == 1 else f"{len(plan)} pictures: up to"
+        short = f", of which {_gigabytes(free)} are free" if needed > free else ""
+        sides = "" if tile == tiling.TILE else f" of {tile} pixels a side"
+        progress.say(
+            f"{shown(what)} {final[1]}×{final[0]} pixels, {tiles} tiles{sides}, "
+            f"about {_gigabytes(needed)} of memory{short}"
+        )
+    return Work(tile, tiles)
+
+
+def _gigabytes(count):
+    return f"{count / 1e9:.1f} GB"
+
+
+def sampler(args, model, params, temperature, tile, back_project=0):
+    """convert(jobs, progress) -> samples of `batch.run`."""
+
+    def convert(jobs, report):
+        codes = deque()
+
+        def inputs():
+            for job, index in jobs:
+                codes.append(job.kept(model.scale))
+                yield job.picture.rgb, index
+
+        return sampling.sample_all(
+            model,
+            params,
+            inputs(),
+            temperature,
+            args.seed,
+            tile,
+            check=not args.no_check,
+            back_project=back_project,
+            progress=report,
+            codes=iter(codes.popleft, None),
+        )
+
+    return convert
+
+
+def resampler(args, model, params, temperature, tile, back_project):
+    """As `sampler`, of pictures whose region is drawn anew."""
+
+    def convert(jobs, report):
+        for job, index in jobs:
+            if index == 0:
+                versions = sampling.resample_all(
+                    model,
+                    params,
+                    job.picture.rgb,
+                    temperature,
+                    args.region,
+                    itertools.count(args.region_seed),
+                    seed=args.seed,
+                    tile=tile,
+                    check=not args.no_check,
+                    back_project=back_project,
+                    progress=report,
+                    code=job.kept(model.scale),
+                )
+            yield next(versions)
+
+    return convert
+
+
+def write_sample(args, command, source, job, target, sample):
+    """Writes a sample, cut or shrunk to the size of the result, with its alpha channel."""
+    _check_sample(args, source, sample)
+    pixels, whole = sample.pixels, sample.pixels.shape[:2]
+    coded = np.issubdtype(pixels.dtype, np.integer)
+    if job.cut or job.size == whole:
+        pixels = pixels[: job.size[0], : job.size[1]]
+    else:
+        pixels, coded = Resized(pixels, job.size, factor=1 / 65535 if coded else 1.0), False
+    alpha = job.picture.alpha
+    if alpha is not None:
+        alpha = Resized(alpha, whole if job.cut else job.size, job.size)
+    about = batch.about(args, command, job.picture, target)
+    batch.write(target, pixels, alpha, job.grey, **about, coded=coded)
+
+
+def _check_sample(args, source, sample):
+    """A line on stderr where it is not what was asked for; UserError where it is not finite."""
+    said = []
+    if sample.colder:
+        said.append(
+            f"{_share(sample.colder)} drawn again at a lower temperature, as samples at "
+            f"{args.temperature:g} did not match the input there"
+        )
+    if sample.bicubic:
+        said.append(
+            f"{_share(sample.bicubic)} enlarged by bicubic interpolation instead, as the network "
+            "fails there at temperature 0 too (--no-check shows how)"
+        )
+    if said:
+        print(f"{shown(source)}: {'; '.join(said)}", file=sys.stderr, flush=True)
+    if not sample.finite:
+        raise UserError(f"{source}: the network's result is not finite; leave out --no-check")
+
+
+def _share(fraction):
+    return f"{100 * fraction:.0f} %" if fraction >= 0.01 else "less than 1 %"
