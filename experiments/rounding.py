@@ -21,11 +21,12 @@ def nearest(x, kind):
     return lax.reduce_precision(x, exponent_bits=8, mantissa_bits=BITS[kind])
 
 
-def of(kind):
-    """Products of operands that are rounded to `kind`."""
+def of(kind, stored=False):
+    """Products of operands that are rounded to `kind`; `stored`: their sums are rounded too."""
 
     def products(x, kernel, precision):
-        return plain(nearest(x, kind), nearest(kernel, kind), precision)
+        y = plain(nearest(x, kind), nearest(kernel, kind), precision)
+        return nearest(y, kind) if stored else y
 
     return products
 

@@ -7,6 +7,7 @@ import pytest
 from hcflow_jax.training import memory, seeds
 from hcflow_jax.training.initial import initial_state
 from tests.command import config, recipe
+from tests.platforms import accelerator, tolerance
 
 NAMES = (
     "parameters",
@@ -25,6 +26,14 @@ def test_streams_are_those_of_their_names():
         jax.random.key_data(expected).tolist()
     )
     assert seeds.number(7, "data") == int(jax.random.bits(expected, dtype=np.uint32))
+
+
+@accelerator
+def test_numbers_are_the_same_on_every_platform():
+    key = seeds.key(7, "iterations")
+    assert jax.random.bits(key, (2,), np.uint32).tolist() == [172068739, 1679321031]
+    found = jax.random.normal(key, (2,), np.float32)
+    np.testing.assert_allclose(found, [-1.7499576, -0.27672064], rtol=0, atol=tolerance("noise"))
 
 
 def test_no_stream_of_a_seed_is_that_of_another_seed_or_name():
