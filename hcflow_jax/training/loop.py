@@ -97,9 +97,10 @@ class Training:
         """
         step, config = self.checkpoints.latest(), self.config
         if step is not None:
-            saved, self.progress = self.checkpoints.read(step)
+            saved, progress = self.checkpoints.read(step)
+            self.progress = progress
             configuration.check_resumable(saved, config, self.workdir)
-            self.data_seed = self.progress.get("data_seed", config.train.seed)  # as 0.1 had it
+            self.data_seed = progress.get("data_seed", config.train.seed)  # as earlier versions
             self.data = self._patches()
         inputs.examine(config, self.source, self.workdir, poll)
         if step is None:
