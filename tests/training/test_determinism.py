@@ -17,13 +17,17 @@ import os, sys
 import jax
 from jax._src import xla_bridge
 from hcflow_jax import cli
-from hcflow_jax.training import loop
+from hcflow_jax.training import determinism, loop
+
+def ask(ask=determinism.ask):
+    assert not xla_bridge.backends_are_initialized()
+    ask()
 
 def train(config, workdir, alone):
-    assert not xla_bridge.backends_are_initialized()
     jax.devices()  # dies of flags that it does not know
     print("flags", os.environ["XLA_FLAGS"])
 
+determinism.ask = ask
 loop.train = train
 sys.exit(cli.main(sys.argv[1:]))
 """
