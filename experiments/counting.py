@@ -26,7 +26,7 @@ def equations(jaxpr, names=None):
 
 def _equations_of(equation, names):
     params = equation.params
-    inside = sum(equations(sub, names) for sub in _inner(equation))
+    inside = sum(equations(sub, names) for sub in inner(equation))
     turns = min(params.get("unroll", 1), params.get("length", 1)) or 1
     return (names is None or equation.primitive.name in names) + turns * inside
 
@@ -53,7 +53,7 @@ def _total(jaxpr, cost):
     return sum(cost(equation) + _inside(equation, cost) for equation in jaxpr.eqns)
 
 
-def _inner(equation):
+def inner(equation):
     """The jaxprs that an equation runs."""
     return [
         getattr(sub, "jaxpr", sub)
@@ -65,7 +65,7 @@ def _inner(equation):
 
 def _inside(equation, cost):
     name, params = equation.primitive.name, equation.params
-    costs = [_total(sub, cost) for sub in _inner(equation)]
+    costs = [_total(sub, cost) for sub in inner(equation)]
     if name == "cond":
         return max(costs, default=0)
     return params.get("length", 1) * sum(costs) if name == "scan" else sum(costs)

@@ -1,9 +1,14 @@
-"""Float64 for exactness; two simulated devices; quick compilation, shared by all."""
+"""Float64 for exactness, shared compilations; on CPUs, two simulated devices that compile quickly.
+
+JAX_PLATFORMS and XLA_FLAGS from outside are respected.
+"""
 
 import os
 import subprocess
 import sys
 import tempfile
+
+from tests.platforms import CHOSEN
 
 FLAGS = (
     "--xla_backend_optimization_level=0",
@@ -24,18 +29,21 @@ def _known(flags):
     return [flag for flag in flags if flag not in done.stderr]
 
 
-os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3"}
+os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS") or CHOSEN
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # children need memory of GPUs too
 if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers share what their parent has
     _CACHE = tempfile.TemporaryDirectory(prefix="hcflow_tests_")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
-    os.environ["XLA_FLAGS"] = " ".join(_known(FLAGS))
+    if CHOSEN == "cpu":
+        os.environ["XLA_FLAGS"] = " ".join([*_known(FLAGS), os.environ.get("XLA_FLAGS", "")])
 
 import jax  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from hcflow_jax.cli import progress  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_enable_x64", CHOSEN != "tpu")  # they have no float64
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=8)
 settings.load_profile("default")
 progress.LONG = progress.COMPILING_AFTER = 10**6  # what is said after a time is no part of tests

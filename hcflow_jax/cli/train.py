@@ -4,7 +4,7 @@ import re
 import sys
 
 from hcflow_jax.errors import UserError
-from hcflow_jax.training import recipes
+from hcflow_jax.training import determinism, recipes
 from hcflow_jax.training.config import EARLIER_NAMES, help_text
 
 USAGE = """usage: hcflow train --config=RECIPE[:VARIANT] --workdir=DIR [--config.FIELD=VALUE …]
@@ -116,6 +116,8 @@ def run(argv: list[str]) -> None:
     for name in ("config", "workdir"):
         if values[name].value is None:
             raise UserError(f"--{name}=… is missing; see `hcflow train --help`")
+    if config.get("train", {}).get("deterministic"):
+        determinism.ask()
     _quieten()
     from hcflow_jax import devices  # imports of seconds, which wrong flags need not
     from hcflow_jax.training import peers

@@ -100,7 +100,8 @@ class LPIPS:
         if a.shape != b.shape:
             raise ValueError(f"images of {a.shape} and {b.shape} cannot be compared")
         for head, x, y in zip(self.heads, self.features(a), self.features(b), strict=True):
-            yield jnp.square(_unit(x) - _unit(y)) @ head.astype(x.dtype)
+            squares = jnp.square(_unit(x) - _unit(y))
+            yield jnp.matmul(squares, head.astype(x.dtype), precision="highest")
 
 
 def _unit(x):

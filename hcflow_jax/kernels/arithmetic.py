@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from hcflow_jax.kernels import convolution, dense
+from hcflow_jax.kernels.convolution import HIGHEST
 
 Dtype = jax.typing.DTypeLike | None
 
@@ -21,10 +22,14 @@ class Arithmetic:
       kernels: "auto" is the kernels for CPUs where JAX's default backend is the CPU, and plain
         JAX elsewhere; "plain" is plain JAX everywhere, as forward-mode differentiation and
         programs lowered for another platform need.
+      precision: of the products of plain JAX where they are of float32: HIGHEST is float32; HIGH
+        is TensorFloat-32 on GPUs that have it (10 bits of mantissa) and three passes of bfloat16
+        on TPUs (16 bits). Gradients have the same. CPUs, and the kernels for them, have float32.
     """
 
     dtype: Dtype = None
     kernels: Literal["auto", "plain"] = "auto"
+    precision: jax.lax.Precision = HIGHEST
 
     @property
     def _plain(self):
@@ -33,17 +38,22 @@ class Arithmetic:
     def conv2d(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         """`convolution.conv2d`, or its plain form."""
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-        return (convolution.plain if self._plain else convolution.conv2d)(x, kernel)
+        if self._plain:
+            return convolution.plain(x, kernel, self.precision)
+        return convolution.conv2d(x, kernel)
 
     def dense_convolutions(self, x: jax.Array, kernels, biases) -> jax.Array:
         """`dense.dense_convolutions`, or its plain form."""
         x, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
-        function = dense.plain_dense_convolutions if self._plain else dense.dense_convolutions
-        return function(x, kernels, biases)
+        if self._plain:
+            return dense.plain_dense_convolutions(x, kernels, biases, self.precision)
+        return dense.dense_convolutions(x, kernels, biases)
 
     def rrdbs(self, x: jax.Array, kernels, biases, tap: int | None = None, remat: bool = False):
         """`dense.rrdbs`, or its plain form."""
         narrow, *kernels = nn.dtypes.promote_dtype(x, *kernels, dtype=self.dtype)
         x = narrow if self.dtype is None else x
         x = x.astype(jnp.result_type(x, *biases))
-        return (dense.plain_rrdbs if self._plain else dense.rrdbs)(x, kernels, biases, tap, remat)
+        if self._plain:
+            return dense.plain_rrdbs(x, kernels, biases, tap, remat, self.precision)
+        return dense.rrdbs(x, kernels, biases, tap, remat)

@@ -8,7 +8,8 @@ Where it pays, on two cores: inside `lax.scan`, XLA's gradient with respect to a
 wide float32 and float64 convolutions take half the multiplications (`winograd`), which reduces
 the time of an iteration of the ×4 network to 0.7 of it.
 
-When: where `Arithmetic.kernels` is "auto" and JAX's default backend is the CPU.
+When: where `Arithmetic.kernels` is "auto" and JAX's default backend is the CPU. Products are of
+full precision: CPUs have no faster float32.
 """
 
 import math
@@ -22,6 +23,7 @@ from jax import lax
 from hcflow_jax.kernels import winograd
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+HIGHEST = lax.Precision.HIGHEST
 
 CACHE_BLOCK_PIXELS = 2048
 """Pixels whose features and gradients a core's cache holds: the block of cache blocking."""
@@ -41,9 +43,11 @@ LARGE_BATCH_PIXELS, WINOGRAD_MIN_CHANNELS_LARGE_BATCH = 12_800, 64
 """Pixels of a batch from which running takes more memory than compiling, and both limits there."""
 
 
-def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def plain(x: jax.Array, kernel: jax.Array, precision: lax.Precision = HIGHEST) -> jax.Array:
     """`conv2d` by XLA's own convolution, for every platform and for forward mode."""
-    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS, precision=precision
+    )
 
 
 def _direct(x, kernel):
@@ -54,7 +58,9 @@ def _direct(x, kernel):
     """
     kh, kw = kernel.shape[0] // 2, kernel.shape[1] // 2
     padding = ((kh, kh + 1), (kw, kw))
-    y = lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_DIMENSIONS)
+    y = lax.conv_general_dilated(
+        x, kernel, (1, 1), padding, dimension_numbers=_DIMENSIONS, precision=HIGHEST
+    )
     return y[:, :-1]
 
 
@@ -64,7 +70,8 @@ def _sum_of_shifts(x, kernel):
     b, h, w, _ = x.shape
     wide = jnp.promote_types(x.dtype, jnp.float32)
     columns = kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
-    shares = jnp.matmul(x.reshape(-1, channels), columns, preferred_element_type=wide)
+    rows = x.reshape(-1, channels)
+    shares = jnp.matmul(rows, columns, precision=HIGHEST, preferred_element_type=wide)
     padding = ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0))
     shares = jnp.pad(shares.reshape(b, h, w, columns.shape[1]), padding)
     taps = [(u, v) for u in range(kh) for v in range(kw)]
@@ -75,7 +82,7 @@ def _sum_of_shifts(x, kernel):
 
 
 def _pointwise(x, kernel):
-    return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0])
+    return jnp.einsum("bhwc,co->bhwo", x, kernel[0, 0], precision=HIGHEST)
 
 
 def _winograd(x, kernel):
@@ -147,7 +154,8 @@ def _shifted_products(columns, fixed, shape, block_pixels):
         shifts = [take(columns, (0, 0, image, top + u, 0), size) for u in range(rows)]
         shifted = jnp.concatenate(shifts, 1).reshape(parts, rows * channels, pixels)
         block = take(fixed, (0, (image * h + top) * w, 0), (parts, pixels, width))
-        return total + jnp.matmul(shifted, block, preferred_element_type=wide), None
+        product = jnp.matmul(shifted, block, precision=HIGHEST, preferred_element_type=wide)
+        return total + product, None
 
     zero = jnp.zeros((parts, rows * channels, width), wide)
     corners = tuple(np.mgrid[0:b:images, 0:h:lines].reshape(2, -1))

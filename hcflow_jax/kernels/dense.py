@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from hcflow_jax.kernels import buffers
-from hcflow_jax.kernels.convolution import conv2d, plain, shared_input_vjp
+from hcflow_jax.kernels.convolution import HIGHEST, conv2d, plain, shared_input_vjp
 
 LEAKY_SLOPE = 0.2
 """Slope of LeakyReLU below 0."""
@@ -89,11 +89,11 @@ def _dense_gradients(stack, i, kernels, biases, g, remat=False):
     return g_maps.astype(stack.dtype), g_kernels[::-1], g_biases[::-1]
 
 
-def plain_dense_convolutions(x, kernels, biases):
+def plain_dense_convolutions(x, kernels, biases, precision=HIGHEST):
     """`dense_convolutions` by its formula, for every platform and for forward mode."""
     maps = x
     for kernel, bias in zip(kernels, biases, strict=True):
-        y = plain(maps, kernel) + bias
+        y = plain(maps, kernel, precision) + bias
         maps = jnp.concatenate([maps, leaky_relu(y).astype(x.dtype)], -1)
     return y
 
@@ -162,12 +162,13 @@ def _run_blocks(x, kernels, biases, tap, remat=False, stored=None):
     return (tapped, x), stored
 
 
-def plain_rrdbs(x, kernels, biases, tap=None, remat=False):
+def plain_rrdbs(x, kernels, biases, tap=None, remat=False, precision=HIGHEST):
     """`rrdbs` by its formula, for every platform and for forward mode."""
     dtype = kernels[0].dtype
 
     def rdb(y, weights):
-        return y + RESIDUAL_SCALE * plain_dense_convolutions(y.astype(dtype), *weights), None
+        branch = plain_dense_convolutions(y.astype(dtype), *weights, precision)
+        return y + RESIDUAL_SCALE * branch, None
 
     def rrdb(carry, entry):
         (x, tapped), (n, weights) = carry, entry

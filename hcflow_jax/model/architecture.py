@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import jax.numpy as jnp
+from jax import lax
 
 from hcflow_jax import bijectors, fields
 from hcflow_jax.bijectors import Bijector
@@ -96,10 +97,11 @@ class Architecture:
         "what networks read, and what priors say, is clamped to ranges kept with the parameters",
         choices=(False, True),
     )
-    dtype: Literal["float32", "bfloat16"] = field(
+    dtype: Literal["float32", "tensorfloat32", "bfloat16"] = field(
         "float32",
-        "of the networks' convolutions; everything else is float32",
-        choices=("float32", "bfloat16"),
+        "of the networks' convolutions, everything else is float32; tensorfloat32: float32 whose "
+        "products are rounded to 10 bits on GPUs, 16 on TPUs",
+        choices=("float32", "tensorfloat32", "bfloat16"),
         free=True,
     )
     kernels: Literal["auto", "plain"] = field(
@@ -172,8 +174,14 @@ class Architecture:
         return ("affine", "shift") if self.coupling == "shift" else ("affine",)
 
     @property
+    def precision(self) -> lax.Precision:
+        """Of products of float32 in networks, those of training's losses too; see `Arithmetic`."""
+        return lax.Precision.HIGHEST if self.dtype == "float32" else lax.Precision.HIGH
+
+    @property
     def _arithmetic(self):
-        return Arithmetic(jnp.bfloat16 if self.dtype == "bfloat16" else None, self.kernels)
+        dtype = jnp.bfloat16 if self.dtype == "bfloat16" else None
+        return Arithmetic(dtype, self.kernels, self.precision)
 
     @functools.cached_property
     def levels(self) -> tuple[Level, ...]:

@@ -144,7 +144,10 @@ class Train:
         least=0,
         below=1,
     )
-    seed: int = field(0, "of all random numbers", least=0, below=2**31 - 3)
+    seed: int = field(0, "of all random numbers", least=0, below=2**31)
+    deterministic: bool = field(
+        False, "GPU programs that give the same bits at every run; slower", free=True
+    )
     log_every: int = field(100, "steps from one log line to the next", least=1, free=True)
     save_every: int = field(5000, "steps from one checkpoint to the next", least=1, free=True)
     keep: int = field(

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from hcflow_jax.kernels.dense import leaky_relu
 from hcflow_jax.model.networks import kaiming
@@ -22,6 +23,7 @@ class _Layers(nn.Module):
     """The layers of both discriminators, with PyTorch's default initialisation."""
 
     axis_name: str | None = None
+    precision: lax.Precision = lax.Precision.HIGHEST
 
     def conv(self, x, outputs, name, size=3, stride=1, padding=1, use_bias=False):
         return nn.Conv(
@@ -32,6 +34,7 @@ class _Layers(nn.Module):
             use_bias=use_bias,
             kernel_init=kaiming,
             bias_init=_uniform_bias(size * size * x.shape[-1]),
+            precision=self.precision,
             name=name,
         )(x)
 
@@ -46,7 +49,13 @@ class _Layers(nn.Module):
 
     def dense(self, x, outputs, name):
         bias_init = _uniform_bias(x.shape[-1])
-        return nn.Dense(outputs, kernel_init=kaiming, bias_init=bias_init, name=name)(x)
+        return nn.Dense(
+            outputs,
+            kernel_init=kaiming,
+            bias_init=bias_init,
+            precision=self.precision,
+            name=name,
+        )(x)
 
 
 class VGGDiscriminator(_Layers):
@@ -92,11 +101,17 @@ class PatchGAN(_Layers):
         return self.conv(x, 1, f"conv{self.layers + 1}", padding="VALID")
 
 
-def build(section: Discriminator, axis_name: str | None = None) -> nn.Module:
+def build(
+    section: Discriminator,
+    axis_name: str | None = None,
+    precision: lax.Precision = lax.Precision.HIGHEST,
+) -> nn.Module:
     """The network of a config's section, which maps (images, train) to logits.
 
-    `axis_name`: mapped axis over which batch statistics are averaged.
+    Args:
+      axis_name: mapped axis over which batch statistics are averaged.
+      precision: of convolutions and matrix products.
     """
     if section.kind == "vgg":
-        return VGGDiscriminator(axis_name=axis_name, features=section.features)
-    return PatchGAN(axis_name=axis_name, features=section.features, layers=section.layers)
+        return VGGDiscriminator(axis_name, precision, features=section.features)
+    return PatchGAN(axis_name, precision, features=section.features, layers=section.layers)

@@ -17,7 +17,7 @@ from hcflow_jax.data import pipeline
 from hcflow_jax.errors import UserError
 from hcflow_jax.images import ImageError
 from hcflow_jax.training import config as configuration
-from hcflow_jax.training import inputs, memory, perceptual, steps
+from hcflow_jax.training import determinism, inputs, memory, perceptual, seeds, steps
 from hcflow_jax.training.config import Config
 from hcflow_jax.training.initial import initial_state, start_key
 from hcflow_jax.training.preemption import Preemption, Stopped
@@ -51,18 +51,22 @@ class Training:
         if config.perceptual:
             self.vgg = perceptual.load(config.loss.vgg, config.loss.vgg_sha256)
         self.source = inputs.open_source(config.data, self.model.scale)
-        self.data = pipeline.patches(
+        self.data_seed = seeds.number(train.seed, "data")
+        self.data = self._patches()
+        self.validation = inputs.open_validation(config)
+        self.measured_on = self.validation.fingerprint(train.seed) if self.validation else ""
+
+    def _patches(self):
+        return pipeline.patches(
             self.source,
             self.model.scale,
-            config.data.patch_size,
-            config.data.rotate,
-            train.batch_size,
-            train.seed,
+            self.config.data.patch_size,
+            self.config.data.rotate,
+            self.config.train.batch_size,
+            self.data_seed,
             jax.process_index(),
             jax.process_count(),
         )
-        self.validation = inputs.open_validation(config)
-        self.measured_on = self.validation.fingerprint(train.seed) if self.validation else ""
 
     @contextlib.contextmanager
     def opened(self):
@@ -93,8 +97,11 @@ class Training:
         """
         step, config = self.checkpoints.latest(), self.config
         if step is not None:
-            saved, self.progress = self.checkpoints.read(step)
+            saved, progress = self.checkpoints.read(step)
+            self.progress = progress
             configuration.check_resumable(saved, config, self.workdir)
+            self.data_seed = progress.get("data_seed", config.train.seed)  # as earlier versions
+            self.data = self._patches()
         inputs.examine(config, self.source, self.workdir, poll)
         if step is None:
             return
@@ -157,6 +164,7 @@ class Training:
         """Starts writing a checkpoint of a replicated state."""
         progress = {
             "contents": self.source.fingerprint,
+            "data_seed": self.data_seed,
             "next_batch": int(self.spread.fetch(state.step)),
             "rng": np.asarray(jax.random.key_data(key)).tolist(),
         }
@@ -348,6 +356,8 @@ def train(
     workdir = paths.reached(workdir)
     checkpoints.check_name(paths.absolute(workdir))
     config = config if isinstance(config, Config) else configuration.parse(config)
+    if config.train.deterministic:
+        determinism.check()
     with Preemption().watched() as preemption, contextlib.ExitStack() as stack:
         training = Training(config, workdir, alone)
         stack.enter_context(training.opened())

@@ -80,7 +80,7 @@ def _discriminator(recipe, params, axis_name):
 
     Running averages of the statistics, which evaluation would need, are not kept.
     """
-    network = discriminators.build(recipe.discriminator, axis_name)
+    network = discriminators.build(recipe.discriminator, axis_name, recipe.model.precision)
     return lambda images: network.apply({"params": params}, images, mutable=["batch_stats"])[0]
 
 
@@ -89,7 +89,8 @@ def _perceptual_and_adversarial(recipe, discriminator, vgg, axis_name, params, b
     loss, image = recipe.loss, sample(recipe, params, batch, recipe.loss.temperature)
     value, metrics = 0.0, {}
     if recipe.perceptual:
-        features = [perceptual.vgg19(vgg, x) for x in (image, batch["hr"])]
+        precision = recipe.model.precision
+        features = [perceptual.vgg19(vgg, x, precision) for x in (image, batch["hr"])]
         metrics["perceptual"] = losses.distance(*features, loss.perceptual_norm)
         value += loss.perceptual_weight * metrics["perceptual"]
     if recipe.adversarial:

@@ -29,20 +29,39 @@ REMEDY = (
 )
 
 
-def vgg19(params, x: jax.Array) -> jax.Array:
+def _halved(x):
+    """The largest of every 2×2 pixels, rounded down: [B, H, W, C] -> [B, H/2, W/2, C].
+
+    The gradient goes to the first of them, as that of `lax.reduce_window` does, but by no
+    select-and-scatter, for which XLA has no deterministic program on GPUs.
+    """
+    b, h, w, c = x.shape
+    blocks = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
+    blocks = blocks.transpose(0, 1, 3, 5, 2, 4).reshape(b, h // 2, w // 2, c, 4)
+    first = jnp.argmax(blocks, -1, keepdims=True) == jnp.arange(4)
+    return jnp.sum(jnp.where(first, blocks, 0), -1)
+
+
+def vgg19(params, x: jax.Array, precision: lax.Precision = lax.Precision.HIGHEST) -> jax.Array:
     """conv5_4 before its ReLU, of the ImageNet-normalised image; [B, H, W, 3] -> [B, h, w, 512].
 
     Args:
       params: {"0": {"kernel" [3, 3, C, O], "bias" [O]}, …}, by torchvision's indices.
       x: RGB in [0, 1]; h = H/16, w = W/16, rounded down.
+      precision: of convolutions.
     """
     x = (x - jnp.asarray(_MEAN, x.dtype)) / jnp.asarray(_STD, x.dtype)
     for index in CONVOLUTIONS:
         if index in _AFTER_POOLING:
-            x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+            x = _halved(x)
         layer = params[str(index)]
         x = lax.conv_general_dilated(
-            x, layer["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x,
+            layer["kernel"],
+            (1, 1),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=precision,
         )
         x = x + layer["bias"]
         if index != CONVOLUTIONS[-1]:

@@ -16,10 +16,12 @@ from hcflow_jax.evaluation import figures as measured
 from hcflow_jax.evaluation.lpips import LPIPS
 from hcflow_jax.images import metrics
 from hcflow_jax.model import HCFlow, dequantization
-from hcflow_jax.training import losses
+from hcflow_jax.training import losses, seeds
 from hcflow_jax.training.config import RescalingLoss, SRLoss
 
 Images = dict[str, np.ndarray]
+
+_SAMPLES = "validation samples"
 
 DEVIATION_GAIN = 8
 """What the standard deviation of samples is multiplied by to be seen."""
@@ -102,7 +104,7 @@ class Validation:
 
     def fingerprint(self, seed: int) -> str:
         """16 hex digits of all that `metric` depends on beside the parameters."""
-        drawn = [self._samples, seed] if self._temperatures[0] else []
+        drawn = [self._samples, seeds.number(seed, _SAMPLES)] if self._temperatures[0] else []
         facts = [self._model.task, self._model.scale, self.metric, *drawn]
         found = hashlib.sha256(json.dumps(facts).encode())
         for pair in self._pairs:
@@ -154,7 +156,8 @@ class Validation:
         indices = [index for index, _ in group]
         scores: dict[str, np.ndarray] = {}
         if self._model.task == "sr":
-            scores = self._map_likelihood(params, _keys(seed, indices), hr, lr)
+            keys = _keys(seeds.key(seed, "validation likelihood"), indices)
+            scores = self._map_likelihood(params, keys, hr, lr)
         else:
             lr = self._map_downscale(params, hr)
         sampled = {}
@@ -163,7 +166,8 @@ class Validation:
             drawn = []
             for k in range(count):
                 poll()
-                keys, heat = _keys(seed + 1 + k, indices), _on_all_devices(tau)
+                key = jax.random.fold_in(seeds.key(seed, _SAMPLES), k)
+                keys, heat = _keys(key, indices), _on_all_devices(tau)
                 drawn.append(devices.local_shards(self._map_sample(params, keys, lr, heat)))
             sampled[tau] = metrics.to_uint8(np.stack(drawn, 1))
         scores, lr = (
@@ -203,9 +207,8 @@ class Validation:
         return figures, pictures
 
 
-def _keys(seed, indices):
-    base = jax.random.key(seed)
-    return jax.vmap(lambda i: jax.random.fold_in(base, i))(np.array(indices))
+def _keys(key, indices):
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(np.array(indices))
 
 
 def _on_all_devices(value):

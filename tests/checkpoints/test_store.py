@@ -12,6 +12,7 @@ import pytest
 from hcflow_jax import checkpoints
 from hcflow_jax.errors import UserError
 from hcflow_jax.model.dequantization import without_noise_mean
+from tests.platforms import accelerator
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL, SR, bent
 
@@ -75,6 +76,18 @@ def test_names_that_orbax_takes_for_patterns_are_refused(tmp_path, name):
 @pytest.fixture(scope="module")
 def params():
     return jax.jit(ONE_LEVEL["sr"].init_params)(jax.random.key(0))
+
+
+@accelerator
+@pytest.mark.parametrize("task", ["sr", "rescaling"])
+def test_arrays_of_the_device_come_back_to_the_bit(tmp_path, task):
+    model = ONE_LEVEL[task]
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    params = jax.device_put(randomized(shapes, dtype=np.float32))
+    checkpoints.save_model(tmp_path / "saved", model, params)
+    found, again = checkpoints.load_model(tmp_path / "saved")
+    assert found == model
+    jax.tree.map(np.testing.assert_array_equal, again, params)
 
 
 ODD = [*" *?{}#%&$!~'\"`;:|<>()^=+@,]\x7f\t\n", "é", "日", "\U0001f600", "..a", "a.", "%20", "${x}"]

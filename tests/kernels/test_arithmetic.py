@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hcflow_jax.kernels import Arithmetic, dense
+from hcflow_jax.kernels import Arithmetic, convolution, dense
 from hcflow_jax.training.losses import likelihood, nll
+from tests.platforms import accelerator, tolerance
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL
 
@@ -48,11 +49,46 @@ def test_plain_kernels_have_forward_mode_and_others_say_they_have_not(task):
     close(along, jnp.vdot(jax.jit(jax.grad(plain))(HR), direction))
 
 
-def test_other_platforms_get_plain_kernels(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    monkeypatch.setattr(dense, "rrdbs", None)
-    model, params = _case("sr")
-    assert jnp.isfinite(jax.jit(partial(_value, model))(params, HR))
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+@pytest.mark.parametrize("task", ["sr", "rescaling"])
+def test_other_platforms_get_plain_kernels(monkeypatch, task, platform):
+    """Their programs are those of plain JAX to the letter."""
+    model, params = _case(task)
+
+    def lowered(**changes):
+        gradient = jax.grad(partial(_value, dataclasses.replace(model, **changes)))
+        platforms = ("cuda" if platform == "gpu" else platform,)
+        return jax.jit(gradient).trace(params, HR).lower(lowering_platforms=platforms).as_text()
+
+    on_cpus = lowered()
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    assert lowered() == lowered(kernels="plain") != on_cpus
+
+
+@accelerator
+def test_kernels_for_cpus_are_plain_jax_wherever_they_run():
+    """In float32, values and gradients, of every form that a convolution takes."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return jnp.asarray(rng.standard_normal(shape), jnp.float32)
+
+    def gradients(function, *arguments):
+        return jax.jit(jax.value_and_grad(lambda *a: jnp.sum(jnp.sin(function(*a))), (0, 1)))(
+            *arguments
+        )
+
+    block = [draw(3, 3, 6 + 4 * i, 4) / 8 for i in range(2)], [draw(4)] * 2
+    for fast, plain, arguments in (
+        (convolution.conv2d, convolution.plain, (draw(2, 5, 8, 20), draw(3, 3, 20, 200) / 20)),
+        (convolution.conv2d, convolution.plain, (draw(2, 5, 8, 20), draw(3, 3, 20, 6) / 20)),
+        (convolution.conv2d, convolution.plain, (draw(2, 5, 8, 20), draw(1, 1, 20, 6) / 4)),
+        (dense.dense_convolutions, dense.plain_dense_convolutions, (draw(2, 5, 8, 6), *block)),
+    ):
+        found, expected = (gradients(function, *arguments) for function in (fast, plain))
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            atol = tolerance("kernels") * max(1, np.abs(b).max())
+            np.testing.assert_allclose(a, b, rtol=0, atol=atol)
 
 
 def test_half_precision_is_the_same_choice():

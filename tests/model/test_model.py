@@ -13,6 +13,7 @@ from hcflow_jax.kernels.dense import RDBS
 from hcflow_jax.model.networks import Conv, DenseBlock, FeatureTrunk
 from hcflow_jax.model.prior import gaussian_logp
 from hcflow_jax.training import losses
+from tests.platforms import accelerator, tolerance
 from tests.support import assert_reached, randomized
 from tests.tiny import FIELDS, SIZES, bent
 
@@ -73,6 +74,18 @@ def test_round_trip_from_both_ends(name):
     np.testing.assert_allclose(again.lr, lr, rtol=0, atol=1e-9)
     for a, b in zip(again.latents, latents, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)
+
+
+@accelerator
+@pytest.mark.parametrize("task", ["sr", "rescaling"])
+def test_round_trips_in_float32(task):
+    model = _model(task)
+    params = randomized(jax.eval_shape(model.init_params, jax.random.key(0)), dtype=np.float32)
+    hr = np.random.default_rng(0).random((2, 16, 24, 3), np.float32)
+    encoding = jax.jit(model.encode)(params, hr)
+    for weights in (params, model.prepare(params)):
+        back = jax.jit(model.decode)(weights, encoding.lr, encoding.latents)
+        np.testing.assert_allclose(back, hr, rtol=0, atol=tolerance("round trip"))
 
 
 @rows

@@ -11,6 +11,7 @@ from hcflow_jax.model import prior
 from hcflow_jax.model.networks import FCN, DenseBlock, FeatureTrunk, RRDBs, ZeroConv
 from hcflow_jax.training import losses
 from tests.command import config
+from tests.platforms import accelerator
 from tests.reference import recipe
 from tests.support import (
     assert_reference,
@@ -22,6 +23,7 @@ from tests.support import (
     stack_rdbs,
 )
 
+pytestmark = accelerator
 CASES = {"sr_x4_tiny": ("0.0", "0.9"), "sr_x8_tiny": ("0.0", "0.8")}
 CASES["rescaling_x4_tiny"] = ("0.0", "1.0")
 

@@ -15,6 +15,7 @@ import pytest
 from hcflow_jax import checkpoints, devices
 from hcflow_jax.training import recipes, steps
 from tests.command import ONE_LEVEL, arguments, config, log, photographs, recipe, saved, start
+from tests.platforms import simulated
 
 EIGHT_DEVICES = """
 import sys
@@ -124,10 +125,9 @@ def _keep(found, name, tree):
 def arrays(tmp_path_factory):
     """What `eight` returns, from a process with eight simulated devices."""
     path = tmp_path_factory.mktemp("devices") / "arrays.npz"
-    flags = os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=8")
     subprocess.run(
         [sys.executable, "-c", EIGHT_DEVICES, str(path)],
-        env=os.environ | {"XLA_FLAGS": flags},
+        env=os.environ | simulated(8),
         check=True,
     )
     return np.load(path)
@@ -163,12 +163,11 @@ def _port():
 
 def _started(workdir, processes, count, *flags):
     """What each of `processes` said, with `count` devices, that trained together; all succeed."""
-    devices = os.environ["XLA_FLAGS"].replace("device_count=2", f"device_count={count}")
     shared = flags
     if processes > 1:
         shared += (f"--coordinator=localhost:{_port()}", f"--processes={processes}")
     running = [
-        start(workdir, *shared, f"--process={i}", environment={"XLA_FLAGS": devices})
+        start(workdir, *shared, f"--process={i}", environment=simulated(count))
         for i in range(processes)
     ]
     said = [process.communicate(timeout=240)[0] for process in running]
@@ -222,7 +221,7 @@ def test_processes_that_differ_are_told_in_what(monkeypatch):
 def test_full_size_recipes_lower_for_gpus_and_tpus(name, variant, saving):
     with jax.enable_x64(False):
         found = config(name, variant)
-        found.model.update(remat=saving, reversible=saving)
+        found.model.update(remat=saving, reversible=saving, kernels="plain")
         training = recipe(found)
         state, batch, vgg = steps.abstract_arguments(training, 4, 160)
         key = jax.eval_shape(lambda: jax.random.key(0))

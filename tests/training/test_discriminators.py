@@ -13,6 +13,7 @@ from hcflow_jax.checkpoints import CheckpointError
 from hcflow_jax.training import perceptual
 from hcflow_jax.training.config import SRLoss
 from hcflow_jax.training.discriminators import PatchGAN, VGGDiscriminator
+from tests.platforms import accelerator
 from tests.reference import recipe
 from tests.support import assert_reference, discriminator_params, modules, nhwc
 
@@ -22,6 +23,7 @@ def _images(name, side, count=2):
     return nhwc(np.stack(images))
 
 
+@accelerator
 @pytest.mark.parametrize(
     "name, network, side",
     [

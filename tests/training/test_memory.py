@@ -4,6 +4,7 @@ import os
 import sys
 
 import jax
+import numpy as np
 import pytest
 
 from hcflow_jax.training import memory
@@ -117,6 +118,14 @@ def test_compilers_of_cpus_get_the_options_they_know():
     known = "--xla_cpu_use_fusion_emitters=false" in os.environ["XLA_FLAGS"].split()
     options = {"xla_cpu_use_fusion_emitters": False} if known else {}
     assert memory.compiler_options("cpu") == options
+
+
+def test_what_is_compiled_quickly_is_the_same_function():
+    lowered = jax.jit(lambda key: jax.random.normal(key, (5,))).lower(jax.random.key(3))
+    found, expected = (
+        run(jax.random.key(3)) for run in (memory.quickly_compiled(lowered), lowered.compile())
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_compilers_of_other_machines_get_no_options_of_cpus(monkeypatch):

@@ -10,9 +10,11 @@ import numpy as np
 from hcflow_jax import to_published
 from hcflow_jax.training import optimizer, steps
 from hcflow_jax.training.config import Discriminator, Recipe, RescalingLoss, SRLoss, Train
+from tests.platforms import accelerator, tolerance
 from tests.reference import recipe
 from tests.support import REFERENCE, discriminator_params, nhwc, training_model
 
+pytestmark = accelerator
 ARRAYS = np.load(REFERENCE / "training.npz")
 QUANT = 64
 
@@ -59,7 +61,8 @@ def _assert_recorded(run, records, weights):
     for key, (name, factor) in weights.items():
         found = [factor * float(record[key]) for record in records if key in record]
         assert found
-        np.testing.assert_allclose(found, ARRAYS[f"{run}/{name}"][-len(found) :], rtol=1e-3)
+        expected = ARRAYS[f"{run}/{name}"][-len(found) :]
+        np.testing.assert_allclose(found, expected, rtol=tolerance("recorded training"))
 
 
 def _assert_final(run, model, params):
@@ -68,7 +71,7 @@ def _assert_final(run, model, params):
     assert names
     for name in names:
         expected = ARRAYS[f"{run}/final/{name}"]
-        atol = 1e-3 * np.abs(expected).max()
+        atol = tolerance("recorded training") * np.abs(expected).max()
         np.testing.assert_allclose(published[name], expected, rtol=0, atol=atol)
 
 

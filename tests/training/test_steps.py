@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from hcflow_jax.training import losses, objectives, optimizer, steps
 from hcflow_jax.training.config import Discriminator, Recipe, RescalingLoss, SRLoss, Train
+from tests.platforms import accelerator
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL
 
@@ -46,6 +47,7 @@ def everything(params):
     return jax.jit(partial(steps.train_step, recipe)), state
 
 
+@accelerator
 def test_an_iteration_moves_everything_and_the_average_a_tenth(everything):
     step, state = everything
     new, metrics = step(state, _batch(), jax.random.key(0))
