@@ -12,6 +12,7 @@ import numpy as np
 
 from hcflow_jax import devices
 from hcflow_jax.errors import UserError
+from hcflow_jax.images.cropping import starts
 from hcflow_jax.model import HCFlow
 
 TILE, HALO = 1024, 64
@@ -73,13 +74,6 @@ def bucket(side: int) -> int:
     return next((s for s in BUCKETS if side <= s), side + -side % BUCKET_STEP)
 
 
-def starts(side: int, window: int, halo: int) -> list[int]:
-    """First pixels of windows, each overlapping the next by 2·halo or more, up to `side`."""
-    if side <= window:
-        return [0]
-    return [*range(0, side - window, window - 2 * halo), side - window]
-
-
 def latents(model: HCFlow, key: jax.Array, origin: jax.Array, height: int, width: int):
     """N(0, 1) latents of the window at `origin` (row, column) of LR pixels, finest level first.
 
@@ -127,7 +121,7 @@ def _windows(picture, tile, halo):
     """The windows of a picture, in LR pixels, that are to be computed."""
     height, width = picture.extent or picture.temperatures.shape
     shape = min(height, tile), min(width, tile)
-    rows, columns = starts(height, shape[0], halo), starts(width, shape[1], halo)
+    rows, columns = starts(height, shape[0], 2 * halo), starts(width, shape[1], 2 * halo)
     windows = [
         _Window(
             picture,
@@ -150,7 +144,7 @@ def count(lr_size: tuple[int, int], scale: int, tile: int = TILE, halo: int = HA
     `tile` and `halo` in pixels of the large picture, whose sides are `scale` times as long.
     """
     sides = [bucket(scale * side) // scale for side in lr_size]
-    window, overlap = tile // scale, -(-halo // scale)
+    window, overlap = tile // scale, 2 * -(-halo // scale)
     return math.prod(len(starts(side, min(side, window), overlap)) for side in sides)
 
 

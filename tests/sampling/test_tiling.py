@@ -32,7 +32,7 @@ def params():
     side=st.integers(1, 3000), window=st.integers(40, 300), halo=st.integers(0, 19), data=st.data()
 )
 def test_every_pixel_is_kept_with_its_halo_around_it(side, window, halo, data):
-    begins = tiling.starts(side, window, halo)
+    begins = tiling.starts(side, window, 2 * halo)
     shape = min(side, window)
     covered = np.zeros(side, bool)
     for start in begins:
