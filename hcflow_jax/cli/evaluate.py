@@ -10,6 +10,7 @@ from pathlib import Path
 from hcflow_jax.cli.arguments import (
     add_checkpoint,
     add_max_pixels,
+    add_seed,
     add_tile,
     temperatures,
     whole_number,
@@ -69,12 +70,14 @@ def _add_data(command):
 def _add_sampling(command):
     """Adds how samples are drawn."""
     command.add_argument(
+        "-t",
         "--temperatures",
         type=temperatures,
         metavar="T,…",
         help="to sample at, from 0 to 2 (default: 0,0.5,0.9; of rescaling 0, which it is made for)",
     )
     command.add_argument(
+        "-n",
         "--samples",
         type=whole_number(1),
         default=10,
@@ -82,9 +85,7 @@ def _add_sampling(command):
         help="that are drawn of a picture at each temperature above 0 and averaged, which takes N "
         "times as long; 10 are what SR-space diversity is defined for (default: %(default)s)",
     )
-    command.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="S", help="same seed, same figures"
-    )
+    add_seed(command, "same seed, same figures")
     command.add_argument(
         "--back-project",
         type=whole_number(0),
