@@ -56,8 +56,10 @@ def _reason(error, argv):
         return str(error).strip().split("\n")[-1].strip()
     key = str(causes[-1].args[0]).split()[-1]
     names = [word.lstrip("-").partition("=")[0].removeprefix("config.") for word in argv]
-    name = next((name for name in names if key in (name, *name.split("."))), key)
-    return naming.unknown(name, field_names())
+    known = field_names()
+    meant = [name for name in names if key in (name, *name.split("."))]
+    meant.sort(key=lambda name: name in known)  # those that are known may be of the other task
+    return naming.unknown([*meant, key][0], known)
 
 
 def _quieten():

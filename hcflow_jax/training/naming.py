@@ -23,7 +23,17 @@ def unknown(name: str, known: Sequence[str]) -> str:
         return f"{what}, it is called {EARLIER[name]} now"
     if name in known:
         return f"{what}, which is one of the other task"
-    alone = [field.rpartition(".")[2] for field in known]
-    near = [field for field in known if field.endswith(f".{name}")]
-    near = near or [nearest(name, known) or nearest(name, alone)]
-    return f"{what}; did you mean {' or '.join(near)}?" if near[0] else what
+    near = _near(name, known)
+    return f"{what}; did you mean {' or '.join(near)}?" if near else what
+
+
+def _near(name, known):
+    """Those of `known` that `name` may mean: in its section, else in another, else as a whole."""
+    section, _, last = name.rpartition(".")
+    lasts = {field: field.rpartition(".")[2] for field in known}
+    own = [lasts[field] for field in known if section and field.startswith(f"{section}.")]
+    if found := nearest(last, own):
+        return [f"{section}.{found}"]
+    found = last if section else nearest(last, lasts.values())
+    elsewhere = [field for field in known if lasts[field] == found]
+    return elsewhere or [*filter(None, [None if own else nearest(name, known)])]

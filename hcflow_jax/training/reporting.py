@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from hcflow_jax.errors import shown
 from hcflow_jax.evaluation.figures import FIGURES
 from hcflow_jax.training.config import flat
 from hcflow_jax.training.workdir import Record
@@ -180,7 +181,7 @@ class Profiler:
         """Ends the trace where one is being recorded."""
         if self._on:
             jax.profiler.stop_trace()
-            say(f"profile in {self._folder}; look at it with TensorBoard or xprof")
+            say(f"profile in {shown(self._folder)}; look at it with TensorBoard or xprof")
         self._on = False
 
 
