@@ -380,7 +380,7 @@ def train(
             state = training.spread.replicate(state)  # frees the host's copy
             state = training.run(state, key, next_batch, preemption)
         else:
-            say(f"finished before: {before} steps are done (more by --config.train.steps=N)")
+            say(f"finished before: {counted(before, 'step')} done (more by --config.train.steps=N)")
         training.checkpoints.wait()
         _conclude(training, int(state.step), int(state.skipped))
         training.checkpoints.close()
@@ -391,7 +391,7 @@ def _conclude(training, step, skipped):
     """Says how a training ended, and what comes next."""
     model, workdir = training.model, training.workdir
     if skipped:
-        say(f"{skipped} steps met values that are not finite and changed nothing")
+        say(f"{counted(skipped, 'step')} met values that are not finite and changed nothing")
     if step == 0:
         say("stopped before the first step, there is nothing to save")
     elif step < training.config.train.steps or training.lacks_score(step):

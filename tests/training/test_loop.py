@@ -57,7 +57,7 @@ def test_it_says_what_it_does(root, capsys):
         "patches of 32",
         "devices: 2 × cpu",
         "resuming from step 4, to step 4",
-        "finished before: 4 steps are done (more by --config.train.steps=N)",
+        "finished before: 4 steps done (more by --config.train.steps=N)",
         "the checkpoint to use",
         "hcflow upscale --scale=2 --checkpoint=run",
         "4 steps have taught it next to nothing: expect bicubic interpolation",
