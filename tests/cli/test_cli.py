@@ -475,7 +475,7 @@ def test_it_is_said_where_a_sample_is_not_what_was_asked_for(meadow, models, mon
     def sample_all(model, params, inputs, *_, **__):
         for lr, _ in inputs:
             places = (20, 10, 30, 16), (50, 0, 10, 4)
-            yield sampling.Sample(imresize(lr, 4), 0.2, 40 / 2400, *places)
+            yield sampling.Sample(imresize(lr, 4), 0.2, 40 / 2400, True, *places)
 
     monkeypatch.setattr(sampling, "sample_all", sample_all)
     assert cli.main(["upscale", "meadow.png", "--checkpoint", models["sr"], "-t", "0.5"]) == 0

@@ -67,6 +67,14 @@ def test_it_says_what_it_does(root, capsys):
     assert "kernel" in (root / "run/parameters.txt").read_text()
 
 
+def test_names_are_shown_without_control_characters(run, tmp_path, capsys):
+    workdir, data = run.rename(tmp_path / "r\x1bn"), tmp_path / "ph\x1bs"
+    shutil.copytree("photos", data)
+    assert train(workdir, *SAME, data=data) == 0
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err and r"r\x1bn" in out and r"ph\x1bs, 3 images" in out
+
+
 def test_it_logs_losses_and_figures(root):
     lines = log("run")
     assert [line["step"] for line in lines] == [1, 2, 2, 4, 4]
