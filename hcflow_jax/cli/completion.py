@@ -23,9 +23,9 @@ def script(parser: Parser, shell: str) -> str:
     for command in [parser, *commands.values(), *commands["data"].commands.values()]:
         for action in command._actions:
             if action.metavar in FILES:
-                action.complete = shtab.FILE
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
             elif action.metavar in FOLDERS:
-                action.complete = shtab.DIRECTORY
+                action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
     return shtab.complete(parser, shell)
 
 

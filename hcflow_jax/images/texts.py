@@ -39,7 +39,7 @@ def readable(file: BinaryIO) -> BinaryIO:
 
 def note(image: Image.Image) -> str | None:
     """What to tell of texts that `readable` left out of an opened, not yet decoded, image."""
-    return getattr(image.fp, "note", None)
+    return getattr(getattr(image, "fp", None), "note", None)
 
 
 def _refused(file):

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,15 +20,11 @@ from hcflow_jax.training import determinism, inputs, memory, perceptual, seeds, 
 from hcflow_jax.training.config import Config
 from hcflow_jax.training.initial import initial_state, start_key
 from hcflow_jax.training.preemption import Preemption, Stopped
-from hcflow_jax.training.reporting import Profiler, Report, say
+from hcflow_jax.training.reporting import Profiler, Report, conclude, say
 from hcflow_jax.training.workdir import Checkpoints, locked, write_text
 
 _POLL_S = 0.2
 """Time from one look for a signal to the next, where a batch is awaited."""
-
-
-FEW_STEPS = 1000
-"""Below which networks that start from scratch give pictures that nobody wants."""
 
 
 class Training:
@@ -382,25 +377,6 @@ def train(
         else:
             say(f"finished before: {counted(before, 'step')} done (more by --config.train.steps=N)")
         training.checkpoints.wait()
-        _conclude(training, int(state.step), int(state.skipped))
+        conclude(training, int(state.step), int(state.skipped))
         training.checkpoints.close()
     return workdir
-
-
-def _conclude(training, step, skipped):
-    """Says how a training ended, and what comes next."""
-    model, workdir = training.model, training.workdir
-    if skipped:
-        say(f"{counted(skipped, 'step')} met values that are not finite and changed nothing")
-    if step == 0:
-        say("stopped before the first step, there is nothing to save")
-    elif step < training.config.train.steps or training.lacks_score(step):
-        say(f"stopped at step {step}, saved; the same command continues")
-    else:
-        command = f"upscale --scale={model.scale}" if model.task == "sr" else "downscale"
-        say(f"done; the checkpoint to use is {shown(checkpoints.best(workdir))}")
-        say(f"try it: hcflow {command} --checkpoint={shown(shlex.quote(str(workdir)))} PICTURE")
-        if step < FEW_STEPS and not training.config.init_from:
-            seen = {"sr": "bicubic interpolation, where it fails", "rescaling": "false colours"}
-            expected = seen[training.model.task]
-            say(f"{counted(step, 'step')} have taught it next to nothing: expect {expected}")

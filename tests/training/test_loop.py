@@ -60,7 +60,7 @@ def test_it_says_what_it_does(root, capsys):
         "finished before: 4 steps done (more by --config.train.steps=N)",
         "the checkpoint to use",
         "hcflow upscale --scale=2 --checkpoint=run",
-        "4 steps have taught it next to nothing: expect bicubic interpolation",
+        "4 steps teach next to nothing: expect bicubic interpolation",
     ):
         assert words in out
     assert "bits_per_dim starts" not in out
