@@ -39,8 +39,8 @@ row = [("temperature 0", sampling.sample(model, params, lr, 0.0))]
 for judge, lowest in ((sharpness, False), (disagreement, True)):
     best = sampling.best_of(samples, judge, lowest)
     scores = " ".join(f"{score:.2f}" for score in best.scores)
-    print(f"{judge.__name__}: {scores}; best is sample {best.number}")
     word = "least" if lowest else "most"
+    print(f"{judge.__name__} of samples 0 to {COUNT - 1}: {scores}; {word} in sample {best.number}")
     label = f"{word} {judge.__name__}: sample {best.number},\n{best.scores[best.number]:.2f} of 255"
     row.append((label, best.pixels))
 row.append(("8 x (sharpest - temperature 0)", amplified(row[1][1], row[0][1])))

@@ -49,7 +49,7 @@ def boxed(picture, x, y, width, height):
 
 
 def save(path, rows, line=15, gap=6):
-    """Writes rows of (label, picture), and prints the path; labels may have several lines."""
+    """Writes rows of (label, picture), and says so; labels may have several lines."""
     height, width = (max(p.shape[axis] for row in rows for _, p in row) for axis in (0, 1))
     head = line * max(label.count("\n") + 1 for row in rows for label, _ in row) + 5
     size = (max(map(len, rows)) * (width + gap) + gap, len(rows) * (height + head + gap))
@@ -60,4 +60,6 @@ def save(path, rows, line=15, gap=6):
             ImageDraw.Draw(sheet).text((x, y + 2), label, fill="black", font=font)
             sheet.paste(Image.fromarray(to_uint8(picture)), (x, y + head))
     sheet.save(path)
-    print(path)
+    labels = [" ".join(label.split()) for row in rows for label, _ in row]
+    print("row by row, from left to right:", "; ".join(labels))
+    print(f"wrote {path}")

@@ -24,12 +24,12 @@ versions = [
 x, y, width, height = REGION
 beyond = np.ones(old.shape[:2], bool)
 beyond[max(y - 64, 0) : y + height + 64, max(x - 64, 0) : x + width + 64] = False
-for new in versions:
+for index, new in enumerate(versions, 1):
     changed = np.argwhere((new != old).any(-1))
     assert (new[beyond] == old[beyond]).all()
-    print(
-        f"changed from {changed.min(0)[::-1]} to {changed.max(0)[::-1]}, {beyond.sum()} pixels kept"
-    )
+    (top, left), (bottom, right) = changed.min(0), changed.max(0)
+    print(f"version {index} differs in columns {left} to {right} and rows {top} to {bottom};")
+    print(f"all {beyond.sum()} pixels farther than 64 from the region are the same")
 
 row = [("a sample, and the region", boxed(old, *REGION))]
 for index, new in enumerate(versions, 1):

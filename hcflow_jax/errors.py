@@ -1,7 +1,9 @@
 """Errors that a user can correct, and text as a terminal may show it."""
 
 import contextlib
+import difflib
 import sys
+from collections.abc import Iterable
 
 LINE = 2000
 """Characters of the longest line that is shown."""
@@ -20,6 +22,17 @@ def shown(text: object, most: int = LINE) -> str:
         return line
     end = most // 3
     return f"{line[: most - end - 1]}…{line[-end:]}"
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 picture", "2 pictures"."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that is most like `word`, for "did you mean"; None: none is like it."""
+    found = difflib.get_close_matches(word.lower(), known, 1, 0.7)
+    return found[0] if found else None
 
 
 class UserError(ValueError):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from hcflow_jax import fields, paths
 from hcflow_jax.checkpoints import earlier, hashes, published, weights
 from hcflow_jax.checkpoints.weights import CheckpointError
-from hcflow_jax.errors import UserError, first_line
+from hcflow_jax.errors import UserError, first_line, shown
 from hcflow_jax.model import HCFlow, StepHook, build_model
 from hcflow_jax.model.dequantization import without_noise_mean
 
@@ -289,7 +289,9 @@ def _load_directory(path, as_trained, say, step):
     params = jax.tree.map(jnp.asarray, restore(path, {item: shapes})[item])
     corrected = params if as_trained else unbiased(model, params, config.get("loss", {}))
     if corrected is not params:
-        say(f"{path}: the mean of its training's noise is taken off (--as-trained leaves it)")
+        say(
+            f"{shown(path)}: the mean of its training's noise is taken off (--as-trained leaves it)"
+        )
     return model, corrected
 
 

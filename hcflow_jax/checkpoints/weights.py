@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hcflow_jax.checkpoints.npz import FileError, read_npz
-from hcflow_jax.errors import UserError, first_line, needing
+from hcflow_jax.errors import UserError, first_line, needing, shown
 
 TORCH = (".pth", ".pt", ".ckpt", ".bin")
 """Suffixes of files that torch reads."""
@@ -160,7 +160,7 @@ def _state_dict(path, loaded, say):
         if not keys:
             break
         if keys[:2] == ["params_ema", "params"]:
-            say(f"{path}: its params_ema, the averaged weights, are taken, not its params")
+            say(f"{shown(path)}: its params_ema, the averaged weights, are taken, not its params")
         loaded = found[keys[0]]
     return loaded
 

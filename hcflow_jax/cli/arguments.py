@@ -3,14 +3,38 @@
 import argparse
 import re
 
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, nearest
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are `UserError`s."""
+    """An ArgumentParser whose errors are `UserError`s, and that knows what may have been meant."""
 
     def error(self, message):
         raise UserError(f"{message}; see `{self.prog} --help`")
+
+    @property
+    def options(self) -> list[str]:
+        """All spellings of its options."""
+        return list(self._option_string_actions)
+
+    @property
+    def commands(self) -> "dict[str, Parser]":
+        """{name: parser} of its commands."""
+        found = [action.choices for action in self._actions if action.nargs == argparse.PARSER]
+        return dict(found[0]) if found else {}
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As `ArgumentParser` has it, but nothing may be left over."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        for word in unknown:
+            if word.startswith("-"):
+                option = word.partition("=")[0]
+                near = nearest(option, self.options)
+                remedy = f"did you mean {near}?" if near else f"see `{self.prog} --help`"
+                raise UserError(f"`{self.prog}` has no option {option}; {remedy}")
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
 
 
 def temperature(text: str) -> float:
@@ -197,9 +221,12 @@ def add_noise(command) -> None:
         help="the dequantisation noise is 1/Q wide (default: as the checkpoint was trained, else "
         "64, and 256 for ×8)",
     )
-    command.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="S", help="of the noise (default: 0)"
-    )
+    add_seed(command, "of the noise (default: 0)")
+
+
+def add_seed(command, text: str) -> None:
+    """Adds --seed, with the help `text`."""
+    command.add_argument("-s", "--seed", type=whole_number(0), default=0, metavar="S", help=text)
 
 
 def add_tile(command, automatic: bool = False) -> None:
@@ -232,15 +259,14 @@ def add_max_pixels(command, default: int = 100_000_000) -> None:
 def add_sampling(command, default: float, why: str) -> None:
     """Adds --temperature, whose `default` the text `why` explains, --seed and --no-check."""
     command.add_argument(
+        "-t",
         "--temperature",
         type=temperature,
         default=default,
         metavar="T",
         help=f"standard deviation of the latents, from 0 to 2 (default: {default:g}, {why})",
     )
-    command.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="S", help="same seed, same picture"
-    )
+    add_seed(command, "same seed, same picture")
     command.add_argument(
         "--no-check",
         action="store_true",

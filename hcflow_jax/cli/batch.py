@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hcflow_jax.cli import naming, progress, sources
-from hcflow_jax.errors import UserError, shown
+from hcflow_jax.errors import UserError, counted, shown
 
 
 def _make_folder(path):
@@ -79,7 +79,7 @@ def _left(planned):
     """What of `planned` is not there yet, after a line about the rest."""
     left = [item for item in planned if not all(map(naming.exists, item[1]))]
     if done := len(planned) - len(left):
-        line = f"left as they are: results of {done} of {len(planned)} pictures"
+        line = f"left as they are: results of {done} of {counted(len(planned), 'picture')}"
         print(line, file=sys.stderr, flush=True)
     return left
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from hcflow_jax.cli.arguments import (
     add_checkpoint,
     add_max_pixels,
+    add_seed,
     add_tile,
     temperatures,
     whole_number,
 )
-from hcflow_jax.errors import UserError, shown
+from hcflow_jax.errors import UserError, counted, shown
 
 
 def add_command(commands) -> None:
@@ -36,7 +37,7 @@ def add_command(commands) -> None:
         "--output",
         metavar="REPORT_DIR",
         help="a folder, made where there is none, for index.html, results.md, results.csv, "
-        "results.json and the pictures (default: evaluation/ and the name of the set); a report "
+        "results.json and the pictures (default: evaluation/ and the name of HR_DIR); a report "
         "that is there is replaced, what it has computed is kept",
     )
 
@@ -69,12 +70,14 @@ def _add_data(command):
 def _add_sampling(command):
     """Adds how samples are drawn."""
     command.add_argument(
+        "-t",
         "--temperatures",
         type=temperatures,
         metavar="T,…",
         help="to sample at, from 0 to 2 (default: 0,0.5,0.9; of rescaling 0, which it is made for)",
     )
     command.add_argument(
+        "-n",
         "--samples",
         type=whole_number(1),
         default=10,
@@ -82,9 +85,7 @@ def _add_sampling(command):
         help="that are drawn of a picture at each temperature above 0 and averaged, which takes N "
         "times as long; 10 are what SR-space diversity is defined for (default: %(default)s)",
     )
-    command.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="S", help="same seed, same figures"
-    )
+    add_seed(command, "same seed, same figures")
     command.add_argument(
         "--back-project",
         type=whole_number(0),
@@ -106,13 +107,18 @@ def _lpips():
 
 
 def _name(hr):
-    """What a set is called: as papers do, or as its folder, which may have a folder HR in it."""
+    """What a set is called: as papers do, or as its folder, which may have a folder HR in it.
+
+    A picture alone is called as its file is, without the suffix.
+    """
     from hcflow_jax.evaluation import published
 
     known = published.find(hr)
     if known is not None:
         return known.name
     path = Path(os.path.abspath(hr))
+    if path.is_file():
+        return path.stem
     return (path.parent if path.name.lower() == "hr" else path).name or "pictures"
 
 
@@ -152,19 +158,15 @@ def _progress(total, done):
         yield bar.update
 
 
-def _count(number, what):
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
 def _announce(work, methods, folder):
     """One line: how many pictures, methods, samples, and what is there already."""
     networks = sum(method.network is not None for method in methods)
     samples = max(method.samples for method in methods)
     kept = work.total - work.left
     parts = [
-        _count(work.usable, "picture"),
+        counted(work.usable, "picture"),
         f"{len(methods)} methods ({networks} of networks)",
-        _count(samples, "sample"),
+        counted(samples, "sample"),
         f"{work.total} results" + (f", {kept} of them kept in {shown(folder)}" if kept else ""),
     ]
     print(f"{', '.join(parts[:3])}: {parts[3]}", flush=True)
@@ -185,7 +187,7 @@ def _evaluate(args):
     tiling.check_tile(args.tile, scale)
     found, results = pairs.pictures(args.hr)
     if results:
-        print(f"left out: {_count(results, 'result')} of hcflow", file=sys.stderr, flush=True)
+        print(f"left out: {counted(results, 'result')} of hcflow", file=sys.stderr, flush=True)
     files = pairs.find(found, args.lr, scale)
     folder = _output(args, _name(Path(args.hr)))
     _check_replaced(args, folder)
@@ -197,13 +199,16 @@ def _evaluate(args):
     if work.usable:
         _announce(work, methods, folder)
     if work.cropped:
-        cropped = _count(work.cropped, "picture")
+        cropped = counted(work.cropped, "picture")
         print(f"cropped at the right and bottom to multiples of {scale}: {cropped}")
     rows = _run(work, folder)
     if rows:
         _write(_report(args, settings, methods, rows, work), kept, folder)
     if work.failed:
-        print(f"hcflow: {len(work.failed)} of {len(files)} pictures failed:", file=sys.stderr)
+        print(
+            f"hcflow: {len(work.failed)} of {counted(len(files), 'picture')} failed:",
+            file=sys.stderr,
+        )
     for error in work.failed.values():
         print(f"  {error}", file=sys.stderr)
     if rows:

@@ -197,13 +197,13 @@ def _check_sample(args, source, sample):
     said = []
     if sample.colder:
         said.append(
-            f"{_share(sample.colder)} drawn again at a lower temperature, as samples at "
-            f"{args.temperature:g} did not match the input there"
+            f"{_share(sample.colder, sample.colder_in)} drawn again at a lower temperature, as "
+            f"samples at {args.temperature:g} did not match the input there"
         )
     if sample.bicubic:
         said.append(
-            f"{_share(sample.bicubic)} enlarged by bicubic interpolation instead, as the network "
-            "fails there at temperature 0 too (--no-check shows how)"
+            f"{_share(sample.bicubic, sample.bicubic_in)} enlarged by bicubic interpolation "
+            "instead, as the network fails there at temperature 0 too (--no-check shows how)"
         )
     if said:
         print(f"{shown(source)}: {'; '.join(said)}", file=sys.stderr, flush=True)
@@ -211,5 +211,10 @@ def _check_sample(args, source, sample):
         raise UserError(f"{source}: the network's result is not finite; leave out --no-check")
 
 
-def _share(fraction):
-    return f"{100 * fraction:.0f} %" if fraction >= 0.01 else "less than 1 %"
+def _share(fraction, place):
+    """How much of a picture that is, and where in the input."""
+    if fraction == 1:
+        return "100 %"
+    share = f"{100 * fraction:.0f} %" if fraction >= 0.01 else "less than 1 %"
+    x, y, width, height = place
+    return f"{share} (of IN columns {x}…{x + width - 1}, rows {y}…{y + height - 1})"

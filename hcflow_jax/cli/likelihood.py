@@ -19,6 +19,11 @@ HEADER = ("nats", "bits/dim", "nll bits/px", "bits/latent")
 WIDTHS = (15, 12, 13, 13)
 """Of the table; the second and third add up to the sums below them."""
 
+YARDSTICK = (
+    "8 bits per dimension is what a picture takes uncompressed: with fewer the model knows such "
+    "pictures, with more they are less likely by it than noise"
+)
+
 MAX_PIXELS = 4_000_000
 """Pixels that are computed at once by default: they take 4 GB."""
 
@@ -26,7 +31,7 @@ MAX_PIXELS = 4_000_000
 def add_command(commands) -> None:
     """Adds the parser of the command to `commands`."""
     summary = "the likelihood of pictures by a model, term by term"
-    command = commands.add_parser("score", help=summary, description=summary)
+    command = commands.add_parser("score", help=summary, description=f"{summary}. {YARDSTICK}.")
     command.set_defaults(run=_score)
     add_inputs(command)
     command.add_argument(
@@ -136,12 +141,15 @@ def _score(args):
             raise UserError(f"{source}: the network's likelihood is not finite; score another part")
         found[source] = {"width": width, "height": height} | _figures(score)
         title = ", ".join([shown(source), " ".join([f"{width}×{height}", *remarks])])
-        print("\n".join(_table(title, found[source])), flush=True)
+        sums = f"{score.bits_per_dim:,.4f} bits per dimension, nll {score.nll:,.4f} bits per pixel"
+        print(f"{title}: {sums}", flush=True)
 
     code = batch.run(plan, read, convert, write)
     mean = _mean(list(found.values()))
-    if len(found) > 1:
-        print("\n".join(_table(f"mean of {len(found)} pictures", mean)), flush=True)
+    if found:
+        title = f"mean of {len(found)} pictures" if len(found) > 1 else "term by term"
+        print("\n".join(_table(title, mean)))
+        print(f"\n{YARDSTICK}")
     if args.json is not None and found:
         named = [{"file": str(source)} | figures for source, figures in found.items()]
         about = {"task": model.task, "scale": model.scale, "seed": args.seed}
@@ -198,7 +206,7 @@ def _table(title, figures):
     rows = [(_title(name, levels), term) for name, term in figures["terms"].items()]
     rows.append(("sum: bits per dimension, published nll", figures))
     wide = max(len(name) for name, _ in rows)
-    lines = ["", title, _line("", HEADER, wide)]
+    lines = ["", _line(title, HEADER, wide)]
     for name, values in rows:
         cells = [
             "" if values.get(column) is None else f"{values[column]:,.{decimals}f}"

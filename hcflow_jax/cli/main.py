@@ -6,7 +6,17 @@ import sys
 import warnings
 
 from hcflow_jax import __version__, paths
-from hcflow_jax.cli import convert, data, evaluate, latents, likelihood, output, pictures, programs
+from hcflow_jax.cli import (
+    convert,
+    data,
+    evaluate,
+    latents,
+    likelihood,
+    output,
+    pictures,
+    programs,
+    suggesting,
+)
 from hcflow_jax.cli.arguments import Parser
 from hcflow_jax.errors import UserError, needing, shown
 from hcflow_jax.training import memory
@@ -55,7 +65,31 @@ def _parser():
     convert.add_command(commands)
     data.add_command(commands)
     commands.add_parser("train", help="train a model: `hcflow train --help`", add_help=False)
+    _add_help(commands)
     return parser
+
+
+def _add_help(commands):
+    """Adds the commands about the command line itself."""
+    summary = "print what makes a shell complete commands, options and names of files"
+    completion = commands.add_parser(
+        "completion",
+        help=summary,
+        description=f"{summary}; `hcflow completion bash > ~/.hcflow_completion`, and "
+        'the line `eval "$(<~/.hcflow_completion)"` in ~/.bashrc (of zsh in ~/.zshrc, after '
+        "compinit)",
+    )
+    completion.set_defaults(run=_completion)
+    completion.add_argument("shell", choices=("bash", "zsh"), help="which shell")
+    about = commands.add_parser("help", help="what a command does: as COMMAND --help")
+    about.set_defaults(run=lambda args: _run([*args.command, "--help"]))
+    about.add_argument("command", nargs="*", metavar="COMMAND", help="a command")
+
+
+def _completion(args):
+    from hcflow_jax.cli import completion
+
+    print(completion.script(_parser(), args.shell))
 
 
 def _demo(args):
@@ -74,7 +108,10 @@ def _run(argv):
     if not argv:
         _parser().print_help()
         return 0
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    options = {name: command.options for name, command in parser.commands.items()}
+    suggesting.check_command(argv, options, parser.options)
+    args = parser.parse_args(argv)
     return args.run(args) or 0
 
 

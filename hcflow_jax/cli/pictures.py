@@ -2,7 +2,7 @@
 
 import re
 
-from hcflow_jax.cli import batch, heaps, sizes
+from hcflow_jax.cli import batch, heaps, progress, sizes
 from hcflow_jax.cli.arguments import add_picture_command, add_sampling, region, whole_number
 from hcflow_jax.errors import UserError, shown
 
@@ -29,6 +29,11 @@ def add_commands(commands) -> None:
         "restored",
     )
     add_sampling(restore, 0.0, "the most faithful")
+    restore.add_argument(
+        "--force",
+        action="store_true",
+        help="do not warn of pictures that `downscale` did not write",
+    )
 
 
 def _add_upscale(commands):
@@ -40,9 +45,10 @@ def _add_upscale(commands):
         upscale,
         0.0,
         "the most faithful; the shipped weights are made for it; full-size networks look best at "
-        "0.8 to 0.9",
+        "0.8 to 0.9; lettering and line drawings get specks above 0",
     )
     upscale.add_argument(
+        "-n",
         "--samples",
         type=whole_number(1),
         default=1,
@@ -218,6 +224,16 @@ def _original_size(source, picture, scale):
     return full_height, full_width
 
 
+def _tell_strange(args, source, picture):
+    """A line on stderr where `restore` is given what `downscale` did not write."""
+    if SIZE_KEY not in picture.info and not args.force:
+        progress.say(
+            f"{shown(source)}: not as `downscale` writes it: an ordinary picture, or a small one "
+            "that was saved again, as JPEG or resized; detail that is restored of it is false, "
+            "take `hcflow upscale` for it (--force leaves out this line)"
+        )
+
+
 def _restore(args):
     heaps.settle()
     from hcflow_jax import sampling
@@ -242,5 +258,11 @@ def _restore(args):
 
     work = jobs.announce(args, plan, model, sizes_of, lambda *_: 6 if args.bits == 16 else 3)
     convert = jobs.sampler(args, model, params, args.temperature, work.tile)
-    read = jobs.reader(args, size, grey, cut=True)
+    whole = jobs.reader(args, size, grey, cut=True)
+
+    def read(source, targets):
+        job = whole(source, targets)
+        _tell_strange(args, source, job.picture)
+        return job
+
     return batch.run(plan, read, convert, write, work.tiles)

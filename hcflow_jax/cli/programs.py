@@ -10,6 +10,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from hcflow_jax.errors import shown
+
 _UNREADABLE = re.compile(r"Error reading persistent compilation cache entry for '(.+?)'")
 
 
@@ -49,11 +51,8 @@ def _name_folder():
         if place is not None:
             own = "remove it, and it is made anew for you alone"
             remedy = own if place == folder else f"chmod o-w {place}"
-            print(
-                f"hcflow: others may write to {place}, programs kept in {folder} are not used; "
-                f"{remedy}",
-                file=sys.stderr,
-            )
+            line = f"others may write to {place}, programs kept in {folder} are not used; {remedy}"
+            print(f"hcflow: {shown(line)}", file=sys.stderr)
             return
         with tempfile.TemporaryFile(dir=folder):
             _remove_halves(folder)

@@ -4,8 +4,8 @@ import re
 import sys
 
 from hcflow_jax.errors import UserError
-from hcflow_jax.training import determinism, recipes
-from hcflow_jax.training.config import EARLIER_NAMES, help_text
+from hcflow_jax.training import determinism, naming, recipes
+from hcflow_jax.training.config import field_names, help_text
 
 USAGE = """usage: hcflow train --config=RECIPE[:VARIANT] --workdir=DIR [--config.FIELD=VALUE …]
 
@@ -54,11 +54,12 @@ def _reason(error, argv):
     unknown = isinstance(error, AttributeError) and isinstance(causes[-1], KeyError)
     if not (unknown or isinstance(error, KeyError)):
         return str(error).strip().split("\n")[-1].strip()
-    for word in argv:
-        name = word.partition("=")[0].lstrip("-").removeprefix("config.")
-        if name in EARLIER_NAMES:
-            return f"the config has no field {name}, it is called {EARLIER_NAMES[name]} now"
-    return f"the config has no field {causes[-1].args[0]}"
+    key = str(causes[-1].args[0]).split()[-1]
+    names = [word.lstrip("-").partition("=")[0].removeprefix("config.") for word in argv]
+    known = field_names()
+    meant = [name for name in names if key in (name, *name.split("."))]
+    meant.sort(key=lambda name: name in known)  # those that are known may be of the other task
+    return naming.unknown([*meant, key][0], known)
 
 
 def _quieten():
@@ -107,7 +108,9 @@ def run(argv: list[str]) -> None:
         if config is not None:
             config.to_dict()  # a file that could not be read fails here, not before
     except Exception as error:  # the config is a program: anything can come out of it
-        raise UserError(f"{_reason(error, argv)}; see `hcflow train --help`") from error
+        reason = _reason(error, argv)
+        remedy = "" if reason.endswith("?") else "; see `hcflow train --help`"
+        raise UserError(f"{reason}{remedy}") from error
     if values.help:
         print(USAGE.format(recipes=", ".join(recipes.names())) + help_text())
         return

@@ -7,6 +7,7 @@ from hcflow_jax import images, paths
 from hcflow_jax.data.contents import Part
 from hcflow_jax.data.messages import listed, too_small
 from hcflow_jax.data.source import CACHE_BYTES, Source, crop
+from hcflow_jax.errors import counted
 from hcflow_jax.images import header_sizes, read_uint8
 
 
@@ -43,7 +44,7 @@ class FolderSource(Source):
         return len(self._names)
 
     def __repr__(self) -> str:
-        return f"FolderSource({self._folder}, {len(self)} images, ×{self.scale})"
+        return f"FolderSource({self._folder}, {counted(len(self), 'image')}, ×{self.scale})"
 
     def name(self, index: int) -> str:
         return os.path.join(self._folder, self._names[index])

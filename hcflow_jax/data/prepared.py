@@ -13,7 +13,7 @@ from hcflow_jax.data import features
 from hcflow_jax.data.contents import Part
 from hcflow_jax.data.messages import too_small
 from hcflow_jax.data.source import CACHE_BYTES, Source, crop
-from hcflow_jax.errors import UserError, needing
+from hcflow_jax.errors import UserError, counted, needing
 
 METADATA = "hcflow_pairs"
 """Key of a built set's metadata: {"scale", "lr", "smallest": [name, height, width], …}."""
@@ -45,7 +45,7 @@ class _PreparedSource(Source):
         return self._length
 
     def __repr__(self) -> str:
-        what = f"{self._info_name}, {self._split}, {len(self)} images, ×{self.scale}"
+        what = f"{self._info_name}, {self._split}, {counted(len(self), 'image')}, ×{self.scale}"
         return f"{type(self).__name__}({what})"
 
     def name(self, index: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from importlib import resources
 
+from hcflow_jax.errors import counted
 from hcflow_jax.evaluation import tables
 from hcflow_jax.evaluation.curves import curves, legend
 from hcflow_jax.evaluation.report import Report, figure, machine, number
@@ -59,15 +60,11 @@ def _data(shown):
     return json.dumps(pictures).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _count(pictures):
-    return f"{pictures} picture{'s' * (pictures != 1)}"
-
-
 def _facts(report):
     """The line under the title."""
     of = report.settings
     facts = [
-        _count(len(report.rows)),
+        counted(len(report.rows), "picture"),
         f"×{of.scale}",
         f"LR pictures: {escape(report.place['lr'] or 'MATLAB bicubic, 8 bits')}",
         *(f"{escape(n.label)}: {TASKS[n.model.task]}" for n in report.networks),
@@ -112,7 +109,7 @@ def _means(report):
         cells = "".join(f"<td>{number(n, row.figures.get(n))}</td>" for n in report.shown)
         name = f'<th scope="row">{escape(report.whose(row))}</th>'
         body.append(f'<tr class="paper">{name}{cells}</tr>')
-    caption = f"Mean of {_count(len(report.rows))}; the best of each column is bold"
+    caption = f"Mean of {counted(len(report.rows), 'picture')}; the best of each column is bold"
     return _table(_heads(report, "method"), body, caption)
 
 
@@ -133,9 +130,8 @@ def _notes(report):
     if of.lpips is None:
         notes.append(f"{tables.NO_LPIPS}.")
     if report.cropped:
-        notes.append(
-            f"Cropped at the right and bottom to multiples of {of.scale}: {_count(report.cropped)}."
-        )
+        cropped = counted(report.cropped, "picture")
+        notes.append(f"Cropped at the right and bottom to multiples of {of.scale}: {cropped}.")
     return "".join(f"<li>{note}</li>" for note in notes)
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import re
 
+from hcflow_jax.errors import counted
 from hcflow_jax.evaluation.report import OWN, Report, figure, machine, number
 
 WIDTH = 100
@@ -101,10 +102,10 @@ def markdown(report: Report) -> str:
 
 def _about(report):
     machine_ = machine()
-    samples = max(method.samples for method in report.methods)
+    samples = counted(max(method.samples for method in report.methods), "sample")
     return (
         f"{report.date}, hcflow {machine_['hcflow_jax']}, {machine_['device']}. 8-bit pictures, "
-        f"a border of {report.settings.scale} pixels left out; {samples} samples at most, seed "
+        f"a border of {report.settings.scale} pixels left out; {samples} at most, seed "
         f"{report.settings.seed}."
     )
 

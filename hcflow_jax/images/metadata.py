@@ -11,16 +11,23 @@ _KEPT = (
     *(_BASE.XResolution, _BASE.YResolution, _BASE.ResolutionUnit),
     *(_BASE.XPTitle, _BASE.XPComment, _BASE.XPAuthor, _BASE.XPKeywords, _BASE.XPSubject),
 )  # a TIFF's other tags are about how its pixels are stored
+_PLACES = (0x9214, _BASE.SubjectLocation)  # area and place of the subject, in pixels
+_LAYOUT = re.compile(r'\s*\{.*"shape":|ImageJ=|\s*<\?xml.*<OME\b', re.DOTALL)
+"""How descriptions begin by which programs (tifffile, ImageJ, OME) keep the shape of arrays."""
 _WIDTH, _HEIGHT = _BASE.ExifImageWidth, _BASE.ExifImageHeight
-_XMP_ORIENTATION = re.compile(
-    rb"""\s*\btiff:Orientation\s*=\s*(["'])\s*\d*\s*\1"""
-    rb"""|<tiff:Orientation>\s*\d*\s*</tiff:Orientation>"""
+_OF_PIXELS = rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength)|exif:Pixel[XY]Dimension)"
+_XMP_OF_PIXELS = re.compile(
+    rb"""\s*\b%s\s*=\s*(["'])\s*\d*\s*\1|<(%s)>\s*\d*\s*</\2>""" % (_OF_PIXELS, _OF_PIXELS)
 )
+"""What XMP says of the turn and the size of the pixels."""
+
 _NO_TEXT = re.compile(r"XML:com\.adobe\.xmp|Raw profile type .*", re.IGNORECASE)
 
 
 def exif(image: Image.Image) -> bytes:
-    """The EXIF of a decoded image without orientation, thumbnail and how pixels are stored.
+    """The EXIF of a decoded image without thumbnail, and without what is true of its pixels alone.
+
+    That is orientation, how they are stored, and which of them the subject is at.
 
     Empty where there is none. Whatever Pillow raises on a damaged one.
     """
@@ -28,11 +35,13 @@ def exif(image: Image.Image) -> bytes:
     for tag in _KEPT:
         if tag in found:
             kept[tag] = found[tag]
+    if _LAYOUT.match(str(kept.get(_BASE.ImageDescription, ""))):
+        del kept[_BASE.ImageDescription]
     for name in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         if part := dict(found.get_ifd(name)):
             if name == ExifTags.IFD.Exif and ExifTags.IFD.Interop in part:
                 part[ExifTags.IFD.Interop] = dict(found.get_ifd(ExifTags.IFD.Interop))
-            kept[name] = part
+            kept[name] = {tag: value for tag, value in part.items() if tag not in _PLACES}
     return kept.tobytes() if len(kept) else b""
 
 
@@ -46,10 +55,10 @@ def sized(exif: bytes, width: int, height: int) -> Image.Exif:
 
 
 def xmp(image: Image.Image) -> bytes:
-    """The XMP packet without its orientation; empty where there is none."""
+    """The XMP packet without orientation and size; empty where there is none."""
     found = image.info.get("xmp") or b""
     found = found.encode() if isinstance(found, str) else bytes(found)
-    return _XMP_ORIENTATION.sub(b"", found)
+    return _XMP_OF_PIXELS.sub(b"", found)
 
 
 def text(image: Image.Image) -> dict[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from hcflow_jax.errors import UserError, shown
-from hcflow_jax.images import colour, depth, formats, metadata
+from hcflow_jax.images import colour, depth, formats, metadata, texts
 from hcflow_jax.images.transparency import spread
 from hcflow_jax.paths import is_remote, located
 
@@ -71,10 +71,10 @@ def read(
         too large, or not an image.
     """
     with opened(path, max_pixels, frame or 0) as image:
-        profile, note = _profile(image)
+        left_out, (profile, note) = texts.note(image), _profile(image)
         patched = bool(frame) and image.format == "PNG" and depth.is_deep(image)
         pixels = _pixels(path, image, profile, max_pixels, frame or 0)
-        notes = [note] if note else []
+        notes = [*filter(None, (left_out, note))]
         if pixels.profile and len(pixels.profile) > colour.MOST_BYTES:
             pixels = _in_srgb(pixels)
             notes.append("its colour profile is larger than 1 MB; converted to sRGB")
@@ -162,7 +162,7 @@ def opened(
     try:
         if max_pixels:
             _allow(max_pixels)
-        with stream(path) as file, Image.open(file, formats=_kinds(file)) as image:
+        with texts.readable(stream(path)) as file, Image.open(file, formats=_kinds(file)) as image:
             _check_pixels(image, limit)
             if frame:
                 image.seek(frame)
@@ -188,7 +188,7 @@ def opened(
         if "MAX_TEXT" not in str(error):
             raise ImageError(_damaged(name, error)) from error
         raise ImageError(
-            f"{name} has texts or a colour profile over 1 MB; save it again without them"
+            f"{name} is a PNG with a colour profile over 1 MB, not read; convert it to sRGB"
         ) from error
     except Exception as error:  # broken files make Pillow raise anything, struct.error too
         raise ImageError(_damaged(name, error)) from error

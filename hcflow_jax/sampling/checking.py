@@ -36,12 +36,16 @@ class Sample:
       colder: share of the picture that was drawn again below the temperature asked for.
       bicubic: share that failed at temperature 0 too, and is the LR image's bicubic enlargement.
       finite: whether the network's result is, everywhere.
+      colder_in, bicubic_in: (x, y, width, height) of the least rectangle of the LR image with all
+        of either in it; None where there is nothing.
     """
 
     pixels: np.ndarray
     colder: float = 0.0
     bicubic: float = 0.0
     finite: bool = True
+    colder_in: tuple[int, int, int, int] | None = None
+    bicubic_in: tuple[int, int, int, int] | None = None
 
 
 def departures(lr: jax.Array, hr: jax.Array) -> jax.Array:
@@ -111,11 +115,23 @@ def mend(
         redraw(picture)
     hopeless = _places(picture.results[1][..., 1])
     _put_bicubic(picture, hopeless)
+    colder = picture.temperatures < asked
     return Sample(
         picture.results[0],
-        colder=float(np.mean(picture.temperatures < asked)),
+        colder=float(np.mean(colder)),
         bicubic=float(np.mean(hopeless)),
+        colder_in=_around(colder),
+        bicubic_in=_around(hopeless),
     )
+
+
+def _around(mask):
+    """(x, y, width, height) of the least rectangle with all of a mask in it; None of nothing."""
+    if not mask.any():
+        return None
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    (y, bottom), (x, right) = ((int(ones[0]), int(ones[-1]) + 1) for ones in (rows, columns))
+    return x, y, right - x, bottom - y
 
 
 def _places(mask, reach=0):

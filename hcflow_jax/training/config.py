@@ -17,7 +17,7 @@ from hcflow_jax import devices, fields
 from hcflow_jax.errors import UserError
 from hcflow_jax.fields import field
 from hcflow_jax.model import HCFlow, build_model, dequantization
-from hcflow_jax.training import losses, schedules
+from hcflow_jax.training import losses, naming, schedules
 
 NORMS = ("l1", "l2")
 
@@ -226,6 +226,17 @@ def sections(task: str) -> dict[str, type]:
     return {"model": HCFlow, "data": Data, "valid": Valid, **by_task, "train": Train}
 
 
+def field_names() -> list[str]:
+    """ "section.field" of all fields, of configs of either task."""
+    named = [
+        f"{name}.{field}"
+        for task in ("sr", "rescaling")
+        for name, section in sections(task).items()
+        for field in fields.rules(section)
+    ]
+    return ["init_from", *dict.fromkeys(named)]
+
+
 def defaults(task: str) -> ml_collections.ConfigDict:
     """A config of `task` with every field at its default, to be filled in and locked."""
     config = ml_collections.ConfigDict({"init_from": ""})
@@ -248,7 +259,7 @@ def parse(config: ml_collections.ConfigDict) -> Config:
             names = fields.rules(section).keys()
             values = _section(found, name, names)
             if unknown := sorted(values.keys() - names):
-                raise UserError(f"the config has an unknown field {name}.{unknown[0]}")
+                raise UserError(naming.unknown(f"{name}.{unknown[0]}", field_names()))
             parts[name] = section(**{name: _tuple(value) for name, value in values.items()})
             fields.check(parts[name], f"{name}.")
     parsed = Config(model=model, init_from=found.get("init_from") or "", **parts)
@@ -328,12 +339,6 @@ def flat(tree: dict, prefix: str = ""):
             yield prefix + key, value
 
 
-EARLIER_NAMES = {
-    f"loss.{name}": f"loss.{name}_weight"
-    for name in ("nll", "pixel", "perceptual", "gan", "lr", "latents", "hr")
-}
-"""{name of a field in earlier versions: its name today}."""
-
 EARLIER_VALUES = {"loss.dequantization": "published"}
 """{field: what earlier versions did, where that is not its default}."""
 
@@ -346,7 +351,7 @@ def check_resumable(saved: dict, config: Config, workdir) -> None:
         for section, kind in sections(task).items()
         for name, rule in fields.rules(kind).items()
     } | {"init_from": INIT_FROM}
-    before = {EARLIER_NAMES.get(name, name): value for name, value in flat(saved)}
+    before = {naming.EARLIER.get(name, name): value for name, value in flat(saved)}
     initial = dict(flat(json.loads(json.dumps(defaults(task).to_dict()))))
     for name, now in flat(as_json(config)):
         then = before.get(name, EARLIER_VALUES.get(name, initial[name]))

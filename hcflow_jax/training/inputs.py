@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hcflow_jax import data, devices
 from hcflow_jax.data import Source, contents
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, shown
 from hcflow_jax.evaluation import lpips
 from hcflow_jax.images import metrics
 from hcflow_jax.training.config import Config
@@ -83,7 +83,9 @@ def check_same(config: Config, source: Source, progress: dict, workdir: Path) ->
     """UserError where the data are not those of the last checkpoint, unless that is accepted."""
     before = progress.get("contents")
     if before is None:
-        say(f"{workdir} is of an earlier version: whether its data are the same is not known")
+        say(
+            f"{shown(workdir)} is of an earlier version: whether its data are the same is not known"
+        )
     elif before != source.fingerprint and config.data.changed == "accept":
         say("the training data have changed, and are accepted by --config.data.changed=accept")
     elif before != source.fingerprint:

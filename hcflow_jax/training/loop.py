@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +13,14 @@ import numpy as np
 
 from hcflow_jax import checkpoints, devices, paths
 from hcflow_jax.data import pipeline
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, counted, shown
 from hcflow_jax.images import ImageError
 from hcflow_jax.training import config as configuration
 from hcflow_jax.training import determinism, inputs, memory, perceptual, seeds, steps
 from hcflow_jax.training.config import Config
 from hcflow_jax.training.initial import initial_state, start_key
 from hcflow_jax.training.preemption import Preemption, Stopped
-from hcflow_jax.training.reporting import Profiler, Report, say
+from hcflow_jax.training.reporting import Profiler, Report, conclude, say
 from hcflow_jax.training.workdir import Checkpoints, locked, write_text
 
 _POLL_S = 0.2
@@ -83,7 +82,7 @@ class Training:
             ) from error
         with contextlib.ExitStack() as stack:
             if jax.process_index() == 0 and not stack.enter_context(locked(self.workdir)):
-                say(f"{self.workdir} cannot be locked: let no other training write to it")
+                say(f"{shown(self.workdir)} cannot be locked: let no other training write to it")
             train, path = self.config.train, self.workdir / "checkpoints"
             self.checkpoints = Checkpoints(path, train.keep, train.keep_every)
             stack.callback(self.checkpoints.abandon)
@@ -132,12 +131,14 @@ class Training:
         config, step, workdir = self.config, self.checkpoints.latest(), self.workdir
         params = jax.eval_shape(self.model.init_params, jax.random.key(0))
         parameters = sum(x.size for x in jax.tree.leaves(params)) / 1e6
-        origin = f"from {config.init_from}" if config.init_from else "from scratch"
+        origin = f"from {shown(config.init_from)}" if config.init_from else "from scratch"
         origin = origin if step is None else f"resuming from step {step}"
         say(f"training {self.model.task} ×{self.model.scale}, {parameters:.2f} M parameters")
-        say(f"data: {self.source!r}, patches of {config.data.patch_size}")
-        say(f"devices: {devices.described()}")
-        say(f"{origin}, to step {config.train.steps}; workdir {workdir}")
+        say(f"data: {shown(repr(self.source))}, patches of {config.data.patch_size}")
+        say(f"devices: {devices.described()}{memory.described()}")
+        say(f"{origin}, to step {config.train.steps}; workdir {shown(workdir)}")
+        if step is None and self.model.task == "sr" and not config.init_from:
+            say("bits_per_dim starts in the thousands: the LR image begins far from lr ± e⁻⁶")
         if self.validation is None:
             say("no validation images (--config.valid.path=DIR): the latest checkpoint is used")
         if jax.process_index() == 0:
@@ -369,25 +370,13 @@ def train(
         training.introduce()
         state, key, next_batch = training.start()
         training.check_agreement(state)
-        if int(state.step) < config.train.steps or training.lacks_score(int(state.step)):
+        before = int(state.step)
+        if before < config.train.steps or training.lacks_score(before):
             state = training.spread.replicate(state)  # frees the host's copy
             state = training.run(state, key, next_batch, preemption)
+        else:
+            say(f"finished before: {counted(before, 'step')} done (more by --config.train.steps=N)")
         training.checkpoints.wait()
-        _conclude(training, int(state.step), int(state.skipped))
+        conclude(training, int(state.step), int(state.skipped))
         training.checkpoints.close()
     return workdir
-
-
-def _conclude(training, step, skipped):
-    """Says how a training ended, and what comes next."""
-    model, workdir = training.model, training.workdir
-    if skipped:
-        say(f"{skipped} steps met values that are not finite and changed nothing")
-    if step == 0:
-        say("stopped before the first step, there is nothing to save")
-    elif step < training.config.train.steps or training.lacks_score(step):
-        say(f"stopped at step {step}, saved; the same command continues")
-    else:
-        command = f"upscale --scale={model.scale}" if model.task == "sr" else "downscale"
-        say(f"done; the checkpoint to use is {checkpoints.best(workdir)}")
-        say(f"try it: hcflow {command} --checkpoint={shlex.quote(str(workdir))} PICTURE")

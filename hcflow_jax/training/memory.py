@@ -40,23 +40,31 @@ SWITCH = "HCFLOW_ALLOCATOR"
 """Environment variable; "system" leaves the allocators as they are."""
 
 
+_set = False  # whether this process was started by `restart_with_settings`
+
+
+def described() -> str:
+    """ ", …" where this process has allocators with `ENVIRONMENT`, else nothing."""
+    return f", its allocators set for that ({SWITCH}=system leaves them out)" if _set else ""
+
+
 def restart_with_settings(argv: list[str]) -> None:
     """Replaces this process by the same command, of arguments `argv`, with `ENVIRONMENT` set.
 
     Only on Linux, where JAX would compute on the CPU, and not where the user has set `SWITCH` or a
     variable of `ENVIRONMENT`, under a debugger, or among several launched processes. The restarted
-    command removes the variables, so that its children do not inherit them.
+    command removes the variables, so that its children do not inherit them, and `described` tells.
     """
-    if all(os.environ.get(name) == value for name, value in ENVIRONMENT.items()):
+    global _set
+    _set = all(os.environ.get(name) == value for name, value in ENVIRONMENT.items())
+    if _set:
         for name in ENVIRONMENT:
             del os.environ[name]
         return
     chosen = os.environ.get(SWITCH) == "system" or any(name in os.environ for name in ENVIRONMENT)
     if chosen or sys.platform != "linux" or _is_supervised(argv) or not _on_cpu():
         return
-    print(f"restarting with settings of memory allocators ({SWITCH}=system leaves them out)")
     with contextlib.suppress(OSError):
-        sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | ENVIRONMENT)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from hcflow_jax import checkpoints
+from hcflow_jax.errors import counted, shown
 from hcflow_jax.evaluation.figures import FIGURES
 from hcflow_jax.training.config import flat
 from hcflow_jax.training.workdir import Record
@@ -18,6 +21,10 @@ WIDTH = 100
 
 PRINTED = ("psnr_y", "ssim_y", "lpips", "lr_psnr", "diversity")
 """Figures of a validation that go to the console; log.jsonl has all."""
+
+
+FEW_STEPS = 1000
+"""Below which networks that start from scratch give pictures that nobody wants."""
 
 
 def say(line: str) -> None:
@@ -180,9 +187,28 @@ class Profiler:
         """Ends the trace where one is being recorded."""
         if self._on:
             jax.profiler.stop_trace()
-            say(f"profile in {self._folder}; look at it with TensorBoard or xprof")
+            say(f"profile in {shown(self._folder)}; look at it with TensorBoard or xprof")
         self._on = False
 
 
 def _rgb(picture: np.ndarray) -> np.ndarray:
     return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
+
+
+def conclude(training, step: int, skipped: int) -> None:
+    """Says how a training ended, and what comes next."""
+    model, workdir = training.model, training.workdir
+    if skipped:
+        say(f"{counted(skipped, 'step')} met values that are not finite and changed nothing")
+    if step == 0:
+        say("stopped before the first step, there is nothing to save")
+    elif step < training.config.train.steps or training.lacks_score(step):
+        say(f"stopped at step {step}, saved; the same command continues")
+    else:
+        command = f"upscale --scale={model.scale}" if model.task == "sr" else "downscale"
+        say(f"done; the checkpoint to use is {shown(checkpoints.best(workdir))}")
+        say(f"try it: hcflow {command} --checkpoint={shown(shlex.quote(str(workdir)))} PICTURE")
+        if step < FEW_STEPS and not training.config.init_from:
+            seen = {"sr": "bicubic interpolation, where it fails", "rescaling": "false colours"}
+            expected = seen[training.model.task]
+            say(f"{counted(step, 'step')} teach next to nothing: expect {expected}")

@@ -232,9 +232,23 @@ def test_one_pixel_is_a_picture(folder, models):
     assert _size("lr.png") == _size("back.png") == (1, 1)
 
 
-def test_a_foreign_small_picture_is_restored_whole(folder, models):
-    assert cli.main(["restore", "photo.png", "--checkpoint", models["rescaling"]]) == 0
-    assert _size("photo_restored.png") == (52, 40)
+def test_a_foreign_small_picture_is_restored_whole_after_a_line(folder, models, capsys):
+    """An ordinary picture, and small ones that were saved again by other programs."""
+    argv = ["--checkpoint", models["rescaling"]]
+    assert cli.main(["downscale", "photo.png", "-o", "lr.png", *argv]) == 0
+    with Image.open("lr.png") as small:
+        small.convert("RGB").save("lr.jpg", quality=95)
+        small.resize((8, 6)).save("resized.png")
+    for name, size in {"photo.png": (52, 40), "lr.jpg": (16, 12), "resized.png": (32, 24)}.items():
+        assert cli.main(["restore", name, "-o", "back.png", *argv]) == 0
+        assert _size("back.png") == size
+        line = capsys.readouterr().err
+        assert line.startswith(f"{name}: not as `downscale` writes it") and line.count("\n") == 1
+        assert "hcflow upscale" in line and "--force" in line
+        assert cli.main(["restore", name, "-o", "back.png", "--force", *argv]) == 0
+        assert not capsys.readouterr().err
+    assert cli.main(["restore", "lr.png", "-o", "back.png", *argv]) == 0
+    assert not capsys.readouterr().err and _size("back.png") == (13, 10)
 
 
 def test_a_resized_small_picture_is_refused(folder, models, capsys):
@@ -446,6 +460,7 @@ def broken(models, tmp_path_factory):
 @pytest.mark.parametrize("command, task", [("upscale", "sr"), ("restore", "rescaling")])
 def test_where_a_network_fails_bicubic_is_written_and_said(folder, broken, capsys, command, task):
     argv = [command, "photo.png", "--checkpoint", broken[task], "--temperature", "0.8"]
+    argv += ["--force"] if command == "restore" else []
     assert cli.main([*argv, "-o", "big.png"]) == 0
     out, err = capsys.readouterr()
     assert out == "big.png  52×40\n" and err.count("\n") == 1
@@ -454,6 +469,19 @@ def test_where_a_network_fails_bicubic_is_written_and_said(folder, broken, capsy
     np.testing.assert_allclose(images.read("big.png").rgb, expected, atol=0.51 / 255)
     os.remove("big.png")
     _fails(capsys, [*argv, "--no-check"], "photo.png", "not finite", "leave out --no-check")
+
+
+def test_it_is_said_where_a_sample_is_not_what_was_asked_for(meadow, models, monkeypatch, capsys):
+    def sample_all(model, params, inputs, *_, **__):
+        for lr, _ in inputs:
+            places = (20, 10, 30, 16), (50, 0, 10, 4)
+            yield sampling.Sample(imresize(lr, 4), 0.2, 40 / 2400, True, *places)
+
+    monkeypatch.setattr(sampling, "sample_all", sample_all)
+    assert cli.main(["upscale", "meadow.png", "--checkpoint", models["sr"], "-t", "0.5"]) == 0
+    err = capsys.readouterr().err
+    assert "20 % (of IN columns 20…49, rows 10…25) drawn again" in err
+    assert "2 % (of IN columns 50…59, rows 0…3) enlarged by bicubic" in err
 
 
 def test_a_small_picture_that_is_not_finite_is_refused(folder, broken, capsys):

@@ -355,10 +355,19 @@ def test_a_report_of_other_pictures_is_not_replaced_by_default(folder, capsys):
     assert cli.main(["evaluate", "two/valid", *argv, "-o", "other"]) == 0
 
 
+def test_the_report_of_one_picture_is_called_as_it_is(folder, capsys):
+    argv = ["evaluate", "photos/b.png", "--checkpoint", "sr", "--temperatures", "0"]
+    assert cli.main(argv) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == os.path.join("evaluation", "b", "index.html")
+    assert "1 picture, 3 methods (1 of networks), 1 sample: 3 results" in out
+    assert "1 sample at most, seed 0" in Path("evaluation/b/results.md").read_text()
+
+
 def test_results_of_hcflow_are_left_out_and_counted(folder, capsys):
     _photographs("own", ["a.png", "a_x4.png", "a_restored.png"], (16, 16))
     argv = ["evaluate", "own", "--checkpoint", "sr", "--temperatures", "0", "-o", "of_own"]
     assert cli.main(argv) == 2
     left_out, failed, error = capsys.readouterr().err.splitlines()
     assert left_out == "left out: 2 results of hcflow"
-    assert failed == "hcflow: 1 of 1 pictures failed:" and "own/a.png is 16×16" in error
+    assert failed == "hcflow: 1 of 1 picture failed:" and "own/a.png is 16×16" in error

@@ -95,8 +95,13 @@ def test_figures_are_the_formulas_and_columns_add_up(folder, models, capsys, nam
     np.testing.assert_allclose(prior["bits_per_latent"], expected, rtol=1e-6)
     out = capsys.readouterr().out
     assert f"{name} ×2, noise U(−½, ½)/64 (q of the ×2 recipe), seed 0; LR by bicubic" in out
-    assert "photo.png, 12×8 of 13×9" in out and f"{picture['nll']:,.4f}" in out
-    assert max(map(len, out.splitlines())) <= 100
+    sums = f"{picture['bits_per_dim']:,.4f}", f"{picture['nll']:,.4f}"
+    (line,) = [line for line in out.splitlines() if line.startswith("photo.png, 12×8 of 13×9: ")]
+    assert all(value in line for value in sums)
+    (line,) = [line for line in out.splitlines() if line.startswith("sum: ")]
+    assert all(value in line for value in sums)
+    *table, yardstick, _ = out.splitlines()
+    assert max(map(len, table)) <= 100 and yardstick.startswith("8 bits per dimension is what")
 
 
 def test_noise_is_that_of_the_checkpoints_training(folder, models, capsys):

@@ -67,11 +67,38 @@ def test_no_png_is_written_that_nothing_reads(tmp_path, bits):
         assert image.info["icc_profile"] == large
 
 
-def test_texts_too_large_to_be_read_are_called_so(tmp_path):
+@pytest.mark.parametrize("behind", [False, True])
+def test_texts_too_large_to_be_read_are_left_out_and_told(tmp_path, monkeypatch, capsys, behind):
+    """zTXt and iTXt of megabytes, as programs write that keep their workflow in pictures."""
+    monkeypatch.chdir(tmp_path)
     chunks = PngImagePlugin.PngInfo()
-    chunks.add(b"zTXt", b"workflow\0\0" + zlib.compress(bytes(5_000_000)))
+    for key, size in (("small", 1000), ("work\x1bflow", 5_000_000)):
+        packed = zlib.compress(b"a" * size)
+        chunks.add(b"zTXt", f"{key}\0\0".encode() + packed, behind)
+        chunks.add(b"iTXt", f"{key} too\0\1\0\0\0".encode() + packed, behind)
+    Image.fromarray(PIXELS).save("a.png", pnginfo=chunks)
+    found = images.read("a.png")
+    np.testing.assert_array_equal(np.rint(255 * found.rgb), PIXELS)
+    np.testing.assert_array_equal(images.read_uint8("a.png"), PIXELS)
+    assert found.info == {"small": 1000 * "a", "small too": 1000 * "a"}
+    names = r"work\x1bflow, work\x1bflow too"
+    assert found.notes[0].startswith(f"its text {names} is left out; ") and len(found.notes) == 1
+    assert cli.main(["downscale", "a.png", "-o", "small.png"]) == 0
+    assert f"a.png: its text {names} is left out" in capsys.readouterr().err
+    assert images.read("small.png").info["small too"] == 1000 * "a"
+
+
+def test_texts_that_are_too_many_are_left_out(tmp_path):
+    chunks = PngImagePlugin.PngInfo()
+    for i in range(70):
+        chunks.add_text(f"t{i}", 1_000_000 * "a", zip=True)
     Image.fromarray(PIXELS).save(tmp_path / "a.png", pnginfo=chunks)
-    with pytest.raises(images.ImageError, match="texts or a colour profile over 1 MB"):
+    assert list(images.read(tmp_path / "a.png").info) == [f"t{i}" for i in range(67)]
+
+
+def test_a_profile_too_large_to_be_read_is_called_so(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", icc_profile=bytes(5_000_000))
+    with pytest.raises(images.ImageError, match="colour profile over 1 MB, not read; convert it"):
         images.read(tmp_path / "a.png")
 
 

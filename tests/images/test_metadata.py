@@ -1,5 +1,6 @@
 """EXIF, XMP and text of results."""
 
+import re
 import struct
 
 import numpy as np
@@ -13,8 +14,10 @@ from tests.images import profiles
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 BASE, IFD = ExifTags.Base, ExifTags.IFD
 XMP = (
-    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" dc:creator="me">'
-    b"<tiff:Orientation>6</tiff:Orientation></rdf:Description></x:xmpmeta>"
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" dc:creator="me"'
+    b' tiff:ImageLength="6" exif:PixelXDimension="8">'
+    b"<tiff:Orientation>6</tiff:Orientation><tiff:ImageWidth>8</tiff:ImageWidth>"
+    b"<exif:PixelYDimension>6</exif:PixelYDimension></rdf:Description></x:xmpmeta>"
 )
 THUMBNAIL = b"\xff\xd8THUMBNAIL\xff\xd9"
 SUFFIXES = [".png", ".jpg", ".webp", ".tif", ".avif"]
@@ -26,6 +29,7 @@ def exif():
     result[BASE.Orientation], result[BASE.Make], result[BASE.Copyright] = 6, "Maker", "me"
     result[BASE.ImageWidth] = 8
     part = {BASE.ExifImageWidth: 8, BASE.ExifImageHeight: 6, BASE.ExposureTime: 0.005}
+    part |= {0x9214: (4, 3, 2, 2), BASE.SubjectLocation: (4, 3)}  # in pixels
     result[IFD.Exif] = part | {
         BASE.DateTimeOriginal: "2020:01:02 03:04:05",
         IFD.Interop: {1: "R98"},
@@ -74,7 +78,8 @@ def _check(path, width, height):
     assert part[BASE.ExposureTime] == 0.005
     assert part[BASE.DateTimeOriginal] == "2020:01:02 03:04:05"
     assert place[1] == "N" and place[2] == (50, 4, 30)
-    assert b'dc:creator="me"' in xmp
+    assert 0x9214 not in part and BASE.SubjectLocation not in part
+    assert b'dc:creator="me"' in xmp and not re.search(b"Width|Length|Dimension", xmp)
 
 
 @pytest.mark.parametrize("target", [*SUFFIXES, "16.png", "16.tif"])
@@ -107,6 +112,26 @@ def test_a_tiff_s_exif_is_not_how_its_pixels_are_stored(tmp_path):
     found = Image.Exif()
     found.load(images.read(tmp_path / "a.tif").exif)
     assert set(found) == {BASE.Software, BASE.XResolution, BASE.YResolution, BASE.ResolutionUnit}
+
+
+@pytest.mark.parametrize(
+    "text, kept",
+    [
+        ('{"shape": [6, 8, 3]}', False),  # tifffile
+        ('{"axes": "YXS", "shape": [6, 8, 3]}', False),
+        ("ImageJ=1.11a\nimages=1\n", False),
+        ('<?xml version="1.0" encoding="UTF-8"?><OME xmlns="a"><Pixels SizeX="8"/></OME>', False),
+        ("A meadow {of the shape: round}", True),
+        ("<?xml is no description", True),
+    ],
+)
+def test_descriptions_of_the_layout_of_arrays_stay_with_the_array(tmp_path, text, kept):
+    """Programs read a file by them, and would not read one of another size."""
+    Image.fromarray(COLOUR).save(tmp_path / "a.tif", tiffinfo={BASE.ImageDescription: text})
+    picture = images.read(tmp_path / "a.tif")
+    images.write(tmp_path / "b.tif", picture.rgb.repeat(2, 0), exif=picture.exif)
+    with Image.open(tmp_path / "b.tif") as image:
+        assert image.getexif().get(BASE.ImageDescription) == (text if kept else None)
 
 
 def test_what_does_not_fit_a_jpeg_is_left_out(tmp_path):

@@ -88,6 +88,7 @@ def test_what_matches_is_left_alone(sample):
     lr = _picture(0.3)
     found = sample(lr, 1.0)
     assert (found.colder, found.bicubic) == (0, 0)
+    assert found.colder_in is None and found.bicubic_in is None
     np.testing.assert_array_equal(found.pixels, sample(lr, 1.0, check=False).pixels)
 
 
@@ -101,6 +102,7 @@ def test_places_that_stray_are_drawn_colder_and_no_others(sample):
     around[2 * 64 : 2 * 112, 2 * 80 : 2 * 128] = True
     assert changed[around].mean() > 0.9 and not changed[~around].any()
     assert found.colder == pytest.approx(48 * 48 / (200 * 260))
+    assert found.colder_in == (80, 64, 48, 48)
     cold = sample(lr, 0.0).pixels
     inside = slice(2 * 84, 2 * 92), slice(2 * 100, 2 * 108)
     np.testing.assert_array_equal(found.pixels[inside], cold[inside])
@@ -122,6 +124,7 @@ def test_where_all_temperatures_fail_bicubic_stands(sample):
         expected = np.clip(imresize(lr, 2), 0, 1)[place]
         np.testing.assert_allclose(found.pixels[place], expected, atol=1e-6)
         assert found.bicubic == pytest.approx(16 * 16 / (200 * 260))
+        assert found.bicubic_in == (96, 80, 16, 16)
 
 
 @pytest.mark.parametrize("task", ["sr", "rescaling"])

@@ -57,17 +57,32 @@ def test_it_says_what_it_does(root, capsys):
         "patches of 32",
         "devices: 2 × cpu",
         "resuming from step 4, to step 4",
+        "finished before: 4 steps done (more by --config.train.steps=N)",
         "the checkpoint to use",
         "hcflow upscale --scale=2 --checkpoint=run",
+        "4 steps teach next to nothing: expect bicubic interpolation",
     ):
         assert words in out
+    assert "bits_per_dim starts" not in out
     assert "kernel" in (root / "run/parameters.txt").read_text()
+
+
+def test_names_are_shown_without_control_characters(run, tmp_path, capsys):
+    workdir, data = run.rename(tmp_path / "r\x1bn"), tmp_path / "ph\x1bs"
+    shutil.copytree("photos", data)
+    assert train(workdir, *SAME, data=data) == 0
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err and r"r\x1bn" in out and r"ph\x1bs, 3 images" in out
 
 
 def test_it_logs_losses_and_figures(root):
     lines = log("run")
     assert [line["step"] for line in lines] == [1, 2, 2, 4, 4]
     assert {"nll", "bits_per_dim", "loss/likelihood", "learning_rate"} <= lines[0].keys()
+    # the LR image has mean 0 and deviation 1, and lies at 0…1: (1 + E lr²) / (2 e⁻¹²) nats of each
+    # of its values, a quarter as many as those of the HR image
+    expected = (1 + 1 / 4) / (2 * np.exp(-12)) / 4 / np.log(2)
+    assert lines[0]["lr_bits_per_dim"] == pytest.approx(expected, rel=0.2)
     names = ("nll", "bits_per_dim", "psnr_y@0", "ssim_y@0", "lr_psnr@0.9", "diversity@0.9")
     assert {f"valid/{name}" for name in names} <= lines[2].keys()
     assert {"valid/psnr_y@bicubic", "valid/ssim@bicubic", "valid/lr_ssim@0"} <= lines[2].keys()
@@ -189,7 +204,8 @@ def test_stopping_and_continuing_is_as_never_having_stopped(root, monkeypatch, c
     asked = iter([True])
     monkeypatch.setattr(training.Preemption, "due", lambda self, step: step == 3 and next(asked))
     assert train("parts", *SAME, "--config.valid.samples=2") == 0
-    assert "stopped at step 3, saved" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "bits_per_dim starts in the thousands" in out and "stopped at step 3, saved" in out
     monkeypatch.undo()
     os.chdir(root)
     assert train("parts", *SAME, "--config.valid.samples=2", "--config.data.workers=1") == 0
@@ -329,7 +345,45 @@ def test_a_workdir_that_cannot_hold_checkpoints_is_refused_before_anything_is_do
 def test_wrong_flags_are_told_before_the_long_imports(root, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "hcflow_jax.training.loop", None)
     assert train("w", "--config.train.zap=1") == 2
-    assert "the config has no field zap" in capsys.readouterr().err
+    assert "the config has no field train.zap; see" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flag, told",
+    [
+        ("train.lerning_rate=1", "train.lerning_rate; did you mean train.learning_rate?"),
+        ("trian.steps=1", "trian.steps; did you mean model.steps or train.steps?"),
+        ("batch_size=1", "batch_size; did you mean train.batch_size?"),
+        ("train_steps=1", "train_steps; did you mean train.steps?"),
+        ("qunat=1", "qunat; did you mean loss.quant?"),
+        ("steps=1", "steps; did you mean model.steps or train.steps?"),
+        ("train.steps.x=1", "train.steps.x; did you mean train.steps?"),
+        ("loss.lr_weight=1", "loss.lr_weight, which is one of the other task; see"),
+        ("loss.nll=1", "loss.nll, it is called loss.nll_weight now; see"),
+        ("train.quant=1", "train.quant; did you mean loss.quant?"),
+        ("zap=1", "zap; see `hcflow train --help`"),
+    ],
+)
+def test_the_field_that_was_meant_is_told(root, capsys, flag, told):
+    assert train("w", f"--config.{flag}") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"hcflow: the config has no field {told}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line, field", [("train.lerning_rate = 1", "train.lerning_rate"), ("new = config.rate", "rate")]
+)
+def test_a_field_that_a_file_sets_is_told_too(root, capsys, line, field):
+    text = f"""
+from hcflow_jax.training import recipes
+def get_config():
+    config = recipes.sr()
+    config.{line}
+    return config
+"""
+    Path("own.py").write_text(text)
+    assert cli.main(["train", "--config=own.py", "--workdir=w", "--config.data.path=photos"]) == 2
+    assert f"the config has no field {field}" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_named_and_kept(run, capsys):
@@ -464,7 +518,7 @@ BAD = [
     (["--config=absent:tiny", "--workdir=w"], ("'absent'", "sr_x4", "FILE.py")),
     (["-config=absent:tiny", "--workdir=w"], ("'absent'", "sr_x4", "FILE.py")),
     (["--config=c.py:nonsense", "--workdir=w"], ("hcflow: unknown variant 'nonsense'",)),
-    (["--config=c.py", "--workdir=w", "--config.train.zap=1"], ("no field zap",)),
+    (["--config=c.py", "--workdir=w", "--config.train.zap=1"], ("no field train.zap;",)),
     (
         ["--config=c.py", "--workdir=w", "--config.loss.nll=1"],
         ("no field loss.nll, it is called loss.nll_weight",),

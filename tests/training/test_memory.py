@@ -1,6 +1,7 @@
 """Memory: the command starts itself again, once, with what the user gave; compiler options."""
 
 import os
+import subprocess
 import sys
 
 import jax
@@ -29,7 +30,7 @@ def test_the_same_command_starts_again_in_its_environment(started, monkeypatch, 
     memory.restart_with_settings(["train"])
     ((program, arguments, environment),) = started
     assert program == sys.executable
-    assert "HCFLOW_ALLOCATOR=system" in capsys.readouterr().out
+    assert not capsys.readouterr().out and not memory.described()
     assert arguments == [sys.executable, "-m", "hcflow_jax.cli", "train", "--help"]
     assert environment == os.environ | memory.ENVIRONMENT
     assert "glibc.malloc.hugetlb=1" in environment["GLIBC_TUNABLES"]
@@ -76,6 +77,18 @@ def test_it_does_so_once_and_children_get_nothing_of_it(started, monkeypatch):
         monkeypatch.setenv(name, value)
     memory.restart_with_settings(["train"])
     assert not started and not set(memory.ENVIRONMENT) & set(os.environ)
+    assert "HCFLOW_ALLOCATOR=system" in memory.described()
+    memory.restart_with_settings(["train"])
+    assert not memory.described()
+
+
+@linux
+def test_nothing_is_told_of_that_before_an_error(tmp_path):
+    command = [sys.executable, "-m", "hcflow_jax.cli", "train", "--config=sr_x4"]
+    clean = {k: v for k, v in os.environ.items() if k not in memory.ENVIRONMENT}
+    done = subprocess.run(command, env=clean, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "hcflow: --workdir=… is missing; see `hcflow train --help`\n"
 
 
 def test_compiled_programs_outlast_giving_back():
