@@ -14,10 +14,10 @@ from hcflow_jax.sampling import tiling
 TILES = (1024, 512, 256)
 """Sides of tiles among which `fitting` chooses, pixels of the large picture."""
 
-PROGRAM_BYTES = 450 << 20
+PROGRAM_BYTES = 380_000_000
 """Of Python, JAX, weights and a compiler that has done its work."""
 
-_LR_PIXEL_BYTES = 20
+_LR_PIXEL_BYTES = 14
 """Of an LR pixel in float32, of its temperature, of what is known of how far its result strays."""
 
 

@@ -92,7 +92,7 @@ def test_long_work_is_announced_in_one_line(wide, capsys):
 @pytest.mark.parametrize("free, options, expected", [
     (8.0, [], 1024),
     (1.8, [], 512),
-    (1.2, [], 256),
+    (0.8, [], 256),
     (0.9, ["--memory", "4G"], 1024),
     (8.0, ["--memory", "900 MB"], 512),
     (8.0, ["--tile", "256"], 256),
