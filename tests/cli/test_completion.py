@@ -40,7 +40,7 @@ def test_bash_completes_commands_options_values_and_files(script):
     asked = {
         "hcflow upsc|": "upscale",
         "hcflow upscale --temp|": "--temperature --temperature-map",
-        "hcflow upscale --scale |": "2 4 8 16",
+        "hcflow upscale --bits |": "8 16",
         "hcflow upscale ru|": "run.png runs",
         "hcflow upscale -o ru|": "run.png runs",
         "hcflow data build --l|": "--lr",
