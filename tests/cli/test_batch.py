@@ -50,7 +50,8 @@ def _break(name):
 def test_a_broken_picture_does_not_end_a_batch(folder, capsys, command):
     _break("in/2.png")
     open("in/4.png", "w").close()
-    assert cli.main([command, "in", "-o", "new/folder"]) == 1
+    force = ["--force"] if command == "restore" else []
+    assert cli.main([command, "in", "-o", "new/folder", *force]) == 1
     out, err = capsys.readouterr()
     assert len(os.listdir("new/folder")) == len(out.splitlines()) == 2
     first, second, third = err.splitlines()

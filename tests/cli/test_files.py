@@ -32,8 +32,9 @@ def _fails(capsys, argv, *words):
 
 @pytest.mark.parametrize("command", RESULTS)
 def test_a_folder_can_be_done_again(folder, capsys, command):
+    force = ["--force"] if command == "restore" else []  # what it restores is none of its own
     for again in (False, True):
-        assert cli.main([command, "in"]) == 0
+        assert cli.main([command, "in", *force]) == 0
         out, err = capsys.readouterr()
         assert out.count("\n") == 2 and out.count(", replaced\n") == 2 * again
         assert err == "left out: 2 results of hcflow (taken if named)\n" * again
@@ -59,7 +60,8 @@ def test_restore_takes_the_small_pictures_of_a_folder_and_downscale_what_is_none
     Image.fromarray(PHOTO).save("in/foreign.png")
     for command in ("downscale", "upscale", "restore"):
         names = ["in/1.png", "in/3.png"] if command == "downscale" else ["in"]
-        assert cli.main([command, *names]) == 0
+        force = ["--force"] if command == "restore" else []
+        assert cli.main([command, *names, *force]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "left out: 2 results of hcflow (taken if named)",  # the small ones, when enlarging
@@ -257,7 +259,7 @@ def pipe(monkeypatch):
         ("upscale", ["--format", "jpg", "--quality", "80"], "JPEG", (32, 24)),
         ("upscale", ["--format", "tif", "--bits", "16"], "TIFF", (32, 24)),
         ("downscale", [], "PNG", (2, 2)),
-        ("restore", [], "PNG", (32, 24)),
+        ("restore", ["--force"], "PNG", (32, 24)),
     ],
 )
 def test_pictures_go_through_pipes(folder, capsys, pipe, command, flags, kind, size):

@@ -50,7 +50,7 @@ def test_training_and_building_read_what_pictures_are(tmp_path, make):
     assert source.size(0) == tuple(side // 4 for side in expected.shape[:2])
     np.testing.assert_array_equal(source.pair(0)["hr"], expected)
     assert build.check_pairs([(path, None)], 4) == [source.size(0)]
-    encoded = build.encode((path, None), 4)
+    (encoded,) = build.encode((path, None), 4)
     np.testing.assert_array_equal(images.read_uint8(encoded["hr"]), expected)
     with Image.open(io.BytesIO(encoded["hr"])) as image:
         assert (image.mode, image.size) == ("RGB", expected.shape[1::-1])
