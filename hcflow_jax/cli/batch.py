@@ -34,9 +34,9 @@ def plan(args, command, label, samples=1, beside=None):
             planned.append((source, targets))
     read = [file for file, _ in named if isinstance(file, Path)]
     _check_targets(args, planned, [*read, beside] if beside else read, in_folder)
-    left = _left(planned) if args.skip_existing else planned
+    left = _left(planned, command) if args.skip_existing else planned
     for target in (target for _, targets in left for target in targets):
-        naming.check_replaceable(target)
+        naming.check_replaceable(target, command)
     return left
 
 
@@ -63,7 +63,7 @@ def _check_targets(args, planned, read, in_folder):
     """UserError where results would overwrite one another or what is `read`, or not be written."""
     from hcflow_jax import images
 
-    taken = {naming.identity(path): f"{path}; name another -o" for path in read}
+    taken = {naming.identity(path): f"{path}; name another -o or --suffix" for path in read}
     remedy = "name one folder at a time, or leave out -o" if in_folder else "rename one"
     for source, targets in planned:
         for target in targets:
@@ -75,9 +75,13 @@ def _check_targets(args, planned, read, in_folder):
                 images.check_writable(target, bits=args.bits)
 
 
-def _left(planned):
+def _left(planned, command):
     """What of `planned` is not there yet, after a line about the rest."""
-    left = [item for item in planned if not all(map(naming.exists, item[1]))]
+    left = [
+        (source, targets)
+        for source, targets in planned
+        if not all(naming.is_result(target, command) for target in targets)
+    ]
     if done := len(planned) - len(left):
         line = f"left as they are: results of {done} of {counted(len(planned), 'picture')}"
         print(line, file=sys.stderr, flush=True)

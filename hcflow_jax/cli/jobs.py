@@ -66,10 +66,16 @@ def reader(args, size, grey=lambda picture: picture.grey, cut=False):
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """All the work of a command: the side of its tiles, and how many there are."""
+    """All the work of a command.
+
+    Attributes:
+      tile, tiles: the side of its tiles, and how many there are.
+      shrunk: whether some results are smaller than what the network gives.
+    """
 
     tile: int
     tiles: int
+    shrunk: bool = False
 
 
 def announce(args, plan, model, size, kept):
@@ -101,10 +107,10 @@ def announce(args, plan, model, size, kept):
     tiling.check_tile(tile, model.scale)
     needed = memory.needed(model, large, tile, kept(large, final))
     if args.memory is not None and needed > args.memory:
-        raise UserError(
-            f"the largest result, {final[1]}×{final[0]}, takes about {_gigabytes(needed)}, more "
-            f"than --memory allows; allow more, or make the picture smaller"
-        )
+        what = f"the largest result, {final[1]}×{final[0]}, takes about {_gigabytes(needed)}"
+        if args.memory <= memory.PROGRAM_BYTES:
+            what = f"hcflow itself takes {_gigabytes(memory.PROGRAM_BYTES)}"
+        raise UserError(f"{what}, more than --memory allows; allow {_gigabytes(needed)}")
     tiles = sum(
         tiling.count(lr_size, model.scale, tile) * len(targets) for lr_size, _, targets in found
     )
@@ -117,7 +123,9 @@ def announce(args, plan, model, size, kept):
             f"{shown(what)} {final[1]}×{final[0]} pixels, {tiles} tiles{sides}, "
             f"about {_gigabytes(needed)} of memory{short}"
         )
-    return Work(tile, tiles)
+    scale = model.scale
+    shrunk = any(final != tuple(scale * side for side in lr) for lr, final, _ in found)
+    return Work(tile, tiles, shrunk)
 
 
 def _gigabytes(count):

@@ -85,15 +85,23 @@ def exists(target):
     return isinstance(target, Path) and target.exists()
 
 
-def check_replaceable(target):
-    """UserError where a file is there that does not say that this program made it."""
+def is_result(target, command):
+    """Whether a result of `command` is there; a BMP, which cannot say so, is taken for one."""
     from hcflow_jax.images import own
 
-    if exists(target) and target.is_file() and own.made_by(target) is None:
-        raise UserError(
-            f"{target} is there, and nothing in it says that hcflow made it; remove it or name "
-            "another -o"
-        )
+    return exists(target) and (target.suffix.lower() == ".bmp" or own.made_by(target) == command)
+
+
+def check_replaceable(target, command):
+    """UserError where a file is there that does not say that `command` made it."""
+    from hcflow_jax.images import own
+
+    if not (exists(target) and target.is_file()) or (maker := own.made_by(target)) == command:
+        return
+    what = "is there, and nothing in it says that hcflow made it"
+    if maker is not None:
+        what = f"is a result of `hcflow {maker}`"
+    raise UserError(f"{target} {what}; remove it or name another -o")
 
 
 def identity(target):

@@ -151,7 +151,7 @@ def _upscale(args):
         jobs.write_sample(args, "upscale", source, job, target, sample)
 
     work = jobs.announce(args, plan, model, size, kept)
-    if work.tiles:
+    if work.shrunk:
         sizes.tell(args, scale)
     steps = 0 if args.raw else sampling.BACK_PROJECTION
     draw = jobs.resampler if args.region else jobs.sampler

@@ -85,7 +85,7 @@ def listed(args, results=None, command=None):
         if paths == [top]:
             found.setdefault(resolved(top), (top, Path()))
             continue
-        left_out = _left_out(top, paths, results, command)
+        left_out = _left_out(top, paths, results, command, getattr(args, "force", False))
         for path in paths:
             if path in left_out:
                 apart[resolved(path)] = left_out[path]
@@ -99,11 +99,15 @@ def listed(args, results=None, command=None):
     return dict(found.values())
 
 
-def _left_out(top, paths, results, command):
+_RESULT = "result", "of hcflow (taken if named)"
+_ORDINARY = "picture", "that `downscale` did not write (taken if named, or by --force)"
+
+
+def _left_out(top, paths, results, command, force):
     """{picture of the folder `top`: (what it is, why a command does not take it)} of some.
 
-    Results of this program are left out; but `restore` takes small pictures, and not what they were
-    made of.
+    Results of this program are left out; but `restore` takes small pictures, and with `force` alone
+    pictures that are no results.
     """
     from hcflow_jax.images import own
 
@@ -113,15 +117,11 @@ def _left_out(top, paths, results, command):
         return below
     rest = [path for path in paths if path not in below]
     made_by = own.results(rest)
-    originals, wanted = (), None
-    if command == "restore":
-        originals, wanted = own.originals(rest, made_by), "downscale"
-    apart = [path for path, maker in made_by.items() if maker != wanted]
-    return (
-        below
-        | dict.fromkeys(originals, ("original", "whose small pictures are there"))
-        | dict.fromkeys(apart, ("result", "of hcflow (taken if named)"))
-    )
+    wanted = "downscale" if command == "restore" else None
+    apart = {path: _RESULT for path, maker in made_by.items() if maker != wanted}
+    if command == "restore" and not force:
+        apart |= {path: _ORDINARY for path in rest if path not in made_by}
+    return below | apart
 
 
 def _is_below(folder, top, path):

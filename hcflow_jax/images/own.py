@@ -1,7 +1,7 @@
 """Results of `hcflow upscale`, `downscale` and `restore`: how files say so, and who asks them.
 
-A PNG says it in a text chunk, other formats but BMP in EXIF's Software. Where neither is kept, a
-result beside the picture that it was made of is known by its name.
+A PNG says it in a text chunk, other formats in EXIF's Software. A BMP has no place for either: one
+beside the picture that it was made of is known by its name.
 """
 
 import contextlib
@@ -81,25 +81,17 @@ def results(paths: Iterable[Path]) -> dict[Path, str]:
     begins = set().union(*map(_beginnings, paths))
 
     def find(path):
+        if is_remote(path):
+            return None  # results are never written there, and it would be downloaded
+        if path.suffix.lower() != ".bmp":
+            return made_by(path)
         named = _NAME.fullmatch(path.stem)
-        said = None if is_remote(path) else made_by(path)  # a bucket would be downloaded
-        if said or not named or (path.parent, named["source"]) not in begins:
-            return said
-        return next(command for command in COMMANDS if named[command])
+        known = named and (path.parent, named["source"]) in begins
+        return next(command for command in COMMANDS if named[command]) if known else None
 
     with _any_size(), futures.ThreadPoolExecutor(8) as pool:
         found = dict(zip(paths, pool.map(find, paths), strict=True))
     return {path: command for path, command in found.items() if command}
-
-
-def originals(paths: Iterable[Path], results: dict[Path, str]) -> set[Path]:
-    """Those of `paths` beside which, among `results`, the small pictures made of them are."""
-    named = {
-        (path.parent, found["source"])
-        for path, command in results.items()
-        if command == "downscale" and (found := _NAME.fullmatch(path.stem))
-    }
-    return {path for path in paths if path not in results and named & _beginnings(path)}
 
 
 def _beginnings(path):

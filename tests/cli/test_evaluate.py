@@ -365,7 +365,10 @@ def test_the_report_of_one_picture_is_called_as_it_is(folder, capsys):
 
 
 def test_results_of_hcflow_are_left_out_and_counted(folder, capsys):
-    _photographs("own", ["a.png", "a_x4.png", "a_restored.png"], (16, 16))
+    _photographs("own", ["a.png"], (16, 16))
+    for name, command in (("a_x4", "upscale"), ("a_restored", "restore")):
+        info = {"hcflow:made_by": command}
+        images.write(f"own/{name}.png", np.zeros((16, 16, 3), np.float32), info=info)
     argv = ["evaluate", "own", "--checkpoint", "sr", "--temperatures", "0", "-o", "of_own"]
     assert cli.main(argv) == 2
     left_out, failed, error = capsys.readouterr().err.splitlines()

@@ -60,16 +60,15 @@ def test_restore_takes_the_small_pictures_of_a_folder_and_downscale_what_is_none
     Image.fromarray(PHOTO).save("in/foreign.png")
     for command in ("downscale", "upscale", "restore"):
         names = ["in/1.png", "in/3.png"] if command == "downscale" else ["in"]
-        force = ["--force"] if command == "restore" else []
-        assert cli.main([command, *names, *force]) == 0
+        assert cli.main([command, *names]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "left out: 2 results of hcflow (taken if named)",  # the small ones, when enlarging
-        "left out: 2 originals whose small pictures are there",
+        "left out: 3 pictures that `downscale` did not write (taken if named, or by --force)",
         "left out: 3 results of hcflow (taken if named)",
     ]
     restored = sorted(name for name in os.listdir("in") if "restored" in name)
-    assert restored == ["1_lr_restored.png", "3_lr_restored.png", "foreign_restored.png"]
+    assert restored == ["1_lr_restored.png", "3_lr_restored.png"]
     assert cli.main(["downscale", "in", "-o", "small"]) == 0
     assert sorted(os.listdir("small")) == ["1_lr.png", "3_lr.png", "foreign_lr.png"]
 
@@ -85,13 +84,24 @@ def test_what_hcflow_has_not_made_is_not_overwritten(folder, capsys, target):
     assert cli.main(argv) == 0 and Path(target).read_bytes() != before
 
 
+def test_results_of_another_command_are_not_overwritten(folder, capsys):
+    assert cli.main(["downscale", "in/1.png", "-o", "small.png"]) == 0
+    small = Path("small.png").read_bytes()
+    for more in ([], ["--skip-existing"]):
+        argv = ["upscale", "in/1.png", "-o", "small.png", *more]
+        _fails(capsys, argv, "small.png is a result of `hcflow downscale`; remove it or name")
+    Image.fromarray(PHOTO).save("in/1_x4.png")
+    argv = ["upscale", "in/1.png", "--skip-existing"]
+    _fails(capsys, argv, "1_x4.png is there, and nothing in it says that hcflow made it")
+    assert Path("small.png").read_bytes() == small
+
+
 def test_an_interrupted_folder_goes_on(folder, capsys, monkeypatch):
     def nothing(model, params, pictures, *args, **kwargs):
         raise AssertionError("nothing is left to do")
 
     assert cli.main(["upscale", "in", "-o", "out"]) == 0
-    for name in ("1", "3"):
-        Path(f"out/{name}_x4.png").write_bytes(b"as it was" if name == "1" else b"")
+    before = os.stat("out/1_x4.png")
     os.remove("out/3_x4.png")
     capsys.readouterr()
     argv = ["upscale", "in", "-o", "out", "--skip-existing"]
@@ -99,7 +109,7 @@ def test_an_interrupted_folder_goes_on(folder, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert out.startswith("out/3_x4.png  ") and out.count("\n") == 1
     assert err == "left as they are: results of 1 of 2 pictures\n"
-    assert Path("out/1_x4.png").read_bytes() == b"as it was"
+    assert os.stat("out/1_x4.png").st_mtime_ns == before.st_mtime_ns
     monkeypatch.setattr(sampling, "sample_all", nothing)
     monkeypatch.setattr(sampling, "load", nothing)
     assert cli.main(argv) == 0
