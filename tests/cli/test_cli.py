@@ -405,6 +405,7 @@ class _nothing:  # noqa: N801
         return False
 
 
+@pytest.mark.slow
 def test_demo_shows_the_shipped_models(tmp_path):
     """In a process of its own, as a user runs it: float32, the shipped weights."""
     command = [sys.executable, "-m", "hcflow_jax.cli", "demo", "-o", str(tmp_path / "out")]
@@ -430,6 +431,7 @@ def test_tiles_change_nothing_that_shows(folder, models, monkeypatch):
         assert np.abs(whole - tiled).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_picture_as_wide_as_4k_goes_there_and_back(folder):
     asset = images.read(Path(cli.__file__).parents[1] / "assets/chelsea.png").rgb
     wide = Image.fromarray((255 * asset[100:130]).astype(np.uint8)).resize((3840, 250))

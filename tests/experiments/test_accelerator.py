@@ -17,6 +17,7 @@ def report(tmp_path_factory):
     return out / "cpu_tiny.json"
 
 
+@pytest.mark.slow
 def test_every_section_measures(report):
     kept = json.loads(report.read_text())
     for section in SECTIONS:
@@ -33,6 +34,7 @@ def test_every_section_measures(report):
     assert report.with_suffix(".md").read_text().count("\n## ") == len(SECTIONS)
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_measured_again(report, capsys):
     before = json.loads(report.read_text())
     argv = ["--out", str(report.parent), "--sections", *SECTIONS]

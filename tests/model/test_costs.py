@@ -129,6 +129,7 @@ def test_the_size_of_a_program_counts_what_is_unrolled(unroll, bodies):
     assert equations(jaxpr) == 1 + 3 * bodies
 
 
+@pytest.mark.slow
 def test_training_programs_stay_small():
     """The longest one, of rescaling: the time and the memory of its compilation go with it.
 

@@ -49,6 +49,7 @@ def _kill(process, workdir, attempt):
     return process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photographs("photos")

@@ -213,6 +213,7 @@ def test_rematerialisation_changes_nothing_but_memory(params, plain):
     assert stored[1] < 0.7 * stored[0], stored
 
 
+@pytest.mark.slow
 def test_memory_of_reversible_steps_does_not_grow_with_their_number():
     large = {k: np.zeros((1, 8 * v.shape[1], 8 * v.shape[2], 3)) for k, v in _batch().items()}
 
