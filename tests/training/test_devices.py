@@ -161,7 +161,7 @@ def _started(workdir, processes, count, *flags):
         start(workdir, *shared, f"--process={i}", environment=simulated(count))
         for i in range(processes)
     ]
-    said = [process.communicate(timeout=240)[0] for process in running]
+    said = [process.communicate(timeout=900)[0] for process in running]
     assert [process.returncode for process in running] == [0] * processes, said
     return said
 
