@@ -44,10 +44,7 @@ def our_call(name, action, batch, side=SIDE, **changes):
     import jax.numpy as jnp
     import numpy as np
 
-    from experiments import counting
     from experiments.networks import network
-    from hcflow_jax.training import losses, memory, steps
-    from hcflow_jax.training.config import parse
 
     if action == "step_saving":
         changes |= {"remat": True, "reversible": True}
@@ -55,33 +52,54 @@ def our_call(name, action, batch, side=SIDE, **changes):
     hr = jnp.asarray(np.random.default_rng(1).random((batch, side, side, 3), np.float32))
     lr, key = hr[:, :: model.scale, :: model.scale], jax.random.key(0)
     if action.startswith("step"):
-        config.data.path = "any"
-        recipe = parse(config)
-        state = jax.jit(lambda p: steps.create_state(recipe, p, key, side))(params)
-        del params
-        memory.release()
+        return _iteration(name, config, params, hr, lr, key)
+    return _pass(name, action, model, params, hr, lr, key)
 
-        def trace(recipe):
-            step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)
-            return step.trace(state, {"hr": hr, "lr": lr}, key)
 
-        plain = dataclasses.replace(recipe, model=dataclasses.replace(model, kernels="plain"))
-        flops = counting.flops(trace(plain).jaxpr.jaxpr)
-        lowered = trace(recipe).lower()
-        compiled = memory.compiled(lowered)
-        del lowered
-        memory.release()
+def _iteration(name, config, params, hr, lr, key):
+    """`our_call` of a training iteration."""
+    import jax
+    import numpy as np
 
-        def run():
-            nonlocal state
-            state, figures = compiled(state, {"hr": hr, "lr": lr}, key)
-            if not np.isfinite(
-                float(figures["loss/rescaling" if "resc" in name else "loss/likelihood"])
-            ):
-                raise FloatingPointError(f"{name}: the loss is not finite")
+    from experiments import counting
+    from hcflow_jax.training import memory, steps
+    from hcflow_jax.training.config import parse
 
-        return run, compiled, flops
-    samples = batch if action == "samples" else 1
+    config.data.path = "any"
+    recipe = parse(config)
+    state = jax.jit(lambda p: steps.create_state(recipe, p, key, hr.shape[1]))(params)
+    del params
+    memory.release()
+
+    def trace(recipe):
+        step = jax.jit(functools.partial(steps.train_step, recipe), donate_argnums=0)
+        return step.trace(state, {"hr": hr, "lr": lr}, key)
+
+    plain = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, kernels="plain"))
+    flops = counting.flops(trace(plain).jaxpr.jaxpr)
+    lowered = trace(recipe).lower()
+    compiled = memory.compiled(lowered)
+    del lowered
+    memory.release()
+
+    def run():
+        nonlocal state
+        state, figures = compiled(state, {"hr": hr, "lr": lr}, key)
+        loss = figures["loss/rescaling" if "resc" in name else "loss/likelihood"]
+        if not np.isfinite(float(loss)):
+            raise FloatingPointError(f"{name}: the loss is not finite")
+
+    return run, compiled, flops
+
+
+def _pass(name, action, model, params, hr, lr, key):
+    """`our_call` of sampling and encoding."""
+    import jax
+
+    from experiments import counting
+    from hcflow_jax.training import losses
+
+    samples = len(lr) if action == "samples" else 1
     arguments = (model.prepare(params), hr, lr[:1] if action == "samples" else lr, key)
 
     def trace(model):

@@ -192,6 +192,13 @@ def _paste(window, values, factors):
     picture.windows_left -= 1
 
 
+def _paste_all(group, values, factors):
+    """`_paste` of a batch, which is waited for."""
+    fetched = [np.asarray(array) for array in values]
+    for i, window in enumerate(group):
+        _paste(window, [array[i] for array in fetched], factors)
+
+
 def _amplitudes(window):
     """temperature · mix of a window, [h, w, K, L or 1]."""
     picture = window.picture
@@ -243,9 +250,7 @@ def run(
 
     def collect():
         group, values = in_flight.popleft()
-        fetched = [np.asarray(array) for array in values]
-        for i, window in enumerate(group):
-            _paste(window, [array[i] for array in fetched], outputs)
+        _paste_all(group, values, outputs)
         progress(-len(group))
 
     def finished():
