@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 from hcflow_jax import images, sampling
 from hcflow_jax.cli import batch, progress, sources
 from hcflow_jax.errors import UserError, shown
-from hcflow_jax.images import coding
+from hcflow_jax.images import coding, scratch
 from hcflow_jax.images.resize import Resized
 from hcflow_jax.sampling import memory, tiling
 
@@ -42,7 +43,7 @@ class Job:
 
         As the file has them, or in 16 bits where they are to be shrunk.
         """
-        whole = tuple(scale * side for side in self.picture.rgb.shape[:2])
+        whole = tuple(scale * side for side in self.picture.size)
         return (self.code if self.cut or self.size == whole else coding.Coding(16)).values
 
 
@@ -53,7 +54,8 @@ def reader(args, size, grey=lambda picture: picture.grey, cut=False):
     """
 
     def read(source, targets):
-        picture = sources.read(source, args.max_pixels)
+        empty = functools.partial(scratch.empty, folder=targets[0].parent)
+        picture = sources.read(source, args.max_pixels, empty=empty)
         final = size(source, picture)
         for target in targets:
             bits = images.result_bits(target, picture.bits, args.bits)
@@ -78,7 +80,7 @@ class Work:
     shrunk: bool = False
 
 
-def announce(args, plan, model, size, kept):
+def announce(args, plan, model, size, held):
     """The Work of a plan, after a line on stderr where it has LONG_WORK pixels.
 
     Sizes are read from headers; pictures of which that fails are told of when it is their turn.
@@ -86,7 +88,7 @@ def announce(args, plan, model, size, kept):
     Args:
       size: (source, (height, width) of a picture) -> those of its LR image, and of its result;
         UserError where it is refused.
-      kept: (lr_size, final size) -> bytes that are held for a pixel of the large picture.
+      held: (lr_size, final size) -> bytes in which pictures are held.
 
     Raises:
       UserError: what --memory allows is too little.
@@ -103,9 +105,9 @@ def announce(args, plan, model, size, kept):
     free = memory.available()
     budget, tile = args.memory or free // 2, args.tile
     if tile == "auto":
-        tile = memory.fitting(model, large, kept(large, final), budget)
+        tile = memory.fitting(model, large, held(large, final), budget)
     tiling.check_tile(tile, model.scale)
-    needed = memory.needed(model, large, tile, kept(large, final))
+    needed = memory.needed(model, large, tile, held(large, final))
     if args.memory is not None and needed > args.memory:
         what = f"the largest result, {final[1]}×{final[0]}, takes about {_gigabytes(needed)}"
         if args.memory <= memory.PROGRAM_BYTES:
@@ -132,8 +134,14 @@ def _gigabytes(count):
     return f"{count / 1e9:.1f} GB"
 
 
-def sampler(args, model, params, temperature, tile, back_project=0):
-    """convert(jobs, progress) -> samples of `batch.run`."""
+def room(plan):
+    """`scratch.empty` in the folder of the first result, where there is one."""
+    folders = (target.parent for _, targets in plan for target in targets)
+    return functools.partial(scratch.empty, folder=next(folders))
+
+
+def sampler(args, model, params, temperature, tile, empty, back_project=0):
+    """convert(jobs, progress) -> samples of `batch.run`, in arrays that `empty` makes."""
 
     def convert(jobs, report):
         codes = deque()
@@ -141,7 +149,7 @@ def sampler(args, model, params, temperature, tile, back_project=0):
         def inputs():
             for job, index in jobs:
                 codes.append(job.kept(model.scale))
-                yield job.picture.rgb, index
+                yield job.picture.pixels, index
 
         return sampling.sample_all(
             model,
@@ -154,12 +162,13 @@ def sampler(args, model, params, temperature, tile, back_project=0):
             back_project=back_project,
             progress=report,
             codes=iter(codes.popleft, None),
+            empty=empty,
         )
 
     return convert
 
 
-def resampler(args, model, params, temperature, tile, back_project):
+def resampler(args, model, params, temperature, tile, empty, back_project):
     """As `sampler`, of pictures whose region is drawn anew."""
 
     def convert(jobs, report):
@@ -168,7 +177,7 @@ def resampler(args, model, params, temperature, tile, back_project):
                 versions = sampling.resample_all(
                     model,
                     params,
-                    job.picture.rgb,
+                    job.picture.pixels,
                     temperature,
                     args.region,
                     itertools.count(args.region_seed),
@@ -178,6 +187,7 @@ def resampler(args, model, params, temperature, tile, back_project):
                     back_project=back_project,
                     progress=report,
                     code=job.kept(model.scale),
+                    empty=empty,
                 )
             yield next(versions)
 

@@ -121,6 +121,7 @@ def _upscale(args):
     heaps.settle()
     from hcflow_jax import sampling
     from hcflow_jax.cli import jobs
+    from hcflow_jax.sampling import memory
 
     _check_upscale(args)
     scale, loaded = sizes.network(args), None
@@ -143,20 +144,21 @@ def _upscale(args):
                 raise UserError(f"{source}: {error}") from error
         return lr_size, final
 
-    def kept(lr_size, final):
+    def held(lr_size, final):
         whole = final == tuple(scale * side for side in lr_size)
-        return (3 if whole and args.bits != 16 else 6) * (3 if args.region else 1)
+        kept = 3 if whole and args.bits != 16 else 6
+        return memory.of_results(lr_size, scale, kept, 3 if args.region else 1)
 
     def write(source, job, target, sample):
         jobs.write_sample(args, "upscale", source, job, target, sample)
 
-    work = jobs.announce(args, plan, model, size, kept)
+    work = jobs.announce(args, plan, model, size, held)
     if work.shrunk:
         sizes.tell(args, scale)
     steps = 0 if args.raw else sampling.BACK_PROJECTION
     draw = jobs.resampler if args.region else jobs.sampler
-    convert = draw(args, model, params, temperature, work.tile, steps)
-    read = jobs.reader(args, lambda source, picture: size(source, picture.rgb.shape[:2])[1])
+    convert = draw(args, model, params, temperature, work.tile, jobs.room(plan), steps)
+    read = jobs.reader(args, lambda source, picture: size(source, picture.size)[1])
     return batch.run(plan, read, convert, write, work.tiles)
 
 
@@ -165,6 +167,7 @@ def _downscale(args):
     from hcflow_jax import sampling
     from hcflow_jax.cli import jobs
     from hcflow_jax.images import transparency
+    from hcflow_jax.sampling import memory
 
     plan = batch.plan(args, "downscale", "lr")
     for _, (target,) in plan:
@@ -175,7 +178,7 @@ def _downscale(args):
     model, params = sampling.load(args.checkpoint, "rescaling")
 
     def convert(jobs, report):
-        inputs = (job.picture.rgb for job, _ in jobs)
+        inputs = (job.picture.pixels for job, _ in jobs)
         return sampling.downscale_all(model, params, inputs, work.tile, progress=report)
 
     def write(source, job, target, lr):
@@ -186,7 +189,7 @@ def _downscale(args):
                 f"{source}: the network's result is not finite; use other weights by --checkpoint"
             )
         picture = job.picture
-        height, width, _ = picture.rgb.shape
+        height, width = picture.size
         info = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(picture.grey))}
         alpha = transparency.resized(picture.alpha, lr.shape[:2], model.scale)
         about = batch.about(args, "downscale", picture, target, info)
@@ -196,10 +199,13 @@ def _downscale(args):
         small = tuple(-(-side // model.scale) for side in hr_size)
         return small, small
 
-    work = jobs.announce(args, plan, model, size, lambda *_: 30)  # most of it while it is read
+    def held(lr_size, _):
+        return memory.of_reading([model.scale * side for side in lr_size])
+
+    work = jobs.announce(args, plan, model, size, held)
     read = jobs.reader(
         args,
-        lambda source, picture: size(source, picture.rgb.shape[:2])[1],
+        lambda source, picture: size(source, picture.size)[1],
         grey=lambda picture: False,
     )
     return batch.run(plan, read, convert, write, work.tiles)
@@ -207,7 +213,7 @@ def _downscale(args):
 
 def _original_size(source, picture, scale):
     """(height, width) of the original by the text chunk, else those of the whole result."""
-    height, width, _ = picture.rgb.shape
+    height, width = picture.size
     text = picture.info.get(SIZE_KEY)
     if text is None:
         return height * scale, width * scale
@@ -238,6 +244,7 @@ def _restore(args):
     heaps.settle()
     from hcflow_jax import sampling
     from hcflow_jax.cli import jobs
+    from hcflow_jax.sampling import memory
 
     plan = batch.plan(args, "restore", "restored")
     if not plan:
@@ -256,8 +263,11 @@ def _restore(args):
     def sizes_of(source, lr_size):
         return lr_size, tuple(model.scale * side for side in lr_size)
 
-    work = jobs.announce(args, plan, model, sizes_of, lambda *_: 6 if args.bits == 16 else 3)
-    convert = jobs.sampler(args, model, params, args.temperature, work.tile)
+    def held(lr_size, _):
+        return memory.of_results(lr_size, model.scale, 6 if args.bits == 16 else 3)
+
+    work = jobs.announce(args, plan, model, sizes_of, held)
+    convert = jobs.sampler(args, model, params, args.temperature, work.tile, jobs.room(plan))
     whole = jobs.reader(args, size, grey, cut=True)
 
     def read(source, targets):

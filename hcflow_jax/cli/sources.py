@@ -32,14 +32,14 @@ class Source:
         return name if self.frame is None else f"{name}, frame {self.frame + 1}"
 
 
-def read(source, max_pixels):
-    """The picture of a file or of a `Source`, after a line on stderr for each of its notes."""
+def read(source, max_pixels, **options):
+    """`images.read` of a file or a `Source`, after a line on stderr for each of its notes."""
     from hcflow_jax import images
 
     source = source if isinstance(source, Source) else Source(source)
     if source.alone:
         images.frame_count(source.file, max_pixels)
-    picture = images.read(source.file, max_pixels, source.frame)
+    picture = images.read(source.file, max_pixels, source.frame, **options)
     for note in picture.notes:
         print(f"{shown(source)}: {note}", file=sys.stderr, flush=True)
     return picture

@@ -181,16 +181,16 @@ def _check_pair(pair, scale):
     """((height, width) of LR, its PSNR to the bicubic one)."""
     hr_path, lr_path = pair
     hr = images.read(hr_path)
-    height, width = (side // scale for side in hr.rgb.shape[:2])
+    height, width = (side // scale for side in hr.size)
     if min(height, width) < 1:
         raise images.ImageError(f"{hr_path} is smaller than the scale {scale}; remove it")
     if lr_path is None:
         return (height, width), math.inf
     lr = images.read(lr_path)
-    if lr.rgb.shape[:2] != (height, width):
+    if lr.size != (height, width):
         raise images.ImageError(
-            f"{hr_path} is {hr.rgb.shape[1]}×{hr.rgb.shape[0]}, not {scale} times {lr_path}, "
-            f"{lr.rgb.shape[1]}×{lr.rgb.shape[0]}; crop it, or name another --scale"
+            f"{hr_path} is {hr.size[1]}×{hr.size[0]}, not {scale} times {lr_path}, "
+            f"{lr.size[1]}×{lr.size[0]}; crop it, or name another --scale"
         )
     colour = max(np.ptp(picture.rgb, axis=-1).max() for picture in (hr, lr))
     if hr.grey != lr.grey and colour > _FAINT:

@@ -6,14 +6,8 @@ from hcflow_jax.images.frames import frame_count
 from hcflow_jax.images.headers import header_size, header_sizes
 from hcflow_jax.images.listing import list_images
 from hcflow_jax.images.padding import extend, pad_reflect
-from hcflow_jax.images.reading import (
-    MAX_PIXELS,
-    ImageError,
-    Picture,
-    opened,
-    read,
-    read_uint8,
-)
+from hcflow_jax.images.picture import Picture
+from hcflow_jax.images.reading import MAX_PIXELS, ImageError, opened, read, read_uint8
 from hcflow_jax.images.writing import (
     StandardOutput,
     check_place,

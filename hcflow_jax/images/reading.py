@@ -7,7 +7,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from hcflow_jax.errors import UserError, shown
-from hcflow_jax.images import colour, depth, formats, metadata, texts
+from hcflow_jax.images import colour, depth, formats, large_tiff, metadata, scratch, texts
+from hcflow_jax.images.picture import Picture, is_grey, scaled
 from hcflow_jax.images.transparency import spread
 from hcflow_jax.paths import is_remote, located
 
@@ -23,39 +24,19 @@ MAX_PIXELS = 100_000_000
 """Pixels of the largest picture that is read, unless a caller allows more."""
 
 
+LARGE = 20_000_000
+"""Pixels from which on a TIFF is decoded part by part."""
+
+
 class ImageError(UserError):
     """An image that cannot be read or written; the message is one line for the user."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A decoded image file.
-
-    Attributes:
-      rgb: [H, W, 3] float32 in [0, 1], as `colour.for_network` gives it; where alpha is 0, as
-        `transparency.spread` makes it.
-      alpha: [H, W] float32 in [0, 1], or None.
-      grey: every pixel has three equal channels, however the file stores them.
-      info: the text chunks of a PNG.
-      bits: 8, or 16 where the file holds more.
-      profile: the colour profile, ICC's bytes; None stands for sRGB.
-      exif, xmp: without orientation, which is applied; empty where there is none.
-      notes: what a user should know of how the file was read, each the end of a sentence.
-    """
-
-    rgb: np.ndarray
-    alpha: np.ndarray | None
-    grey: bool
-    info: dict[str, str]
-    bits: int = 8
-    profile: bytes | None = None
-    exif: bytes = b""
-    xmp: bytes = b""
-    notes: tuple[str, ...] = ()
-
-
 def read(
-    path: str | Path | bytes, max_pixels: int | None = None, frame: int | None = None
+    path: str | Path | bytes,
+    max_pixels: int | None = None,
+    frame: int | None = None,
+    empty: Callable[..., np.ndarray] = np.empty,
 ) -> Picture:
     """A frame of an image file, or of its bytes, upright by its EXIF orientation.
 
@@ -65,6 +46,8 @@ def read(
     Args:
       max_pixels: as `opened` takes it.
       frame: its number, from 0; None is the first, and notes tell where there are others.
+      empty: as numpy.empty, makes the values of opaque TIFFs of more than LARGE pixels, of which
+        only parts are decoded at a time.
 
     Raises:
       ImageError: one line naming the file and the remedy, when it is missing, empty, truncated,
@@ -73,7 +56,10 @@ def read(
     with opened(path, max_pixels, frame or 0) as image:
         left_out, (profile, note) = texts.note(image), _profile(image)
         patched = bool(frame) and image.format == "PNG" and depth.is_deep(image)
-        pixels = _pixels(path, image, profile, max_pixels, frame or 0)
+        if image.width * image.height > LARGE and large_tiff.has_parts(image):
+            pixels = _in_parts(path, image, profile, empty)
+        else:
+            pixels = _pixels(path, image, profile, max_pixels, frame or 0)
         notes = [*filter(None, (left_out, note))]
         if pixels.profile and len(pixels.profile) > colour.MOST_BYTES:
             pixels = _in_srgb(pixels)
@@ -91,9 +77,9 @@ def read(
             exif = xmp = b""
             notes.append("its EXIF or XMP is damaged; both are left out")
         return Picture(
-            colour.for_network(pixels.rgb, pixels.profile),
+            pixels.values,
             pixels.alpha,
-            bool(np.all(pixels.rgb == pixels.rgb[..., :1])),
+            is_grey(pixels.values),
             metadata.text(image),
             pixels.bits,
             pixels.profile,
@@ -121,13 +107,9 @@ def read_uint8(path: str | Path | bytes, max_pixels: int | None = None) -> np.nd
             upright = _upright(image).convert("RGB")
             return np.array(colour.converted(upright, profile) if profile else upright)
         pixels = _pixels(path, image, profile, max_pixels)
-        rgb, profile = pixels.rgb, pixels.profile
-        if profile and colour.space(profile) == "GRAY":
-            rgb, profile = colour.for_network(rgb, profile), None
-        values = np.rint(255 * rgb).astype(np.uint8)
-        if profile is None:
-            return values
-        return np.array(colour.converted(Image.fromarray(values), profile))
+        if pixels.profile:
+            pixels = _in_srgb(pixels)
+        return np.rint(255 * scaled(pixels.values)).astype(np.uint8)
 
 
 def _is_plain(image):
@@ -264,9 +246,9 @@ def _kinds(file):
 
 @dataclasses.dataclass(frozen=True)
 class _Pixels:
-    """What a file codes: values in [0, 1], `rgb` by `profile` (None: sRGB)."""
+    """What a file codes: `values` as in `Picture`, by `profile` (None: sRGB)."""
 
-    rgb: np.ndarray
+    values: np.ndarray
     alpha: np.ndarray | None
     bits: int
     profile: bytes | None
@@ -276,30 +258,44 @@ def _pixels(path, image, profile, max_pixels, frame=0):
     """The upright _Pixels of an image that was opened and not yet decoded."""
     patched = frame and image.format == "PNG"  # upon the frame before, of which Pillow has 8 bits
     if depth.is_deep(image) and not patched:
-        rgb, alpha = _deep(path, image, max_pixels, frame)
-        return _Pixels(rgb, alpha, 16, profile)
+        values, alpha = _deep(path, image, max_pixels, frame)
+        return _Pixels(values, alpha, 16, profile)
     upright = _upright(image)
     if upright.mode.startswith("I") or upright.mode == "F":
-        rgb, alpha = _one_channel(upright, *_scale_of(image))
-        return _Pixels(rgb, alpha, 16, profile)
+        values, alpha = _one_channel(upright, *_scale_of(image))
+        return _Pixels(values, alpha, 16, profile)
     if profile and upright.mode == "CMYK":
         upright, profile = colour.converted(upright, profile), colour.srgb()
     if not upright.has_transparency_data:
-        rgb = np.asarray(upright.convert("RGB"), np.float32) / 255
-        return _Pixels(rgb, None, 8, profile)
+        rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
+        return _Pixels(np.asarray(rgb), None, 8, profile)
     rgba = np.asarray(upright.convert("RGBA"), np.float32) / 255
     alpha = rgba[..., 3]
     return _Pixels(spread(rgba[..., :3], alpha), alpha, 8, profile)
 
 
+def _in_parts(path, image, profile, empty):
+    """`_pixels` of a TIFF, part by part."""
+    pixels = None
+    with stream(path) as file:
+        for top, data in large_tiff.parts(file, image):
+            with Image.open(io.BytesIO(data), formats=("TIFF",)) as part:
+                found = _pixels(data, part, profile, None)
+            if pixels is None:
+                values = empty((image.height, *found.values.shape[1:]), found.values.dtype)
+                pixels = dataclasses.replace(found, values=values)
+            scratch.fill(pixels.values[top : top + len(found.values)], found.values)
+    return pixels
+
+
 def _in_srgb(pixels):
     """The _Pixels converted to sRGB; of 16 bits 8 stay where the profile is one of RGB."""
     if colour.space(pixels.profile) == "GRAY":
-        rgb = colour.for_network(pixels.rgb, pixels.profile)
-        return dataclasses.replace(pixels, rgb=rgb, profile=None)
-    values = Image.fromarray(np.rint(255 * pixels.rgb).astype(np.uint8))
-    rgb = np.asarray(colour.converted(values, pixels.profile), np.float32) / 255
-    return dataclasses.replace(pixels, rgb=rgb, profile=None, bits=8)
+        values = colour.for_network(scaled(pixels.values), pixels.profile)
+        return dataclasses.replace(pixels, values=values, profile=None)
+    image = Image.fromarray(np.rint(255 * scaled(pixels.values)).astype(np.uint8))
+    values = np.asarray(colour.converted(image, pixels.profile))
+    return dataclasses.replace(pixels, values=values, profile=None, bits=8)
 
 
 def _profile(image):
@@ -318,7 +314,7 @@ def _profile(image):
 
 
 def _deep(path, image, max_pixels, frame):
-    """(rgb, alpha) of 16-bit colour, or grey and alpha."""
+    """(values, alpha) of 16-bit colour, or grey and alpha."""
     grey_and_alpha, key = depth.is_grey_and_alpha(image), image.info.get("transparency")
     multiplied = depth.is_multiplied(image)
     depth.take_upper(image)
@@ -326,15 +322,15 @@ def _deep(path, image, max_pixels, frame):
         depth.take_lower(again)  # type: ignore[arg-type]  # what was opened is an ImageFile
         halves = [_upright(half) for half in (image, again)]
         values = depth.joined(*halves, grey_and_alpha)
-    rgb = values[..., :3].astype(np.float32) / 65535
+    if values.shape[-1] == 3 and not isinstance(key, tuple):
+        return values, None
+    rgb = scaled(values[..., :3])
     if values.shape[-1] == 4:
         alpha = values[..., 3].astype(np.float32) / 65535
         if multiplied:
             rgb = np.minimum(rgb / np.where(alpha == 0, 1, alpha)[..., None], 1)
-    elif isinstance(key, tuple):
-        alpha = np.any(values != key, axis=-1).astype(np.float32)
     else:
-        return rgb, None
+        alpha = np.any(values != key, axis=-1).astype(np.float32)
     return spread(rgb, alpha), alpha
 
 
@@ -342,11 +338,12 @@ def _upright(image):
     """The decoded image, turned by its EXIF orientation; as it is where its EXIF is damaged."""
     image.load()  # what is wrong with the pixels is raised here
     try:
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
         raise
-    except Exception:
+    except Exception:  # of damaged EXIF
         return image
+    return image
 
 
 def _scale_of(image):
@@ -358,16 +355,21 @@ def _scale_of(image):
 
 
 def _one_channel(image, top, inverted):
-    """(rgb, alpha) of values in 0…top, 0 being white where they are `inverted`."""
-    values = np.asarray(image, np.float64)
+    """(values, alpha) of those in 0…top, 0 being white where they are `inverted`."""
+    values = np.asarray(image)
     if not np.all(np.isfinite(values)):
         raise _RangeError("pixels that are not finite")
     if values.min() < 0 or values.max() > top:
         raise _RangeError(f"pixels outside 0…{top:g}")
-    values = top - values if inverted else values
-    rgb = np.repeat((values / top).astype(np.float32)[..., None], 3, -1)
     key = image.info.get("transparency")
-    if not isinstance(key, int):
+    alpha = (values != key).astype(np.float32) if isinstance(key, int) else None
+    values = top - values if inverted else values
+    if top == 65535:
+        kept = values.astype(np.uint16)
+    else:
+        kept = (values / np.float64(top)).astype(np.float32)
+    rgb = np.broadcast_to(kept[..., None], (*kept.shape, 3))
+    if alpha is None:
         return rgb, None
-    alpha = (values != key).astype(np.float32)
+    rgb = scaled(rgb)
     return spread(rgb, alpha), alpha

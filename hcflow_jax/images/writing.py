@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin, features
 
-from hcflow_jax.images import coding, encoding, metadata
+from hcflow_jax.images import coding, encoding, metadata, scratch
 from hcflow_jax.images.formats import FORMATS, Format
 from hcflow_jax.images.reading import ImageError
 from hcflow_jax.images.resize import Resized
@@ -23,6 +23,8 @@ _JPEG_SEGMENT = 65_500  # bytes that EXIF or XMP may have there, about
 
 class StandardOutput:
     """The place of a result that goes to standard output, in the format of `suffix`."""
+
+    parent = None  # the system's folder of temporary files
 
     def __init__(self, suffix: str):
         self.suffix = suffix
@@ -288,6 +290,7 @@ class _Stored:
 
     def __getitem__(self, rows):
         pixels = self._pixels[rows]
+        scratch.release(self._pixels)
         parts = [pixels if pixels.dtype == self.dtype else self._code.values(self._finite(pixels))]
         parts *= self._copies
         if self._alpha is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from hcflow_jax.errors import UserError
+from hcflow_jax.images import scratch
 from hcflow_jax.model import HCFlow
 from hcflow_jax.sampling import encoding, noise, pictures, tiling
 from hcflow_jax.sampling.checking import Sample
@@ -85,6 +86,7 @@ def resample_all(
     back_project: int = 0,
     progress=lambda count: None,
     code: Callable | None = None,
+    empty: Callable[..., np.ndarray] = np.empty,
 ) -> Iterator[Sample]:
     """Sample `of` with one part drawn anew, from sample after sample of `indices`.
 
@@ -104,19 +106,25 @@ def resample_all(
     noise.check_temperature(temperature)
     check_region(region, lr.shape[:2], model.scale, temperature)
     mask = _mask(region, lr.shape[:2], model.scale)
-    sampler = pictures.Sampler(model, params, seed, tile, halo, check, back_project, progress)
+    sampler = pictures.Sampler(
+        model, params, seed, tile, halo, check, back_project, progress, empty
+    )
     of = of if isinstance(of, Noise) else Noise((of,))
     old = sampler.picture(lr, temperature, of, code)
     asked = old.temperatures
     kept = sampler.finish(next(sampler.draw([old])), asked).pixels
-    beyond = ~_widened(mask.repeat(model.scale, 0).repeat(model.scale, 1), halo)[..., None]
+    around = _around(region, kept.shape[:2], model.scale, halo)
     for index in indices:
         new = sampler.picture(lr, temperature, of.anew(mask, index), code)
         new.temperatures = np.where(mask, asked, old.temperatures)
-        new.results = [array.copy() for array in old.results]
+        new.results = [empty(array.shape, array.dtype) for array in old.results]
+        for array, others in zip(new.results, old.results, strict=True):
+            scratch.fill(array, others)
         new.stale = mask
         found = sampler.finish(next(sampler.draw([new])), asked, mask)
-        np.copyto(found.pixels, kept, where=beyond)
+        inside = found.pixels[around].copy()
+        scratch.fill(found.pixels, kept)
+        found.pixels[around] = inside
         yield found
 
 
@@ -173,15 +181,18 @@ def _mask(region, size, scale):
     return mask
 
 
-def _widened(mask, reach):
-    """A rectangle of true values, wider by `reach` on every side."""
-    wide = np.zeros_like(mask)
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    wide[
-        max(rows[0] - reach, 0) : rows[-1] + 1 + reach,
-        max(columns[0] - reach, 0) : columns[-1] + 1 + reach,
-    ] = True
-    return wide
+def _around(region, size, scale, reach):
+    """(rows, columns) of the whole LR pixels of a region and of `reach` pixels around them.
+
+    Args:
+      size: (height, width) of the result.
+    """
+    x, y, across, down = region
+    spans = []
+    for first, last, side in ((y, y + down, size[0]), (x, x + across, size[1])):
+        first, last = scale * (first // scale) - reach, -(-last // scale) * scale + reach
+        spans.append(slice(max(first, 0), min(last, side)))
+    return tuple(spans)
 
 
 @dataclasses.dataclass(frozen=True)

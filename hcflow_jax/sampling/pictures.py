@@ -195,13 +195,14 @@ class Sampler:
         check: bool = True,
         back_project: int = 0,
         progress=lambda count: None,
+        empty: Callable[..., np.ndarray] = np.empty,
     ):
         tiling.check_tile(tile, model.scale)
         noise.check_uint32("the seed", seed)
         self.model, self.seed, self._back_project = model, seed, back_project
         self._params, self._shard = devices.replicated_locally(params)
         self._grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
-        self._progress = progress
+        self._progress, self._empty = progress, empty
         self._check = check
         self._limit = checking.LIMIT if check and model.task == "sr" else math.inf
 
@@ -233,6 +234,7 @@ class Sampler:
             of.indices,
             of.mix,
             (code, functools.partial(checking.strays, limit=self._limit)),
+            self._empty,
         )
 
     def draw(self, pictures: Iterable[tiling.TiledPicture]) -> Iterator[tiling.TiledPicture]:
@@ -273,6 +275,7 @@ def sample_all(
     back_project: int = 0,
     progress=lambda count: None,
     codes: Iterable[Callable | None] | None = None,
+    empty: Callable[..., np.ndarray] = np.empty,
 ) -> Iterator[Sample]:
     """A sample, clamped, of each (LR picture, index): [h, w, 3] -> [scale·h, scale·w, 3].
 
@@ -293,9 +296,10 @@ def sample_all(
       codes: for each picture, a function of pixels [h', w', 3], clamped, NaN where they are not
         finite, that gives them as the sample keeps them, in fewer bytes than float32, value by
         value; None keeps floats.
+      empty: as numpy.empty, makes the arrays of samples, such as `images.scratch.empty`.
     """
     noise.check_temperature(temperature)
-    sampler = Sampler(model, params, seed, tile, halo, check, back_project, progress)
+    sampler = Sampler(model, params, seed, tile, halo, check, back_project, progress, empty)
     asked = deque()
 
     def drawable():

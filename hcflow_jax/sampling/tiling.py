@@ -12,15 +12,16 @@ import numpy as np
 
 from hcflow_jax import devices
 from hcflow_jax.errors import UserError
+from hcflow_jax.images import scratch
 from hcflow_jax.images.cropping import starts
 from hcflow_jax.model import HCFlow
 
 TILE, HALO = 1024, 64
 """Side of a window and its overlap on every side, in pixels of the large picture."""
 
-BUCKETS, BUCKET_STEP = tuple(128 * n for n in (1, 2, 3, 4, 6, 8)), 512
+BUCKETS, BUCKET_STEP = tuple(128 * n for n in (1, 2, 3, 4, 6, 8)), 128
 """Sides, in pixels of the large picture, that pictures are padded to, so that few programs are
-compiled; beyond the last, multiples of BUCKET_STEP."""
+compiled; beyond the last, multiples of BUCKET_STEP, which add no window to those of a side."""
 
 NOISE_BLOCK = 16
 """Side of the squares, in LR pixels, whose noise comes from one key."""
@@ -35,7 +36,7 @@ class TiledPicture:
     """A picture that `run` takes through a model window by window.
 
     Attributes:
-      pixels: [H, W, C], what the model reads.
+      pixels: [H, W, C], what the model reads; an array, or what gives its parts as one does.
       temperatures: of the noise, [h, w], one for each LR pixel.
       extent: (height, width), in LR pixels, to which it is extended: `pixels` by reflection, their
         edge included, and of temperatures and mix the last row and column. None stands for [h, w].
@@ -43,6 +44,7 @@ class TiledPicture:
       mix: the factors of the mixture, [h or 1, w or 1, K, L or 1].
       keep: for each of the results, a function of a window's floats [h', w', C'] that gives them as
         they are kept, or None; results without one are kept as they are.
+      empty: as numpy.empty, makes the arrays that `results` are.
       results: arrays [H', W', C'], filled in window by window, without what extends the picture.
       stale: [h, w], where something changed: only windows that hold such LR pixels are computed.
         None stands for everywhere.
@@ -56,6 +58,7 @@ class TiledPicture:
     indices: tuple[int, ...] = (0,)
     mix: np.ndarray = dataclasses.field(default_factory=_one_field)
     keep: tuple[Callable | None, ...] = ()
+    empty: Callable[..., np.ndarray] = np.empty
     results: list[np.ndarray] = dataclasses.field(default_factory=list)
     stale: np.ndarray | None = None
     windows_left: int = 0
@@ -157,13 +160,17 @@ def _crop(window, factor):
 
 def _cut(array, window, factor=1, mirrored=False):
     """The window of an array, which goes on by reflection or by its last row and column."""
+    inside, beyond = [], {}
     for axis, part in enumerate(_crop(window, factor)):
         side = array.shape[axis]
-        if part.stop <= side:
-            array = array[(slice(None),) * axis + (part,)]
-            continue
-        index = np.arange(part.start, part.stop) % (2 * side if mirrored else part.stop)
-        index = np.minimum(index, 2 * side - 1 - index if mirrored else side - 1)
+        if part.stop > side:
+            index = np.arange(part.start, part.stop) % (2 * side if mirrored else part.stop)
+            index = np.minimum(index, 2 * side - 1 - index if mirrored else side - 1)
+            part = slice(int(index.min()), int(index.max()) + 1)
+            beyond[axis] = index - part.start
+        inside.append(part)
+    array = array[tuple(inside)]
+    for axis, index in beyond.items():
         array = np.take(array, index, axis)
     return array
 
@@ -178,7 +185,7 @@ def _paste(window, values, factors):
     if not picture.results:
         height, width = picture.temperatures.shape
         picture.results = [
-            np.empty((height * factor, width * factor, *found.shape[2:]), found.dtype)
+            picture.empty((height * factor, width * factor, *found.shape[2:]), found.dtype)
             for found, factor in zip(values, factors, strict=True)
         ]
     for result, found, factor in zip(picture.results, values, factors, strict=True):
@@ -189,6 +196,7 @@ def _paste(window, values, factors):
         )
         inside = result[target]
         inside[:] = found[source][: inside.shape[0], : inside.shape[1]]
+        scratch.release(result)
     picture.windows_left -= 1
 
 

@@ -48,7 +48,13 @@ def test_every_pixel_is_kept_with_its_halo_around_it(side, window, halo, data):
 def test_pictures_up_to_a_tile_have_few_sizes(side):
     found = tiling.bucket(side)
     assert side <= found < max(2 * side, 129) and found % 128 == 0
-    assert found in tiling.BUCKETS if side <= tiling.TILE else found % 512 == 0
+    assert found in tiling.BUCKETS if side <= tiling.TILE else found - side < 128
+
+
+@given(side=st.integers(tiling.TILE + 1, 20_000), tile=st.sampled_from([512, 768, 1024]))
+def test_what_extends_large_pictures_adds_no_window(side, tile):
+    alone = len(tiling.starts(side, tile, 2 * tiling.HALO))
+    assert len(tiling.starts(tiling.bucket(side), tile, 2 * tiling.HALO)) == alone
 
 
 def test_noise_belongs_to_places():
