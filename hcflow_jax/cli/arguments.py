@@ -132,6 +132,15 @@ def add_picture_command(commands, name: str, run, summary: str, label: str, png:
     add_checkpoint(command)
     add_tile(command, automatic=True)
     command.add_argument(
+        "--batch",
+        type=_number_or_auto,
+        default="auto",
+        metavar="N",
+        help="tiles that each device computes at a time, also of several pictures; more fill a GPU "
+        "and take more of its memory, the result is the same (default: auto, which is 1 on CPUs, "
+        "and elsewhere what the device's memory holds, up to 16)",
+    )
+    command.add_argument(
         "--memory",
         type=amount,
         metavar="SIZE",
@@ -229,13 +238,17 @@ def add_seed(command, text: str) -> None:
     command.add_argument("-s", "--seed", type=whole_number(0), default=0, metavar="S", help=text)
 
 
+def _number_or_auto(text):
+    """A whole number from 1, or "auto"."""
+    return text if text == "auto" else whole_number(1)(text)
+
+
 def add_tile(command, automatic: bool = False) -> None:
     """Adds --tile; `automatic` makes "auto" its default."""
-    number = whole_number(1)
     choice = "; auto is 1024, or 512 or 256 where memory is short" if automatic else ""
     command.add_argument(
         "--tile",
-        type=(lambda text: text if text == "auto" else number(text)) if automatic else number,
+        type=_number_or_auto if automatic else whole_number(1),
         default="auto" if automatic else 1024,
         metavar="PIXELS",
         help="side of the tiles, squares of the large picture that are computed at a time, 256 or "

@@ -70,12 +70,14 @@ class Work:
 
     Attributes:
       tile, tiles: the side of its tiles, and how many there are.
+      batch: how many of them a device computes at a time.
       shrunk: whether some results are smaller than what the network gives.
     """
 
     tile: int
     tiles: int
     shrunk: bool = False
+    batch: int = 1
 
 
 def announce(args, plan, model, size, kept):
@@ -98,14 +100,21 @@ def announce(args, plan, model, size, kept):
             images.check_size(targets[0], final, bits=args.bits)
             found.append((lr_size, final, targets))
     if not found:
-        return Work(tiling.TILE if args.tile == "auto" else args.tile, 0)
+        tile, together = (
+            default if asked == "auto" else asked
+            for asked, default in ((args.tile, tiling.TILE), (args.batch, 1))
+        )
+        return Work(tile, 0, batch=together)
     large, final, _ = max(found, key=lambda item: math.prod(item[0]))
     free = memory.available()
-    budget, tile = args.memory or free // 2, args.tile
+    budget, tile, together = args.memory or free // 2, args.tile, args.batch
+    bytes_kept = kept(large, final)
     if tile == "auto":
-        tile = memory.fitting(model, large, kept(large, final), budget)
+        tile = memory.fitting(model, large, bytes_kept, budget)
     tiling.check_tile(tile, model.scale)
-    needed = memory.needed(model, large, tile, kept(large, final))
+    if together == "auto":
+        together = memory.filling(model, large, tile, bytes_kept, budget)
+    needed = memory.needed(model, large, tile, bytes_kept, together)
     if args.memory is not None and needed > args.memory:
         what = f"the largest result, {final[1]}×{final[0]}, takes about {_gigabytes(needed)}"
         if args.memory <= memory.PROGRAM_BYTES:
@@ -125,14 +134,14 @@ def announce(args, plan, model, size, kept):
         )
     scale = model.scale
     shrunk = any(final != tuple(scale * side for side in lr) for lr, final, _ in found)
-    return Work(tile, tiles, shrunk)
+    return Work(tile, tiles, shrunk, together)
 
 
 def _gigabytes(count):
     return f"{count / 1e9:.1f} GB"
 
 
-def sampler(args, model, params, temperature, tile, back_project=0):
+def sampler(args, model, params, temperature, work, back_project=0):
     """convert(jobs, progress) -> samples of `batch.run`."""
 
     def convert(jobs, report):
@@ -149,17 +158,18 @@ def sampler(args, model, params, temperature, tile, back_project=0):
             inputs(),
             temperature,
             args.seed,
-            tile,
+            work.tile,
             check=not args.no_check,
             back_project=back_project,
             progress=report,
             codes=iter(codes.popleft, None),
+            batch=work.batch,
         )
 
     return convert
 
 
-def resampler(args, model, params, temperature, tile, back_project):
+def resampler(args, model, params, temperature, work, back_project):
     """As `sampler`, of pictures whose region is drawn anew."""
 
     def convert(jobs, report):
@@ -173,11 +183,12 @@ def resampler(args, model, params, temperature, tile, back_project):
                     args.region,
                     itertools.count(args.region_seed),
                     seed=args.seed,
-                    tile=tile,
+                    tile=work.tile,
                     check=not args.no_check,
                     back_project=back_project,
                     progress=report,
                     code=job.kept(model.scale),
+                    batch=work.batch,
                 )
             yield next(versions)
 

@@ -155,7 +155,7 @@ def _upscale(args):
         sizes.tell(args, scale)
     steps = 0 if args.raw else sampling.BACK_PROJECTION
     draw = jobs.resampler if args.region else jobs.sampler
-    convert = draw(args, model, params, temperature, work.tile, steps)
+    convert = draw(args, model, params, temperature, work, steps)
     read = jobs.reader(args, lambda source, picture: size(source, picture.rgb.shape[:2])[1])
     return batch.run(plan, read, convert, write, work.tiles)
 
@@ -176,7 +176,9 @@ def _downscale(args):
 
     def convert(jobs, report):
         inputs = (job.picture.rgb for job, _ in jobs)
-        return sampling.downscale_all(model, params, inputs, work.tile, progress=report)
+        return sampling.downscale_all(
+            model, params, inputs, work.tile, progress=report, batch=work.batch
+        )
 
     def write(source, job, target, lr):
         import numpy as np
@@ -257,7 +259,7 @@ def _restore(args):
         return lr_size, tuple(model.scale * side for side in lr_size)
 
     work = jobs.announce(args, plan, model, sizes_of, lambda *_: 6 if args.bits == 16 else 3)
-    convert = jobs.sampler(args, model, params, args.temperature, work.tile)
+    convert = jobs.sampler(args, model, params, args.temperature, work)
     whole = jobs.reader(args, size, grey, cut=True)
 
     def read(source, targets):

@@ -85,6 +85,7 @@ def resample_all(
     back_project: int = 0,
     progress=lambda count: None,
     code: Callable | None = None,
+    batch: int = 1,
 ) -> Iterator[Sample]:
     """Sample `of` with one part drawn anew, from sample after sample of `indices`.
 
@@ -104,7 +105,9 @@ def resample_all(
     noise.check_temperature(temperature)
     check_region(region, lr.shape[:2], model.scale, temperature)
     mask = _mask(region, lr.shape[:2], model.scale)
-    sampler = pictures.Sampler(model, params, seed, tile, halo, check, back_project, progress)
+    sampler = pictures.Sampler(
+        model, params, seed, tile, halo, check, back_project, progress, batch
+    )
     of = of if isinstance(of, Noise) else Noise((of,))
     old = sampler.picture(lr, temperature, of, code)
     asked = old.temperatures

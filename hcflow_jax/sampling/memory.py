@@ -14,8 +14,14 @@ from hcflow_jax.sampling import tiling
 TILES = (1024, 512, 256)
 """Sides of tiles among which `fitting` chooses, pixels of the large picture."""
 
+BATCHES = (16, 8, 4, 2, 1)
+"""Windows per device among which `filling` chooses."""
+
 PROGRAM_BYTES = 380_000_000
 """Of Python, JAX, weights and a compiler that has done its work."""
+
+_WINDOW_BYTES = 60
+"""Of a pixel of a window on the host, while it is gathered, computed and fetched."""
 
 _LR_PIXEL_BYTES = 14
 """Of an LR pixel in float32, of its temperature, of what is known of how far its result strays."""
@@ -39,35 +45,57 @@ def available() -> int:
     return free
 
 
-def needed(model: HCFlow, lr_size: tuple[int, int], tile: int, kept: int) -> int:
+def needed(model: HCFlow, lr_size: tuple[int, int], tile: int, kept: int, batch: int = 1) -> int:
     """Bytes, about, that the process holds at most while it samples one picture.
 
     Args:
       lr_size: (height, width) of the picture.
       tile: side of a window, in pixels of the result.
       kept: bytes in which a pixel of the network's result is kept.
+      batch: windows per device.
     """
-    extent = [min(tiling.bucket(model.scale * side), tile) for side in lr_size]
+    local, count = devices.local_count(), tiling.count(lr_size, model.scale, tile)
     result = kept * model.scale**2 + _LR_PIXEL_BYTES
-    windows = math.prod(extent) * devices.local_count() * _window_bytes(model)
-    return PROGRAM_BYTES + windows + math.prod(lr_size) * result
+    pixels = _window_pixels(model, lr_size, tile) * max(local, min(batch * local, count))
+    each = _WINDOW_BYTES + (_network_bytes(model) if jax.default_backend() == "cpu" else 0)
+    return PROGRAM_BYTES + pixels * each + math.prod(lr_size) * result
 
 
-def _window_bytes(model):
-    """Per pixel of a window: what a program and its windows hold of the host's memory.
+def _window_pixels(model, lr_size, tile):
+    return math.prod(min(tiling.bucket(model.scale * side), tile) for side in lr_size)
 
-    By XLA's account of programs of networks of several widths, on CPUs that of the RRDBs' dense
+
+def _network_bytes(model):
+    """Per pixel of a window: what a program holds of the memory of the device that runs it.
+
+    By XLA's account, on CPUs, of programs of networks of several widths: that of the RRDBs' dense
     features, or else of what is as large in every network.
     """
-    if jax.default_backend() != "cpu":
-        return 60
     hidden, features, growth = (
         np.max(width) for width in (model.hidden, model.features, model.growth)
     )
-    return 60 + max(180, 5 * int(max(hidden, features + 4 * growth)))
+    return max(180, 5 * int(max(hidden, features + 4 * growth)))
 
 
 def fitting(model: HCFlow, lr_size: tuple[int, int], kept: int, budget: int) -> int:
     """The largest of TILES with which `needed` is within `budget`, else the smallest."""
     fit = (tile for tile in TILES if needed(model, lr_size, tile, kept) <= budget)
     return next(fit, TILES[-1])
+
+
+def filling(model: HCFlow, lr_size: tuple[int, int], tile: int, kept: int, budget: int) -> int:
+    """Windows per device: the largest of BATCHES that devices and host hold.
+
+    Half of a device's memory is left to what convolutions work in, and `needed` is within
+    `budget`, the host's. 1 on CPUs, whose cores a single window keeps busy.
+    """
+    memory = devices.local_memory()
+    if memory is None:
+        return 1
+    each = _window_pixels(model, lr_size, tile) * (_WINDOW_BYTES + _network_bytes(model))
+    fit = (
+        batch
+        for batch in BATCHES
+        if batch * each <= memory // 2 and needed(model, lr_size, tile, kept, batch) <= budget
+    )
+    return next(fit, BATCHES[-1])

@@ -137,6 +137,7 @@ def in_windows(
     halo: int,
     progress: Callable[[int], None],
     bucketed: bool = False,
+    batch: int = 1,
 ) -> Iterator[list[np.ndarray]]:
     """The results of `tiling.run`, whose arguments these are, for arrays without noise.
 
@@ -153,8 +154,8 @@ def in_windows(
             cold = np.broadcast_to(np.float32(0), size)
             yield tiling.TiledPicture(array, cold, extent)
 
-    sides = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
-    done = tiling.run(apply, pictures(), inputs=inputs, outputs=outputs, progress=progress, **sides)
+    grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale), "batch": batch}
+    done = tiling.run(apply, pictures(), inputs=inputs, outputs=outputs, progress=progress, **grid)
     return (picture.results for picture in done)
 
 
@@ -165,20 +166,20 @@ def downscale_all(
     tile: int = tiling.TILE,
     halo: int = tiling.HALO,
     progress=lambda count: None,
+    batch: int = 1,
 ) -> Iterator[np.ndarray]:
     """The model's LR image, clamped, of each picture: [H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, 3].
 
     NaN where a value is not finite. Sides that do not divide are first padded by reflection.
-    Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each.
+    Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each; a
+    device computes `batch` of them at a time.
     """
     params, shard = devices.replicated_locally(params)
 
     def apply(pixels, *_):
         return [_encode_lr(model, params, shard(pixels))]
 
-    found = in_windows(
-        apply, pictures, model, model.scale, (1,), tile, halo, progress, bucketed=True
-    )
+    found = in_windows(apply, pictures, model, model.scale, (1,), tile, halo, progress, True, batch)
     return (lr for (lr,) in found)
 
 
@@ -195,12 +196,14 @@ class Sampler:
         check: bool = True,
         back_project: int = 0,
         progress=lambda count: None,
+        batch: int = 1,
     ):
         tiling.check_tile(tile, model.scale)
         noise.check_uint32("the seed", seed)
         self.model, self.seed, self._back_project = model, seed, back_project
         self._params, self._shard = devices.replicated_locally(params)
-        self._grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
+        sides = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
+        self._grid = {**sides, "batch": batch}
         self._progress = progress
         self._check = check
         self._limit = checking.LIMIT if check and model.task == "sr" else math.inf
@@ -273,12 +276,13 @@ def sample_all(
     back_project: int = 0,
     progress=lambda count: None,
     codes: Iterable[Callable | None] | None = None,
+    batch: int = 1,
 ) -> Iterator[Sample]:
     """A sample, clamped, of each (LR picture, index): [h, w, 3] -> [scale·h, scale·w, 3].
 
     decode(lr, τ·e), e the noise of (seed, index), or a mixture of those of several indices. It is
     a function of seed, index and position in the picture, so that windows agree where they
-    overlap. `tile` and `halo` as in `downscale_all`, in pixels of the result.
+    overlap. `tile`, `halo` and `batch` as in `downscale_all`, in pixels of the result.
 
     Args:
       temperature: τ, from 0 to MAX_TEMPERATURE; or a map of such values, one for each LR pixel,
@@ -295,7 +299,7 @@ def sample_all(
         value; None keeps floats.
     """
     noise.check_temperature(temperature)
-    sampler = Sampler(model, params, seed, tile, halo, check, back_project, progress)
+    sampler = Sampler(model, params, seed, tile, halo, check, back_project, progress, batch)
     asked = deque()
 
     def drawable():

@@ -217,6 +217,14 @@ def _batch(group, rows, inputs):
     )
 
 
+def _rows(windows, local, most):
+    """Windows of the batch that holds so many: `local` times a power of 2, at most `most`.
+
+    So that few programs are compiled, and a picture of one window does not cost a whole batch.
+    """
+    return min(most, local << (-(-windows // local) - 1).bit_length())
+
+
 def run(
     apply: Callable,
     pictures: Iterable[TiledPicture],
@@ -226,26 +234,30 @@ def run(
     tile: int,
     halo: int,
     progress: Callable[[int], None] = lambda count: None,
+    batch: int = 1,
 ) -> Iterator[TiledPicture]:
-    """Yields the pictures with their results, in order; a batch is a window per device.
+    """Yields the pictures with their results, in order; a batch is `batch` windows per device.
 
     Windows of one shape, and of mixtures of one shape, share batches, also those of several
     pictures. Reading a picture, dispatching a batch and fetching the results of the last overlap.
 
     Args:
       apply: (pixels [n, h', w', C], temperatures · mix [n, h, w, K, L or 1], origins [n, 2],
-        seeds [n], indices [n, K]) -> arrays [n, h', w', C'], sharded over n local devices.
+        seeds [n], indices [n, K]) -> arrays [n, h', w', C'], sharded over the local devices, of
+        whose number n is a multiple.
       inputs, outputs: pixels read, and written of each array, per LR pixel, along a side.
       tile, halo: in LR pixels.
       progress: called with the number of windows added (positive) or done (negative).
     """
-    rows = devices.local_count()
+    local = devices.local_count()
+    most = batch * local
     queued: dict[tuple, list[_Window]] = {}
     unfinished: deque[TiledPicture] = deque()
     in_flight: deque = deque()
 
     def dispatch(kind):
         group = queued.pop(kind)
+        rows = _rows(len(group), local, most)
         in_flight.append((group, apply(*_batch(group, rows, inputs))))
 
     def collect():
@@ -265,11 +277,11 @@ def run(
         for window in windows:
             kind = (window.shape, picture.mix.shape[2:])
             queued.setdefault(kind, []).append(window)
-            if len(queued[kind]) == rows:
+            if len(queued[kind]) == most:
                 dispatch(kind)
             if len(in_flight) > 1:
                 collect()
-        if len(unfinished) > 2 * rows:
+        if len(unfinished) > 2 * most:
             for kind in list(queued):
                 dispatch(kind)
         yield from finished()
