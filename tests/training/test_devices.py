@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from functools import partial
 
 import jax
@@ -68,16 +69,21 @@ def eight():
 COLLECTIVE = re.compile(r" = (.*?) (all-\w+|reduce-scatter|ragged-\S+|collective-\w+)(?:-start)?\(")
 
 
+COMPILED = {"sr_x4": "pmap", "rescaling_x4": "jit"}
+
+
 def compiled():
     """Of iterations compiled for eight devices: collectives, bytes of the state and reused ones."""
     found = {}
-    for page in (("sr_x4", "smoke"), ("rescaling_x4", "smoke")):
-        training = recipe(config(*page))
+    for name, way in COMPILED.items():
+        training = recipe(config(name, "smoke"))
         state, batch, vgg = steps.abstract_arguments(training, 8, 32)
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        step = devices.spread("jit").step(partial(steps.train_step, training))
-        program = step.lower(state, batch, key, vgg).compile()
-        name = ":".join(page)
+        key, arguments = jax.eval_shape(lambda: jax.random.key(0)), (state, batch, vgg)
+        if way == "pmap":  # arrays have an axis of the devices
+            arguments = _on_each(state), _split(batch), _on_each(vgg)
+        whole, parts, weights = arguments
+        step = devices.spread(way).step(partial(steps.train_step, training))
+        program = step.lower(whole, parts, key, weights).compile()
         found[f"{name}/collectives"] = COLLECTIVE.findall(program.as_text())
         found[f"{name}/reused"] = program.memory_analysis().alias_size_in_bytes
         for what, tree in (("state", state), ("parameters", state.model.params)):
@@ -85,7 +91,16 @@ def compiled():
     return found
 
 
-@pytest.mark.parametrize("name", ["sr_x4:smoke", "rescaling_x4:smoke"])
+def _on_each(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((8, *x.shape), x.dtype), tree)
+
+
+def _split(batch):
+    shapes = {name: (8, x.shape[0] // 8, *x.shape[1:]) for name, x in batch.items()}
+    return {name: jax.ShapeDtypeStruct(shapes[name], x.dtype) for name, x in batch.items()}
+
+
+@pytest.mark.parametrize("name", COMPILED)
 def test_one_sum_of_the_gradients_is_all_that_devices_exchange(arrays, name):
     ((shapes, operation),) = arrays[f"{name}/collectives"]
     sizes = [np.prod([int(side) for side in text.split(",") if side], dtype=int)
@@ -94,9 +109,60 @@ def test_one_sum_of_the_gradients_is_all_that_devices_exchange(arrays, name):
     assert 0 < 4 * sum(sizes) - arrays[f"{name}/parameters"] <= 4 * 8  # and a few figures
 
 
-@pytest.mark.parametrize("name", ["sr_x4:smoke", "rescaling_x4:smoke"])
+@pytest.mark.parametrize("name", COMPILED)
 def test_the_state_is_updated_in_place(arrays, name):
     assert arrays[f"{name}/reused"] == arrays[f"{name}/state"] > 0
+
+
+def _dispatched(way, recipe):
+    """(calls of functions to dispatch a compiled iteration, arrays of its state).
+
+    The program only adds 1 to the state: what is inside a program is no work of the host.
+    """
+    spread = devices.spread(way)
+    zeros = partial(jax.tree.map, lambda x: np.zeros(x.shape, x.dtype))
+    state, batch, vgg = zeros(steps.abstract_arguments(recipe, 2 * jax.device_count(), 32))
+
+    def step(state, batch, rng, vgg, axis_name):
+        loss = jax.random.uniform(rng) + batch["hr"].mean() + batch["lr"].mean()
+        return jax.tree.map(lambda x: x + 1, state), {"loss": jax.lax.pmean(loss, axis_name)}
+
+    state, key, vgg = spread.replicate(state), jax.random.key(0), spread.replicate(vgg)
+    program = spread.step(step).lower(state, spread.shard(batch), key, vgg).compile()
+    counts, before = [], sys.getprofile()
+    for _ in range(6):  # JAX keeps at first what it knows of the arguments
+        counts.append(Counter())
+        sys.setprofile(lambda frame, event, argument: counts[-1].update([event]))
+        try:
+            state, _ = program(state, spread.shard(batch), key, vgg)
+        finally:
+            sys.setprofile(before)
+    return min(count["call"] + count["c_call"] for count in counts), len(jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize("way", devices.WAYS)
+def test_the_host_does_no_more_for_a_larger_model(way):
+    """The depth that was published has as many arrays as the least, as copies are stacked.
+
+    Levels add arrays, none of which Python looks at. A few calls more or less are JAX's caches.
+    """
+
+    def dispatched(levels, steps, blocks):
+        found = config("sr_x4", "smoke")
+        found.model.update(
+            {
+                "steps": (steps,) * levels,
+                "conditional_steps": (steps // 2,) * levels,
+                "blocks": (blocks, blocks),
+            }
+        )
+        return _dispatched(way, recipe(found))
+
+    least, arrays = dispatched(2, 2, 1)
+    deep, as_many = dispatched(2, 26, 7)
+    wide, more = dispatched(4, 2, 1)
+    assert as_many == arrays and more > arrays + 60
+    assert least > 50 and max(deep, wide) < least + 30
 
 
 def _double(x):
