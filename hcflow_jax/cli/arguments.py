@@ -5,6 +5,9 @@ import re
 
 from hcflow_jax.errors import UserError, nearest
 
+DTYPES = ("float32", "tensorfloat32", "bfloat16")
+"""The choices of a model's field `dtype`: `hcflow --help` need not wait for JAX."""
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are `UserError`s, and that knows what may have been meant."""
@@ -130,6 +133,7 @@ def add_picture_command(commands, name: str, run, summary: str, label: str, png:
         "colour profile stays",
     )
     add_checkpoint(command)
+    add_dtype(command)
     add_tile(command, automatic=True)
     command.add_argument(
         "--batch",
@@ -144,7 +148,8 @@ def add_picture_command(commands, name: str, run, summary: str, label: str, png:
         "--memory",
         type=amount,
         metavar="SIZE",
-        help="what --tile auto keeps within, such as 4G or 800M (default: half of what is free)",
+        help="what --tile auto and --batch auto keep within, such as 4G or 800M (default: half "
+        "of what is free)",
     )
     add_max_pixels(command)
     return command
@@ -210,6 +215,17 @@ def add_checkpoint(command, several: bool = False) -> None:
         command.add_argument("--checkpoint", metavar="PATH", action="append", default=[], help=text)
     else:
         command.add_argument("--checkpoint", metavar="PATH", help=text)
+
+
+def add_dtype(command) -> None:
+    """Adds --dtype."""
+    command.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="how the networks inside the flow are computed: float32, the most exact; "
+        "tensorfloat32, faster on GPUs and TPUs, and float32 on CPUs; bfloat16, the least exact "
+        "(default: as the checkpoint was trained)",
+    )
 
 
 def add_task(command) -> None:

@@ -3,7 +3,8 @@
 import argparse
 import re
 
-from hcflow_jax.cli.arguments import add_checkpoint
+from hcflow_jax.cli.arguments import add_checkpoint, add_dtype
+from hcflow_jax.cli.sources import STANDARD
 from hcflow_jax.errors import UserError, shown
 
 FORMATS = ("stablehlo", "onnx")
@@ -15,8 +16,9 @@ def add_command(commands) -> None:
         "export",
         help="write a network as one file that runs without hcflow",
         description="checkpoint -> its sampler, or downscaler, as a program with the weights in "
-        "it: StableHLO, for JAX on CPUs, GPUs and TPUs, or ONNX. It takes whole pictures, and "
-        "neither checks samples nor draws them again",
+        "it: StableHLO, for JAX on CPUs, GPUs and TPUs, or ONNX, for onnxruntime and others. It "
+        "takes whole pictures, and neither checks samples nor draws them again; the README shows "
+        "how to run it",
     )
     command.set_defaults(run=_export)
     command.add_argument(
@@ -27,8 +29,9 @@ def add_command(commands) -> None:
         help="the command whose work the file does: upscale, restore or downscale (default: "
         "upscale, or restore where --checkpoint is for rescaling)",
     )
-    command.add_argument("-o", "--output", metavar="OUT", required=True, help="the file")
+    command.add_argument("-o", "--output", metavar="OUT", required=True, help="a new file")
     add_checkpoint(command)
+    add_dtype(command)
     sides = command.add_mutually_exclusive_group()
     sides.add_argument(
         "--size",
@@ -62,12 +65,18 @@ def _size(text):
     return int(found[1]), int(found[2])
 
 
-def _check(args, command, onnx):
-    """UserError where options contradict one another, or what `command` names."""
+def _check_onnx(args):
+    """UserError where options ask for what an ONNX file cannot be."""
+    if args.size is None:
+        raise UserError("an ONNX file is for pictures of one size; give --size, such as 640x480")
+    if args.dtype not in (None, "float32"):
+        raise UserError(f"an ONNX file is of float32, not {args.dtype}; leave out --dtype")
+
+
+def _check_raw(args, command, onnx):
+    """UserError where --raw is not for `command`, or missing."""
     if args.raw and command != "upscale":
         raise UserError(f"--raw is for upscale, and this is {command}; leave it out")
-    if onnx and args.size is None:
-        raise UserError("an ONNX file is for pictures of one size; give --size, such as 640x480")
     if onnx and command == "upscale" and not args.raw:
         raise UserError("an ONNX file has no back-projection; say --raw, the network's own sample")
 
@@ -76,17 +85,19 @@ def _export(args):
     from hcflow_jax import images, paths, sampling
     from hcflow_jax.sampling import exporting
 
-    if not args.output:
-        raise UserError("-o is empty; name a file")
+    if args.output in ("", STANDARD):
+        raise UserError("a program goes to a file; name one by -o")
     target = paths.local(args.output, "name a local file and copy it there")
     onnx = (args.format or ("onnx" if target.suffix.lower() == ".onnx" else None)) == "onnx"
     if paths.is_taken(target):
         raise UserError(f"{target} exists; name a new one")
     images.check_place(target)
+    if onnx:
+        _check_onnx(args)
     task = exporting.COMMANDS[args.command] if args.command else None
-    model, params = sampling.load(args.checkpoint, task)
+    model, params = sampling.load(args.checkpoint, task, dtype=args.dtype)
     command = args.command or ("upscale" if model.task == "sr" else "restore")
-    _check(args, command, onnx)
+    _check_raw(args, command, onnx)
     if onnx:
         data = exporting.onnx(model, params, command, args.size)
     else:

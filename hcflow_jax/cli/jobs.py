@@ -100,11 +100,7 @@ def announce(args, plan, model, size, kept):
             images.check_size(targets[0], final, bits=args.bits)
             found.append((lr_size, final, targets))
     if not found:
-        tile, together = (
-            default if asked == "auto" else asked
-            for asked, default in ((args.tile, tiling.TILE), (args.batch, 1))
-        )
-        return Work(tile, 0, batch=together)
+        return Work(_given(args.tile, tiling.TILE), 0, batch=_given(args.batch, 1))
     large, final, _ = max(found, key=lambda item: math.prod(item[0]))
     free = memory.available()
     budget, tile, together = args.memory or free // 2, args.tile, args.batch
@@ -112,17 +108,17 @@ def announce(args, plan, model, size, kept):
     if tile == "auto":
         tile = memory.fitting(model, large, bytes_kept, budget)
     tiling.check_tile(tile, model.scale)
+    tiles = sum(
+        tiling.count(lr_size, model.scale, tile) * len(targets) for lr_size, _, targets in found
+    )
     if together == "auto":
-        together = memory.filling(model, large, tile, bytes_kept, budget)
-    needed = memory.needed(model, large, tile, bytes_kept, together)
+        together = memory.filling(model, large, tile, bytes_kept, budget, tiles)
+    needed = memory.needed(model, large, tile, bytes_kept, together, tiles)
     if args.memory is not None and needed > args.memory:
         what = f"the largest result, {final[1]}×{final[0]}, takes about {_gigabytes(needed)}"
         if args.memory <= memory.PROGRAM_BYTES:
             what = f"hcflow itself takes {_gigabytes(memory.PROGRAM_BYTES)}"
         raise UserError(f"{what}, more than --memory allows; allow {_gigabytes(needed)}")
-    tiles = sum(
-        tiling.count(lr_size, model.scale, tile) * len(targets) for lr_size, _, targets in found
-    )
     pixels = sum(math.prod(lr_size) * len(targets) for lr_size, _, targets in found)
     if pixels * model.scale**2 >= LONG_WORK:
         what = f"{plan[0][0]}:" if len(plan) == 1 else f"{len(plan)} pictures: up to"
@@ -135,6 +131,10 @@ def announce(args, plan, model, size, kept):
     scale = model.scale
     shrunk = any(final != tuple(scale * side for side in lr) for lr, final, _ in found)
     return Work(tile, tiles, shrunk, together)
+
+
+def _given(asked, automatic):
+    return automatic if asked == "auto" else asked
 
 
 def _gigabytes(count):

@@ -155,6 +155,6 @@ def _one_line(error):
     """The one line that the user reads, or None where `error` is a bug."""
     out_of_memory = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
     if out_of_memory and not isinstance(error, UserError):
-        return "out of memory; use a smaller picture or batch"
+        return "out of memory; use a smaller picture, tile or batch"
     system = isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM
     return shown(error) if system or isinstance(error, UserError) else None

@@ -1,5 +1,6 @@
 """`hcflow upscale`, `downscale` and `restore`."""
 
+import functools
 import re
 
 from hcflow_jax.cli import batch, heaps, progress, sizes
@@ -123,16 +124,17 @@ def _upscale(args):
     from hcflow_jax.cli import jobs
 
     _check_upscale(args)
+    load = functools.partial(sampling.load, as_trained=args.as_trained, dtype=args.dtype)
     scale, loaded = sizes.network(args), None
     if scale is None:
-        loaded = sampling.load(args.checkpoint, "sr", None, args.as_trained)
+        loaded = load(args.checkpoint, "sr")
         scale = loaded[0].scale
     plan = batch.plan(args, "upscale", sizes.label(args, scale), args.samples, args.temperature_map)
     if not plan:
         return 0
     sizes.check(args, scale)
     temperature = _temperature(args)
-    model, params = loaded or sampling.load(None, "sr", scale, args.as_trained)
+    model, params = loaded or load(None, "sr", scale)
 
     def size(source, lr_size):
         final = sizes.final(args, source, lr_size, scale)
@@ -172,7 +174,7 @@ def _downscale(args):
             raise UserError(f"{target}: the small picture must be a .png, which keeps every value")
     if not plan:
         return 0
-    model, params = sampling.load(args.checkpoint, "rescaling")
+    model, params = sampling.load(args.checkpoint, "rescaling", dtype=args.dtype)
 
     def convert(jobs, report):
         inputs = (job.picture.rgb for job, _ in jobs)
@@ -244,7 +246,7 @@ def _restore(args):
     plan = batch.plan(args, "restore", "restored")
     if not plan:
         return 0
-    model, params = sampling.load(args.checkpoint, "rescaling")
+    model, params = sampling.load(args.checkpoint, "rescaling", dtype=args.dtype)
 
     def size(source, picture):
         return _original_size(source, picture, model.scale)

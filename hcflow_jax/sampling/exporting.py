@@ -5,6 +5,7 @@ sample is checked or drawn again.
 """
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable
 
@@ -32,6 +33,10 @@ def _portable(model, params):
 
 def _clamped(image):
     return jnp.clip(image, 0, 1)
+
+
+def _downscaled(model, params, hr):
+    return _clamped(model.encode(params, hr).lr)
 
 
 def _check(model, command, size):
@@ -91,12 +96,11 @@ def stablehlo(
         hr = model.sample(params, jax.random.key(seed), lr, temperature)
         return _clamped(back_projected(lr, hr, back_project)) if back_project else hr
 
-    def downscale(hr):
-        return _clamped(model.encode(params, hr).lr)
-
-    program, inputs = (
-        (downscale, [pictures]) if command == "downscale" else (sample, [pictures, *scalars])
-    )
+    program: Callable
+    if command == "downscale":
+        program, inputs = functools.partial(_downscaled, model, params), [pictures]
+    else:
+        program, inputs = sample, [pictures, *scalars]
     program.__name__ = f"hcflow_{command}_x{model.scale}"
     return jax.export.export(jax.jit(program), platforms=PLATFORMS)(*inputs)
 
@@ -116,25 +120,26 @@ def onnx(model: HCFlow, params, command: str, size: tuple[int, int]) -> bytes:
 
     `upscale` and `restore`: "lr" [1, h, w, C] and "latents_0" (the finest), "latents_1", … of
     `model.latent_shapes`, τ·N(0, 1), as ONNX has no random numbers that could be repeated -> "hr".
-    `downscale`: "hr" -> "lr". Loops are unrolled, as the converter knows none that run backwards.
-    UserError as `stablehlo`, and where the converter is not installed.
+    `downscale`: "hr" -> "lr". Networks are of float32, whatever the model's dtype: runtimes for
+    CPUs have no other convolutions. Loops are unrolled, as the converter knows none that run
+    backwards. UserError as `stablehlo`, and where the converter is not installed.
     """
     to_onnx = converter()
     _check(model, command, size)
-    model, params = _portable(model, params)
+    model, params = _portable(dataclasses.replace(model, dtype="float32"), params)
     shape = _shape(model, command, size)
 
     def decode(lr, *latents):
         return _clamped(model.decode(params, lr, latents))
 
-    def downscale(hr):
-        return _clamped(model.encode(params, hr).lr)
-
+    program: Callable
     if command == "downscale":
-        program, inputs, result = downscale, {"hr": shape}, "lr"
+        program, result = functools.partial(_downscaled, model, params), "lr"
+        inputs = {"hr": shape}
     else:
         latents = {f"latents_{i}": s for i, s in enumerate(model.latent_shapes(shape))}
-        program, inputs, result = decode, {"lr": shape} | latents, "hr"
+        program, result = decode, "hr"
+        inputs = {"lr": shape} | latents
     with jax.disable_jit():
         proto = to_onnx(
             program,

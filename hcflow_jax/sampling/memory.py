@@ -45,18 +45,21 @@ def available() -> int:
     return free
 
 
-def needed(model: HCFlow, lr_size: tuple[int, int], tile: int, kept: int, batch: int = 1) -> int:
-    """Bytes, about, that the process holds at most while it samples one picture.
+def needed(
+    model: HCFlow, lr_size: tuple[int, int], tile: int, kept: int, batch: int = 1, windows: int = 1
+) -> int:
+    """Bytes, about, that the process holds at most while it samples one picture after another.
 
     Args:
-      lr_size: (height, width) of the picture.
+      lr_size: (height, width) of the largest picture.
       tile: side of a window, in pixels of the result.
       kept: bytes in which a pixel of the network's result is kept.
       batch: windows per device.
+      windows: of all pictures; where they are fewer than a batch, it is smaller.
     """
-    local, count = devices.local_count(), tiling.count(lr_size, model.scale, tile)
+    local = devices.local_count()
     result = kept * model.scale**2 + _LR_PIXEL_BYTES
-    pixels = _window_pixels(model, lr_size, tile) * max(local, min(batch * local, count))
+    pixels = _window_pixels(model, lr_size, tile) * max(local, min(batch * local, windows))
     each = _WINDOW_BYTES + (_network_bytes(model) if jax.default_backend() == "cpu" else 0)
     return PROGRAM_BYTES + pixels * each + math.prod(lr_size) * result
 
@@ -83,11 +86,13 @@ def fitting(model: HCFlow, lr_size: tuple[int, int], kept: int, budget: int) -> 
     return next(fit, TILES[-1])
 
 
-def filling(model: HCFlow, lr_size: tuple[int, int], tile: int, kept: int, budget: int) -> int:
+def filling(
+    model: HCFlow, lr_size: tuple[int, int], tile: int, kept: int, budget: int, windows: int
+) -> int:
     """Windows per device: the largest of BATCHES that devices and host hold.
 
-    Half of a device's memory is left to what convolutions work in, and `needed` is within
-    `budget`, the host's. 1 on CPUs, whose cores a single window keeps busy.
+    Half of a device's memory is left to what convolutions work in, and `needed`, whose arguments
+    these are, is within `budget`, the host's. 1 on CPUs, whose cores a single window keeps busy.
     """
     memory = devices.local_memory()
     if memory is None:
@@ -96,6 +101,7 @@ def filling(model: HCFlow, lr_size: tuple[int, int], tile: int, kept: int, budge
     fit = (
         batch
         for batch in BATCHES
-        if batch * each <= memory // 2 and needed(model, lr_size, tile, kept, batch) <= budget
+        if batch * each <= memory // 2
+        and needed(model, lr_size, tile, kept, batch, windows) <= budget
     )
     return next(fit, BATCHES[-1])

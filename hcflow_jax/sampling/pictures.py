@@ -4,6 +4,7 @@ Pictures are numpy [H, W, 3] in [0, 1]; the model runs jitted on all local devic
 per window shape.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hcflow_jax import checkpoints, devices
-from hcflow_jax.model import HCFlow, StepHook
+from hcflow_jax.model import HCFlow, NetworkDtype, StepHook
 from hcflow_jax.sampling import checking, noise, tiling
 from hcflow_jax.sampling.back_projection import back_projected
 from hcflow_jax.sampling.checking import Sample
@@ -34,14 +35,17 @@ def load(
     scale: int | None = None,
     as_trained: bool = False,
     step: StepHook | None = None,
+    dtype: NetworkDtype | None = None,
 ) -> tuple[HCFlow, dict]:
     """(model, prepared params) of a checkpoint, or of the shipped weights when `path` is None.
 
     Args:
       path, as_trained, step: as `checkpoints.load_model` takes them.
       task, scale: those needed; None accepts the checkpoint's, or stands for "sr" and 4.
+      dtype: of the networks' convolutions, in place of the checkpoint's; the field of `HCFlow`.
 
-    CheckpointError when it holds another task or scale, or when no such weights ship.
+    CheckpointError when it holds another task or scale, or when no such weights ship; UserError
+    when there is no such dtype.
     """
     if path is None:
         task, scale = task or "sr", scale or 4
@@ -59,6 +63,8 @@ def load(
         raise checkpoints.CheckpointError(f"{path} holds a {found} model, not {task} ×{scale}")
     if model.image_channels != 3:
         raise checkpoints.CheckpointError(f"{path} holds a model of grey images, not of RGB ones")
+    if dtype is not None:
+        model = dataclasses.replace(model, dtype=dtype)
     return model, model.prepare(params)
 
 
@@ -179,7 +185,18 @@ def downscale_all(
     def apply(pixels, *_):
         return [_encode_lr(model, params, shard(pixels))]
 
-    found = in_windows(apply, pictures, model, model.scale, (1,), tile, halo, progress, True, batch)
+    found = in_windows(
+        apply,
+        pictures,
+        model,
+        model.scale,
+        (1,),
+        tile,
+        halo,
+        progress,
+        bucketed=True,
+        batch=batch,
+    )
     return (lr for (lr,) in found)
 
 

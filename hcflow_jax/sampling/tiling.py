@@ -192,11 +192,12 @@ def _paste(window, values, factors):
     picture.windows_left -= 1
 
 
-def _paste_all(group, values, factors):
+def _paste_all(group, values, factors, progress):
     """`_paste` of a batch, which is waited for."""
     fetched = [np.asarray(array) for array in values]
     for i, window in enumerate(group):
         _paste(window, [array[i] for array in fetched], factors)
+    progress(-len(group))
 
 
 def _amplitudes(window):
@@ -243,27 +244,22 @@ def run(
 
     Args:
       apply: (pixels [n, h', w', C], temperatures · mix [n, h, w, K, L or 1], origins [n, 2],
-        seeds [n], indices [n, K]) -> arrays [n, h', w', C'], sharded over the local devices, of
-        whose number n is a multiple.
+        seeds [n], indices [n, K]) -> arrays [n, h', w', C'], sharded over the local devices.
       inputs, outputs: pixels read, and written of each array, per LR pixel, along a side.
       tile, halo: in LR pixels.
-      progress: called with the number of windows added (positive) or done (negative).
+      progress: called with the number of windows added, or, negative, done.
     """
     local = devices.local_count()
-    most = batch * local
+    most = local * batch
     queued: dict[tuple, list[_Window]] = {}
-    unfinished: deque[TiledPicture] = deque()
-    in_flight: deque = deque()
+    unfinished, in_flight = deque[TiledPicture](), deque[tuple]()
 
     def dispatch(kind):
         group = queued.pop(kind)
-        rows = _rows(len(group), local, most)
-        in_flight.append((group, apply(*_batch(group, rows, inputs))))
+        in_flight.append((group, apply(*_batch(group, _rows(len(group), local, most), inputs))))
 
     def collect():
-        group, values = in_flight.popleft()
-        _paste_all(group, values, outputs)
-        progress(-len(group))
+        _paste_all(*in_flight.popleft(), outputs, progress)
 
     def finished():
         while unfinished and unfinished[0].windows_left == 0:

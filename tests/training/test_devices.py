@@ -96,8 +96,8 @@ def _on_each(tree):
 
 
 def _split(batch):
-    shapes = {name: (8, x.shape[0] // 8, *x.shape[1:]) for name, x in batch.items()}
-    return {name: jax.ShapeDtypeStruct(shapes[name], x.dtype) for name, x in batch.items()}
+    split = lambda shape: (8, shape[0] // 8, *shape[1:])  # noqa: E731
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(split(x.shape), x.dtype), batch)
 
 
 @pytest.mark.parametrize("name", COMPILED)
