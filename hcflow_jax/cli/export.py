@@ -42,7 +42,8 @@ def add_command(commands) -> None:
     sides.add_argument(
         "--dynamic",
         action="store_true",
-        help="for any number of pictures of any size from 3 pixels a side (the default)",
+        help="for any number of pictures of any size from 3 pixels a side, or, of downscale, that "
+        "divides by the scale (the default)",
     )
     command.add_argument(
         "--format",

@@ -168,11 +168,13 @@ def test_batches_are_numbers(wide, capsys):
 
 
 def test_more_takes_more():
-    def need(side=500, tile=1024, kept=3):
-        return memory.needed(SR, (side, side), tile, kept)
+    def need(side=500, tile=1024, kept=3, batch=1, windows=1):
+        return memory.needed(SR, (side, side), tile, kept, batch, windows)
 
     assert need(tile=256) < need(tile=512) < need() < need(side=1000) < need(side=1000, kept=6)
     assert 3 < (need(side=4000) - need(side=2000)) / (16000**2 - 8000**2) < 6
+    assert need(batch=16) == need(windows=16) == need()  # batches are no larger than the work
+    assert need() < need(batch=16, windows=3) < need(batch=16, windows=100)
     assert memory.available() > 0
 
 

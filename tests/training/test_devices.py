@@ -1,5 +1,6 @@
 """The same batch on one, two and eight devices, on several processes, and for other platforms."""
 
+import contextlib
 import os
 import re
 import socket
@@ -306,9 +307,9 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("how", ["killed", "failed"])
-def test_a_process_that_ends_ends_the_others(tmp_path, monkeypatch, how):
-    monkeypatch.chdir(tmp_path)
+@contextlib.contextmanager
+def _endless(how):
+    """Two processes that train together in `run`; "failed" is the one that cannot save."""
     photographs("photos")
     flags = [*ONE_LEVEL, "--config.train.steps=1000000", "--config.train.log_every=1000000"]
     flags += ["--config.train.save_every=2", f"--coordinator=localhost:{_port()}", "--processes=2"]
@@ -321,12 +322,39 @@ def test_a_process_that_ends_ends_the_others(tmp_path, monkeypatch, how):
         )
         for i in (0, 1)
     ]
-    while how == "killed" and not os.path.isdir("run/checkpoints/2"):
+    try:
+        yield running
+    finally:
+        for process in running:
+            process.kill()
+
+
+def _await_checkpoint(running):
+    while not os.path.isdir("run/checkpoints/2"):
         assert running[0].poll() is None
         time.sleep(0.2)
-    if how == "killed":
-        running[1].kill()
-    said = [process.communicate(timeout=120)[1] for process in running]
+
+
+def test_when_one_process_is_preempted_all_save_and_stop(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with _endless("preempted") as running:
+        _await_checkpoint(running)
+        running[1].terminate()
+        said = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    last = max(checkpoints.finished_steps(tmp_path / "run/checkpoints"))
+    assert f"stopped at step {last}, saved" in "".join(said[0])
+    assert (tmp_path / f"run/checkpoints/{last}/hashes").is_dir()
+
+
+@pytest.mark.parametrize("how", ["killed", "failed"])
+def test_a_process_that_ends_ends_the_others(tmp_path, monkeypatch, how):
+    monkeypatch.chdir(tmp_path)
+    with _endless(how) as running:
+        if how == "killed":
+            _await_checkpoint(running)
+            running[1].kill()
+        said = [process.communicate(timeout=120)[1] for process in running]
     assert "hcflow: " in said[0], said
     (line,) = [line for line in said[0].splitlines() if line.startswith("hcflow: ")]
     told = {"killed": "process 1 was not heard of for", "failed": "process 1 failed, see what it"}
