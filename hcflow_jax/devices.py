@@ -70,6 +70,15 @@ def local_count() -> int:
     return jax.local_device_count()
 
 
+def local_memory() -> int | None:
+    """Bytes that JAX may take on the smallest of this process's devices.
+
+    None where it has no memory of its own, as a CPU, or does not say.
+    """
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    return min((each.get("bytes_limit", 0) for each in stats), default=0) or None
+
+
 def shares(items: list) -> list[list]:
     """`items`, in groups of one for each device: this process's part of every group.
 

@@ -21,7 +21,7 @@ def photo(tmp_path):
     "error", [ValueError("shapes differ"), KeyError("x"), FileNotFoundError(2, "No such file")]
 )
 def test_a_bug_is_called_one_and_shows_where(photo, monkeypatch, capsys, error):
-    def broken(*_):
+    def broken(*_, **__):
         raise error
 
     monkeypatch.setattr(sampling, "load", broken)
@@ -41,7 +41,7 @@ def test_a_bug_is_called_one_and_shows_where(photo, monkeypatch, capsys, error):
     ],
 )
 def test_what_can_be_mended_is_one_line(photo, monkeypatch, capsys, error, words):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise error
 
     monkeypatch.setattr(sampling, "load", refuse)
@@ -73,7 +73,7 @@ def test_reading_in_threads_leaves_the_filters_of_warnings_alone(photo):
 
 
 def test_a_bug_while_converting_is_no_trouble_with_the_disk(tmp_path, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise ValueError("shapes differ")
 
     monkeypatch.setattr("hcflow_jax.checkpoints.load_model", lambda *_, **__: (SR, {}))

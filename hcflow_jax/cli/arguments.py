@@ -5,6 +5,9 @@ import re
 
 from hcflow_jax.errors import UserError, nearest
 
+DTYPES = ("float32", "tensorfloat32", "bfloat16")
+"""The choices of a model's field `dtype`: `hcflow --help` need not wait for JAX."""
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are `UserError`s, and that knows what may have been meant."""
@@ -130,12 +133,23 @@ def add_picture_command(commands, name: str, run, summary: str, label: str, png:
         "colour profile stays",
     )
     add_checkpoint(command)
+    add_dtype(command)
     add_tile(command, automatic=True)
+    command.add_argument(
+        "--batch",
+        type=_number_or_auto,
+        default="auto",
+        metavar="N",
+        help="tiles that each device computes at a time, also of several pictures; more fill a GPU "
+        "and take more of its memory, the result is the same (default: auto, which is 1 on CPUs, "
+        "and elsewhere what the device's memory holds, up to 16)",
+    )
     command.add_argument(
         "--memory",
         type=amount,
         metavar="SIZE",
-        help="what --tile auto keeps within, such as 4G or 800M (default: half of what is free)",
+        help="what --tile auto and --batch auto keep within, such as 4G or 800M (default: half "
+        "of what is free)",
     )
     add_max_pixels(command)
     return command
@@ -203,6 +217,17 @@ def add_checkpoint(command, several: bool = False) -> None:
         command.add_argument("--checkpoint", metavar="PATH", help=text)
 
 
+def add_dtype(command) -> None:
+    """Adds --dtype."""
+    command.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="how the networks inside the flow are computed: float32, the most exact; "
+        "tensorfloat32, faster on GPUs and TPUs, and float32 on CPUs; bfloat16, the least exact "
+        "(default: as the checkpoint was trained)",
+    )
+
+
 def add_task(command) -> None:
     """Adds --task."""
     command.add_argument(
@@ -229,13 +254,17 @@ def add_seed(command, text: str) -> None:
     command.add_argument("-s", "--seed", type=whole_number(0), default=0, metavar="S", help=text)
 
 
+def _number_or_auto(text):
+    """A whole number from 1, or "auto"."""
+    return text if text == "auto" else whole_number(1)(text)
+
+
 def add_tile(command, automatic: bool = False) -> None:
     """Adds --tile; `automatic` makes "auto" its default."""
-    number = whole_number(1)
     choice = "; auto is 1024, or 512 or 256 where memory is short" if automatic else ""
     command.add_argument(
         "--tile",
-        type=(lambda text: text if text == "auto" else number(text)) if automatic else number,
+        type=_number_or_auto if automatic else whole_number(1),
         default="auto" if automatic else 1024,
         metavar="PIXELS",
         help="side of the tiles, squares of the large picture that are computed at a time, 256 or "

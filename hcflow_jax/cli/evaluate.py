@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hcflow_jax.cli.arguments import (
     add_checkpoint,
+    add_dtype,
     add_max_pixels,
     add_seed,
     add_tile,
@@ -56,6 +57,7 @@ def _add_data(command):
         "(default: made by MATLAB's bicubic imresize, in 8 bits)",
     )
     add_checkpoint(command, several=True)
+    add_dtype(command)
     command.add_argument(
         "--task",
         choices=("sr", "rescaling"),
@@ -182,7 +184,7 @@ def _evaluate(args):
     for name, value in (("HR_DIR", args.hr), ("--lr", args.lr)):
         if value == "":
             raise UserError(f"{name} is empty; name a folder")
-    networks = compared.load(args.checkpoint, args.task, args.scale)
+    networks = compared.load(args.checkpoint, args.task, args.scale, args.dtype)
     scale = networks[0].model.scale
     tiling.check_tile(args.tile, scale)
     found, results = pairs.pictures(args.hr)

@@ -7,6 +7,7 @@ import itertools
 import math
 import sys
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
@@ -72,12 +73,16 @@ class Work:
 
     Attributes:
       tile, tiles: the side of its tiles, and how many there are.
+      empty: `scratch.empty` where results go.
+      batch: how many tiles a device computes at a time.
       shrunk: whether some results are smaller than what the network gives.
     """
 
     tile: int
     tiles: int
+    empty: Callable[..., np.ndarray]
     shrunk: bool = False
+    batch: int = 1
 
 
 def announce(args, plan, model, size, held):
@@ -100,22 +105,25 @@ def announce(args, plan, model, size, held):
             images.check_size(targets[0], final, bits=args.bits)
             found.append((lr_size, final, targets))
     if not found:
-        return Work(tiling.TILE if args.tile == "auto" else args.tile, 0)
+        return Work(_given(args.tile, tiling.TILE), 0, _room(plan), batch=_given(args.batch, 1))
     large, final, _ = max(found, key=lambda item: math.prod(item[0]))
     free = memory.available()
-    budget, tile = args.memory or free // 2, args.tile
+    budget, tile, together = args.memory or free // 2, args.tile, args.batch
+    bytes_held = held(large, final)
     if tile == "auto":
-        tile = memory.fitting(model, large, held(large, final), budget)
+        tile = memory.fitting(model, large, bytes_held, budget)
     tiling.check_tile(tile, model.scale)
-    needed = memory.needed(model, large, tile, held(large, final))
+    tiles = sum(
+        tiling.count(lr_size, model.scale, tile) * len(targets) for lr_size, _, targets in found
+    )
+    if together == "auto":
+        together = memory.filling(model, large, tile, bytes_held, budget, tiles)
+    needed = memory.needed(model, large, tile, bytes_held, together, tiles)
     if args.memory is not None and needed > args.memory:
         what = f"the largest result, {final[1]}×{final[0]}, takes about {_gigabytes(needed)}"
         if args.memory <= memory.PROGRAM_BYTES:
             what = f"hcflow itself takes {_gigabytes(memory.PROGRAM_BYTES)}"
         raise UserError(f"{what}, more than --memory allows; allow {_gigabytes(needed)}")
-    tiles = sum(
-        tiling.count(lr_size, model.scale, tile) * len(targets) for lr_size, _, targets in found
-    )
     pixels = sum(math.prod(lr_size) * len(targets) for lr_size, _, targets in found)
     if pixels * model.scale**2 >= LONG_WORK:
         what = f"{plan[0][0]}:" if len(plan) == 1 else f"{len(plan)} pictures: up to"
@@ -127,21 +135,25 @@ def announce(args, plan, model, size, held):
         )
     scale = model.scale
     shrunk = any(final != tuple(scale * side for side in lr) for lr, final, _ in found)
-    return Work(tile, tiles, shrunk)
+    return Work(tile, tiles, _room(plan), shrunk, together)
+
+
+def _given(asked, automatic):
+    return automatic if asked == "auto" else asked
 
 
 def _gigabytes(count):
     return f"{count / 1e9:.1f} GB"
 
 
-def room(plan):
-    """`scratch.empty` in the folder of the first result, where there is one."""
+def _room(plan):
+    """`scratch.empty` in the folder of the first result."""
     folders = (target.parent for _, targets in plan for target in targets)
     return functools.partial(scratch.empty, folder=next(folders))
 
 
-def sampler(args, model, params, temperature, tile, empty, back_project=0):
-    """convert(jobs, progress) -> samples of `batch.run`, in arrays that `empty` makes."""
+def sampler(args, model, params, temperature, work, back_project=0):
+    """convert(jobs, progress) -> samples of `batch.run`."""
 
     def convert(jobs, report):
         codes = deque()
@@ -157,18 +169,19 @@ def sampler(args, model, params, temperature, tile, empty, back_project=0):
             inputs(),
             temperature,
             args.seed,
-            tile,
+            work.tile,
             check=not args.no_check,
             back_project=back_project,
             progress=report,
             codes=iter(codes.popleft, None),
-            empty=empty,
+            batch=work.batch,
+            empty=work.empty,
         )
 
     return convert
 
 
-def resampler(args, model, params, temperature, tile, empty, back_project):
+def resampler(args, model, params, temperature, work, back_project):
     """As `sampler`, of pictures whose region is drawn anew."""
 
     def convert(jobs, report):
@@ -182,12 +195,13 @@ def resampler(args, model, params, temperature, tile, empty, back_project):
                     args.region,
                     itertools.count(args.region_seed),
                     seed=args.seed,
-                    tile=tile,
+                    tile=work.tile,
                     check=not args.no_check,
                     back_project=back_project,
                     progress=report,
                     code=job.kept(model.scale),
-                    empty=empty,
+                    batch=work.batch,
+                    empty=work.empty,
                 )
             yield next(versions)
 

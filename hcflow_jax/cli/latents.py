@@ -7,6 +7,7 @@ from pathlib import Path
 from hcflow_jax.cli import batch, naming, progress, sources
 from hcflow_jax.cli.arguments import (
     add_checkpoint,
+    add_dtype,
     add_inputs,
     add_max_pixels,
     add_noise,
@@ -43,6 +44,7 @@ def add_commands(commands) -> None:
         "-o", "--output", metavar="OUT", help="draw histograms of the levels there, as a picture"
     )
     add_checkpoint(latents)
+    add_dtype(latents)
     add_task(latents)
     add_noise(latents)
     latents.add_argument("--json", metavar="FILE", help="write the figures there too")
@@ -65,7 +67,7 @@ def _encode(args):
     picture = sources.read(args.input, args.max_pixels)
     own = colour.from_network(picture.rgb, picture.profile)
     rgb = to_uint8(own).astype(np.float32) / 255  # as the file has them, to come back to the bit
-    model, params = sampling.load(args.checkpoint, args.task)
+    model, params = sampling.load(args.checkpoint, args.task, dtype="float32")
     with progress.shown() as report:
         encoded = encoding.encode_picture(model, params, rgb, args.tile, report)
         again = encoding.decode_picture(model, params, encoded, args.tile, report)
@@ -102,7 +104,7 @@ def _decode(args):
     if not kind.lossless:
         raise UserError(f"{target}: {kind.name} would not keep the picture exactly; name a .png")
     info = encoded_files.read_info(source, args.max_pixels)
-    model, params = sampling.load(args.checkpoint, info.task, info.scale)
+    model, params = sampling.load(args.checkpoint, info.task, info.scale, dtype="float32")
     encoded, alpha, profile = encoded_files.read_encoded(source, info, model, params)
     images.check_writable(target, alpha is not None, encoded.size, profile=profile)
     if profile and colour.space(profile) not in kind.spaces:
@@ -140,7 +142,7 @@ def _latents(args):
     if args.json is not None:
         naming.check_apart(args.json, "--json", [*inputs, args.output])
         images.check_place(args.json)
-    model, params = sampling.load(args.checkpoint, args.task, as_trained=True)
+    model, params = sampling.load(args.checkpoint, args.task, as_trained=True, dtype=args.dtype)
     noise = None
     if model.task == "sr" or args.quant:
         noise = likelihood.noise_of(model, args.checkpoint, args.quant)

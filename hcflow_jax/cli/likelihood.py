@@ -6,6 +6,7 @@ import json
 from hcflow_jax.cli import batch, naming, sources
 from hcflow_jax.cli.arguments import (
     add_checkpoint,
+    add_dtype,
     add_inputs,
     add_max_pixels,
     add_noise,
@@ -38,6 +39,7 @@ def add_command(commands) -> None:
         "--lr", metavar="FILE", help="the LR image of the only IN (default: its MATLAB bicubic)"
     )
     add_checkpoint(command)
+    add_dtype(command)
     add_task(command)
     add_noise(command)
     command.add_argument(
@@ -119,7 +121,7 @@ def _score(args):
     if args.json is not None:
         naming.check_apart(args.json, "--json", [*(path for path, _ in plan), args.lr])
         images.check_place(args.json)
-    model, params = sampling.load(args.checkpoint, args.task, as_trained=True)
+    model, params = sampling.load(args.checkpoint, args.task, as_trained=True, dtype=args.dtype)
     if args.crop is not None and args.crop < model.scale:
         raise UserError(f"--crop {args.crop} is less than a pixel of the LR image; give 256")
     noise = likelihood.noise_of(model, args.checkpoint, args.quant)
@@ -152,7 +154,8 @@ def _score(args):
         print(f"\n{YARDSTICK}")
     if args.json is not None and found:
         named = [{"file": str(source)} | figures for source, figures in found.items()]
-        about = {"task": model.task, "scale": model.scale, "seed": args.seed}
+        about = {"task": model.task, "scale": model.scale, "dtype": model.dtype}
+        about |= {"seed": args.seed}
         about |= {"noise": noise.kind, "quant": noise.quant, "quant_source": noise.source}
         text = json.dumps(about | {"mean": mean, "pictures": named}, indent=2)
         images.write_beside(args.json, lambda file: file.write(f"{text}\n".encode()))

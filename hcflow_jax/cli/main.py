@@ -10,6 +10,7 @@ from hcflow_jax.cli import (
     convert,
     data,
     evaluate,
+    export,
     latents,
     likelihood,
     output,
@@ -34,6 +35,7 @@ EPILOG = """examples:
   hcflow evaluate Set5/                           a report of figures and pictures, as papers do
   hcflow train --config=sr_x4:tiny --workdir=runs/sr --config.data.path=photos/
   hcflow convert SR_DF2K_X4_HCFlow.pth -o sr_x4   the authors' weights, for --checkpoint sr_x4
+  hcflow export -o sampler.stablehlo              a file that JAX runs without hcflow
 """
 
 
@@ -63,6 +65,7 @@ def _parser():
     latents.add_commands(commands)
     evaluate.add_command(commands)
     convert.add_command(commands)
+    export.add_command(commands)
     data.add_command(commands)
     commands.add_parser("train", help="train a model: `hcflow train --help`", add_help=False)
     _add_help(commands)
@@ -152,6 +155,6 @@ def _one_line(error):
     """The one line that the user reads, or None where `error` is a bug."""
     out_of_memory = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
     if out_of_memory and not isinstance(error, UserError):
-        return "out of memory; use a smaller picture or batch"
+        return "out of memory; use a smaller picture, tile or batch"
     system = isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM
     return shown(error) if system or isinstance(error, UserError) else None

@@ -1,5 +1,6 @@
 """`hcflow upscale`, `downscale` and `restore`."""
 
+import functools
 import re
 
 from hcflow_jax.cli import batch, heaps, progress, sizes
@@ -124,16 +125,17 @@ def _upscale(args):
     from hcflow_jax.sampling import memory
 
     _check_upscale(args)
+    load = functools.partial(sampling.load, as_trained=args.as_trained, dtype=args.dtype)
     scale, loaded = sizes.network(args), None
     if scale is None:
-        loaded = sampling.load(args.checkpoint, "sr", None, args.as_trained)
+        loaded = load(args.checkpoint, "sr")
         scale = loaded[0].scale
     plan = batch.plan(args, "upscale", sizes.label(args, scale), args.samples, args.temperature_map)
     if not plan:
         return 0
     sizes.check(args, scale)
     temperature = _temperature(args)
-    model, params = loaded or sampling.load(None, "sr", scale, args.as_trained)
+    model, params = loaded or load(None, "sr", scale)
 
     def size(source, lr_size):
         final = sizes.final(args, source, lr_size, scale)
@@ -157,7 +159,7 @@ def _upscale(args):
         sizes.tell(args, scale)
     steps = 0 if args.raw else sampling.BACK_PROJECTION
     draw = jobs.resampler if args.region else jobs.sampler
-    convert = draw(args, model, params, temperature, work.tile, jobs.room(plan), steps)
+    convert = draw(args, model, params, temperature, work, steps)
     read = jobs.reader(args, lambda source, picture: size(source, picture.size)[1])
     return batch.run(plan, read, convert, write, work.tiles)
 
@@ -175,11 +177,13 @@ def _downscale(args):
             raise UserError(f"{target}: the small picture must be a .png, which keeps every value")
     if not plan:
         return 0
-    model, params = sampling.load(args.checkpoint, "rescaling")
+    model, params = sampling.load(args.checkpoint, "rescaling", dtype=args.dtype)
 
     def convert(jobs, report):
         inputs = (job.picture.pixels for job, _ in jobs)
-        return sampling.downscale_all(model, params, inputs, work.tile, progress=report)
+        return sampling.downscale_all(
+            model, params, inputs, work.tile, progress=report, batch=work.batch
+        )
 
     def write(source, job, target, lr):
         import numpy as np
@@ -249,7 +253,7 @@ def _restore(args):
     plan = batch.plan(args, "restore", "restored")
     if not plan:
         return 0
-    model, params = sampling.load(args.checkpoint, "rescaling")
+    model, params = sampling.load(args.checkpoint, "rescaling", dtype=args.dtype)
 
     def size(source, picture):
         return _original_size(source, picture, model.scale)
@@ -267,7 +271,7 @@ def _restore(args):
         return memory.of_results(lr_size, model.scale, 6 if args.bits == 16 else 3)
 
     work = jobs.announce(args, plan, model, sizes_of, held)
-    convert = jobs.sampler(args, model, params, args.temperature, work.tile, jobs.room(plan))
+    convert = jobs.sampler(args, model, params, args.temperature, work)
     whole = jobs.reader(args, size, grey, cut=True)
 
     def read(source, targets):

@@ -12,7 +12,7 @@ from pathlib import Path
 from hcflow_jax import checkpoints, sampling
 from hcflow_jax.checkpoints import hashes, weights
 from hcflow_jax.errors import UserError, shown
-from hcflow_jax.model import HCFlow
+from hcflow_jax.model import HCFlow, NetworkDtype
 
 TEMPERATURES = {"sr": (0.0, 0.5, 0.9), "rescaling": (0.0,)}
 """Those of an evaluation that names none, by task."""
@@ -36,6 +36,7 @@ class Network:
         """JSON values for a report."""
         size = checkpoints.parameter_count(self.model)
         known = {"label": self.label, "path": self.path, "task": self.model.task}
+        known |= {"dtype": self.model.dtype}
         return known | {"scale": self.model.scale, "parameters": size, "sha256": self.digest}
 
 
@@ -78,19 +79,22 @@ class Method:
         return [self.network.digest, self.temperature, *drawn, *after.items()]
 
 
-def load(paths: Sequence[str], task: str | None, scale: int | None) -> list[Network]:
+def load(
+    paths: Sequence[str], task: str | None, scale: int | None, dtype: NetworkDtype | None = None
+) -> list[Network]:
     """The networks of checkpoints, each once; without any, the shipped one.
 
     Args:
       paths: of checkpoints; SHIPPED stands for the shipped one.
-      task, scale: as `sampling.load` takes them.
+      task, scale, dtype: as `sampling.load` takes them.
 
     CheckpointError when one cannot be read; UserError when their scales differ.
     """
     paths = list({os.path.realpath(path): path for path in paths or [SHIPPED]}.values())
     networks = []
     for path, label in zip(paths, _labels(paths), strict=True):
-        model, params = sampling.load(None if path == SHIPPED else path, task, scale)
+        place = None if path == SHIPPED else path
+        model, params = sampling.load(place, task, scale, dtype=dtype)
         label = f"{SHIPPED}_{model.task}" if path == SHIPPED else label
         networks.append(Network(label, shown(path), model, params, _digest(model, params)))
     scales = sorted({network.model.scale for network in networks})

@@ -6,9 +6,8 @@ import platform
 from collections.abc import Sequence
 from importlib import metadata
 
-import jax
-
 import hcflow_jax
+from hcflow_jax import devices
 from hcflow_jax.evaluation.figures import FIGURES, Figure, mean
 from hcflow_jax.evaluation.methods import Method, Network
 from hcflow_jax.evaluation.published import Published
@@ -105,12 +104,11 @@ def _ordered(figures):
 
 def machine() -> dict:
     """Versions and devices, as JSON values."""
-    devices = jax.local_devices()
     packages = ("jax", "jaxlib", "flax", "numpy", "pillow")
     return {
         "hcflow_jax": hcflow_jax.__version__,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in packages},
         "platform": platform.platform(),
-        "device": f"{len(devices)} × {devices[0].device_kind}",
+        "device": devices.described(),
     }

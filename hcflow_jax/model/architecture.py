@@ -16,6 +16,9 @@ from hcflow_jax.kernels import Arithmetic
 from hcflow_jax.model.networks import FCN, DenseBlock, FeatureTrunk
 from hcflow_jax.model.prior import ConditionalGaussian
 
+NetworkDtype = Literal["float32", "tensorfloat32", "bfloat16"]
+"""What the networks inside the flow are computed in."""
+
 PER_LEVEL = ("hidden", "conditional_hidden", "blocks", "features", "growth")
 """Fields that may differ from level to level."""
 
@@ -97,7 +100,7 @@ class Architecture:
         "what networks read, and what priors say, is clamped to ranges kept with the parameters",
         choices=(False, True),
     )
-    dtype: Literal["float32", "tensorfloat32", "bfloat16"] = field(
+    dtype: NetworkDtype = field(
         "float32",
         "of the networks' convolutions, everything else is float32; tensorfloat32: float32 whose "
         "products are rounded to 10 bits on GPUs, 16 on TPUs",

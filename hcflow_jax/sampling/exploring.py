@@ -86,6 +86,7 @@ def resample_all(
     back_project: int = 0,
     progress=lambda count: None,
     code: Callable | None = None,
+    batch: int = 1,
     empty: Callable[..., np.ndarray] = np.empty,
 ) -> Iterator[Sample]:
     """Sample `of` with one part drawn anew, from sample after sample of `indices`.
@@ -107,7 +108,7 @@ def resample_all(
     check_region(region, lr.shape[:2], model.scale, temperature)
     mask = _mask(region, lr.shape[:2], model.scale)
     sampler = pictures.Sampler(
-        model, params, seed, tile, halo, check, back_project, progress, empty
+        model, params, seed, tile, halo, check, back_project, progress, batch, empty
     )
     of = of if isinstance(of, Noise) else Noise((of,))
     old = sampler.picture(lr, temperature, of, code)

@@ -15,8 +15,14 @@ from hcflow_jax.sampling import tiling
 TILES = (1024, 768, 512, 256)
 """Sides of tiles among which `fitting` chooses, pixels of the large picture."""
 
+BATCHES = (16, 8, 4, 2, 1)
+"""Windows per device among which `filling` chooses."""
+
 PROGRAM_BYTES = 380_000_000
 """Of Python, JAX, weights and a compiler that has done its work."""
+
+_WINDOW_BYTES = 60
+"""Of a pixel of a window on the host, while it is gathered, computed and fetched."""
 
 _LR_PIXEL_BYTES, _READ_BYTES = 16, 12
 """Of an LR pixel, its temperature and what is known of how far its result strays; of a pixel that
@@ -57,34 +63,62 @@ def of_reading(size: tuple[int, int]) -> int:
     return _READ_BYTES * math.prod(size)
 
 
-def needed(model: HCFlow, lr_size: tuple[int, int], tile: int, held: int) -> int:
-    """Bytes, about, that the process takes at most while it works on one picture.
+def needed(
+    model: HCFlow, lr_size: tuple[int, int], tile: int, held: int, batch: int = 1, windows: int = 1
+) -> int:
+    """Bytes, about, that the process takes at most while it works on one picture after another.
 
     Args:
-      lr_size: (height, width) of the small picture.
+      lr_size: (height, width) of the small picture that is largest.
       tile: side of a window, in pixels of the large picture.
       held: bytes in which pictures are held, `of_results` or `of_reading`.
+      batch: windows per device.
+      windows: of all pictures; where they are fewer than a batch, it is smaller.
     """
-    extent = [min(tiling.bucket(model.scale * side), tile) for side in lr_size]
-    windows = math.prod(extent) * devices.local_count() * _window_bytes(model)
-    return PROGRAM_BYTES + windows + held
+    local = devices.local_count()
+    pixels = _window_pixels(model, lr_size, tile) * max(local, min(batch * local, windows))
+    each = _WINDOW_BYTES + (_network_bytes(model) if jax.default_backend() == "cpu" else 0)
+    return PROGRAM_BYTES + pixels * each + held
 
 
-def _window_bytes(model):
-    """Per pixel of a window: what a program and its windows hold of the host's memory.
+def _window_pixels(model, lr_size, tile):
+    return math.prod(min(tiling.bucket(model.scale * side), tile) for side in lr_size)
 
-    By XLA's account of programs of networks of several widths, on CPUs that of the RRDBs' dense
+
+def _network_bytes(model):
+    """Per pixel of a window: what a program holds of the memory of the device that runs it.
+
+    By XLA's account, on CPUs, of programs of networks of several widths: that of the RRDBs' dense
     features, or else of what is as large in every network.
     """
-    if jax.default_backend() != "cpu":
-        return 60
     hidden, features, growth = (
         np.max(width) for width in (model.hidden, model.features, model.growth)
     )
-    return 60 + max(180, 5 * int(max(hidden, features + 4 * growth)))
+    return max(180, 5 * int(max(hidden, features + 4 * growth)))
 
 
 def fitting(model: HCFlow, lr_size: tuple[int, int], held: int, budget: int) -> int:
     """The largest of TILES with which `needed` is within `budget`, else the smallest."""
     fit = (tile for tile in TILES if needed(model, lr_size, tile, held) <= budget)
     return next(fit, TILES[-1])
+
+
+def filling(
+    model: HCFlow, lr_size: tuple[int, int], tile: int, held: int, budget: int, windows: int
+) -> int:
+    """Windows per device: the largest of BATCHES that devices and host hold.
+
+    Half of a device's memory is left to what convolutions work in, and `needed`, whose arguments
+    these are, is within `budget`, the host's. 1 on CPUs, whose cores a single window keeps busy.
+    """
+    memory = devices.local_memory()
+    if memory is None:
+        return 1
+    each = _window_pixels(model, lr_size, tile) * (_WINDOW_BYTES + _network_bytes(model))
+    fit = (
+        batch
+        for batch in BATCHES
+        if batch * each <= memory // 2
+        and needed(model, lr_size, tile, held, batch, windows) <= budget
+    )
+    return next(fit, BATCHES[-1])

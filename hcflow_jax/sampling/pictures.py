@@ -4,6 +4,7 @@ Pictures are numpy [H, W, 3] in [0, 1]; the model runs jitted on all local devic
 per window shape.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hcflow_jax import checkpoints, devices
-from hcflow_jax.model import HCFlow, StepHook
+from hcflow_jax.model import HCFlow, NetworkDtype, StepHook
 from hcflow_jax.sampling import checking, noise, tiling
 from hcflow_jax.sampling.back_projection import back_projected
 from hcflow_jax.sampling.checking import Sample
@@ -34,14 +35,17 @@ def load(
     scale: int | None = None,
     as_trained: bool = False,
     step: StepHook | None = None,
+    dtype: NetworkDtype | None = None,
 ) -> tuple[HCFlow, dict]:
     """(model, prepared params) of a checkpoint, or of the shipped weights when `path` is None.
 
     Args:
       path, as_trained, step: as `checkpoints.load_model` takes them.
       task, scale: those needed; None accepts the checkpoint's, or stands for "sr" and 4.
+      dtype: of the networks' convolutions, in place of the checkpoint's; the field of `HCFlow`.
 
-    CheckpointError when it holds another task or scale, or when no such weights ship.
+    CheckpointError when it holds another task or scale, or when no such weights ship; UserError
+    when there is no such dtype.
     """
     if path is None:
         task, scale = task or "sr", scale or 4
@@ -59,6 +63,8 @@ def load(
         raise checkpoints.CheckpointError(f"{path} holds a {found} model, not {task} ×{scale}")
     if model.image_channels != 3:
         raise checkpoints.CheckpointError(f"{path} holds a model of grey images, not of RGB ones")
+    if dtype is not None:
+        model = dataclasses.replace(model, dtype=dtype)
     return model, model.prepare(params)
 
 
@@ -137,6 +143,7 @@ def in_windows(
     halo: int,
     progress: Callable[[int], None],
     bucketed: bool = False,
+    batch: int = 1,
 ) -> Iterator[list[np.ndarray]]:
     """The results of `tiling.run`, whose arguments these are, for arrays without noise.
 
@@ -153,8 +160,8 @@ def in_windows(
             cold = np.broadcast_to(np.float32(0), size)
             yield tiling.TiledPicture(array, cold, extent)
 
-    sides = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
-    done = tiling.run(apply, pictures(), inputs=inputs, outputs=outputs, progress=progress, **sides)
+    grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale), "batch": batch}
+    done = tiling.run(apply, pictures(), inputs=inputs, outputs=outputs, progress=progress, **grid)
     return (picture.results for picture in done)
 
 
@@ -165,11 +172,13 @@ def downscale_all(
     tile: int = tiling.TILE,
     halo: int = tiling.HALO,
     progress=lambda count: None,
+    batch: int = 1,
 ) -> Iterator[np.ndarray]:
     """The model's LR image, clamped, of each picture: [H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, 3].
 
     NaN where a value is not finite. Sides that do not divide are first padded by reflection.
-    Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each.
+    Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each; a
+    device computes `batch` of them at a time.
     """
     params, shard = devices.replicated_locally(params)
 
@@ -177,7 +186,16 @@ def downscale_all(
         return [_encode_lr(model, params, shard(pixels))]
 
     found = in_windows(
-        apply, pictures, model, model.scale, (1,), tile, halo, progress, bucketed=True
+        apply,
+        pictures,
+        model,
+        model.scale,
+        (1,),
+        tile,
+        halo,
+        progress,
+        bucketed=True,
+        batch=batch,
     )
     return (lr for (lr,) in found)
 
@@ -195,13 +213,15 @@ class Sampler:
         check: bool = True,
         back_project: int = 0,
         progress=lambda count: None,
+        batch: int = 1,
         empty: Callable[..., np.ndarray] = np.empty,
     ):
         tiling.check_tile(tile, model.scale)
         noise.check_uint32("the seed", seed)
         self.model, self.seed, self._back_project = model, seed, back_project
         self._params, self._shard = devices.replicated_locally(params)
-        self._grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
+        sides = {"tile": tile // model.scale, "halo": -(-halo // model.scale)}
+        self._grid = {**sides, "batch": batch}
         self._progress, self._empty = progress, empty
         self._check = check
         self._limit = checking.LIMIT if check and model.task == "sr" else math.inf
@@ -275,13 +295,14 @@ def sample_all(
     back_project: int = 0,
     progress=lambda count: None,
     codes: Iterable[Callable | None] | None = None,
+    batch: int = 1,
     empty: Callable[..., np.ndarray] = np.empty,
 ) -> Iterator[Sample]:
     """A sample, clamped, of each (LR picture, index): [h, w, 3] -> [scale·h, scale·w, 3].
 
     decode(lr, τ·e), e the noise of (seed, index), or a mixture of those of several indices. It is
     a function of seed, index and position in the picture, so that windows agree where they
-    overlap. `tile` and `halo` as in `downscale_all`, in pixels of the result.
+    overlap. `tile`, `halo` and `batch` as in `downscale_all`, in pixels of the result.
 
     Args:
       temperature: τ, from 0 to MAX_TEMPERATURE; or a map of such values, one for each LR pixel,
@@ -299,7 +320,7 @@ def sample_all(
       empty: as numpy.empty, makes the arrays of samples, such as `images.scratch.empty`.
     """
     noise.check_temperature(temperature)
-    sampler = Sampler(model, params, seed, tile, halo, check, back_project, progress, empty)
+    sampler = Sampler(model, params, seed, tile, halo, check, back_project, progress, batch, empty)
     asked = deque()
 
     def drawable():

@@ -200,11 +200,12 @@ def _paste(window, values, factors):
     picture.windows_left -= 1
 
 
-def _paste_all(group, values, factors):
+def _paste_all(group, values, factors, progress):
     """`_paste` of a batch, which is waited for."""
     fetched = [np.asarray(array) for array in values]
     for i, window in enumerate(group):
         _paste(window, [array[i] for array in fetched], factors)
+    progress(-len(group))
 
 
 def _amplitudes(window):
@@ -225,6 +226,14 @@ def _batch(group, rows, inputs):
     )
 
 
+def _rows(windows, local, most):
+    """Windows of the batch that holds so many: `local` times a power of 2, at most `most`.
+
+    So that few programs are compiled, and a picture of one window does not cost a whole batch.
+    """
+    return min(most, local << (-(-windows // local) - 1).bit_length())
+
+
 def run(
     apply: Callable,
     pictures: Iterable[TiledPicture],
@@ -234,32 +243,31 @@ def run(
     tile: int,
     halo: int,
     progress: Callable[[int], None] = lambda count: None,
+    batch: int = 1,
 ) -> Iterator[TiledPicture]:
-    """Yields the pictures with their results, in order; a batch is a window per device.
+    """Yields the pictures with their results, in order; a batch is `batch` windows per device.
 
     Windows of one shape, and of mixtures of one shape, share batches, also those of several
     pictures. Reading a picture, dispatching a batch and fetching the results of the last overlap.
 
     Args:
       apply: (pixels [n, h', w', C], temperatures · mix [n, h, w, K, L or 1], origins [n, 2],
-        seeds [n], indices [n, K]) -> arrays [n, h', w', C'], sharded over n local devices.
+        seeds [n], indices [n, K]) -> arrays [n, h', w', C'], sharded over the local devices.
       inputs, outputs: pixels read, and written of each array, per LR pixel, along a side.
       tile, halo: in LR pixels.
-      progress: called with the number of windows added (positive) or done (negative).
+      progress: called with the number of windows added, or, negative, done.
     """
-    rows = devices.local_count()
+    local = devices.local_count()
+    most = local * batch
     queued: dict[tuple, list[_Window]] = {}
-    unfinished: deque[TiledPicture] = deque()
-    in_flight: deque = deque()
+    unfinished, in_flight = deque[TiledPicture](), deque[tuple]()
 
     def dispatch(kind):
         group = queued.pop(kind)
-        in_flight.append((group, apply(*_batch(group, rows, inputs))))
+        in_flight.append((group, apply(*_batch(group, _rows(len(group), local, most), inputs))))
 
     def collect():
-        group, values = in_flight.popleft()
-        _paste_all(group, values, outputs)
-        progress(-len(group))
+        _paste_all(*in_flight.popleft(), outputs, progress)
 
     def finished():
         while unfinished and unfinished[0].windows_left == 0:
@@ -273,11 +281,11 @@ def run(
         for window in windows:
             kind = (window.shape, picture.mix.shape[2:])
             queued.setdefault(kind, []).append(window)
-            if len(queued[kind]) == rows:
+            if len(queued[kind]) == most:
                 dispatch(kind)
             if len(in_flight) > 1:
                 collect()
-        if len(unfinished) > 2 * rows:
+        if len(unfinished) > 2 * most:
             for kind in list(queued):
                 dispatch(kind)
         yield from finished()

@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
         for hr in pictures:
             yield np.clip(imresize(hr, 1 / 4), 0, 1)
 
-    def load(path=None, task=None, scale=None, as_trained=False):
+    def load(path=None, task=None, *_, **__):
         return {"sr": SR, "rescaling": RESCALING}[task], None
 
     monkeypatch.setattr(sampling, "sample_all", sample_all)

@@ -1,5 +1,6 @@
 """`hcflow encode`, `decode` and `latents` on files."""
 
+import dataclasses
 import json
 import os
 import re
@@ -26,10 +27,12 @@ def _save(path, model, seed=0, change=lambda params: params):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """{"sr", "rescaling", "other": paths of ×2 checkpoints}; other is sr with other weights."""
+    """{name: path of a ×2 checkpoint}: "sr", "rescaling"; sr with "other" weights, or "narrow"."""
     folder = tmp_path_factory.mktemp("models")
     made = {name: _save(folder / name, model) for name, model in ONE_LEVEL.items()}
-    return made | {"other": _save(folder / "other", ONE_LEVEL["sr"], seed=1)}
+    narrow = dataclasses.replace(ONE_LEVEL["sr"], dtype="bfloat16")
+    others = {"other": _save(folder / "other", ONE_LEVEL["sr"], seed=1)}
+    return made | others | {"narrow": _save(folder / "narrow", narrow)}
 
 
 @pytest.fixture
@@ -96,6 +99,12 @@ def test_what_is_kept_is_the_models_encoding(folder, models, capsys):
     e = jax.jit(model.encode)(params, hr[None])
     np.testing.assert_allclose(found["lr"], e.lr[0], atol=1e-5)
     np.testing.assert_allclose(found["latents_0"], e.latents[0][0], atol=1e-5)
+
+
+def test_narrow_networks_encode_in_float32(folder, models):
+    found, expected = _encode(models, "narrow"), _encode(models)
+    for name in ("lr", "latents_0"):
+        np.testing.assert_array_equal(found[name], expected[name])
 
 
 def test_one_pixel_comes_back(folder, models):

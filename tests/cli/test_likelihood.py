@@ -1,5 +1,6 @@
 """`hcflow score`: figures held against the model's own, and what is refused."""
 
+import dataclasses
 import json
 import math
 import os
@@ -26,7 +27,10 @@ WHOLE = PHOTO[:8, :12]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """{"sr", "rescaling": checkpoints of ×2 models, "trained": one that says its noise}."""
+    """{name: checkpoint of a ×2 model}: "sr", "rescaling"; "trained" says its noise.
+
+    "narrow" is sr in bfloat16.
+    """
     folder = tmp_path_factory.mktemp("models")
     for name, model in ONE_LEVEL.items():
         shapes = jax.eval_shape(model.init_params, jax.random.key(0))
@@ -35,10 +39,12 @@ def models(tmp_path_factory):
         if name == "sr":
             loss = {"quant": 32, "dequantization": "published", "nll_weight": 1.0}
             config = {"model": checkpoints.model_config(model), "loss": loss}
+            narrow = dataclasses.replace(model, dtype="bfloat16")
+            checkpoints.save_model(folder / "narrow", narrow, params)
             with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
                 items = to_save({checkpoints.PARAMS: params}, {checkpoints.CONFIG: config})
                 checkpointer.save(folder / "trained", items)
-    return {name: str(folder / name) for name in ("sr", "rescaling", "trained")}
+    return {name: str(folder / name) for name in ("sr", "rescaling", "trained", "narrow")}
 
 
 @pytest.fixture
@@ -76,6 +82,13 @@ def _expected(path, hr, lr, kind, quant, seed=0):
     bits = -(density + gaussian(raw)) / (3 * pixels * math.log(2)) + math.log2(255)
     rounded = gaussian(np.round(255 * np.clip(raw, 0, 1)) / 255)
     return bits, -(density + rounded) / (pixels * math.log(2)) + math.log2(quant)
+
+
+def test_a_narrow_network_is_scored_in_float32_where_asked(folder, models):
+    exact, narrow = _score(models["sr"], "photo.png"), _score(models["narrow"], "photo.png")
+    again = _score(models["narrow"], "photo.png", "--dtype", "float32")
+    assert again == exact and (again["dtype"], narrow["dtype"]) == ("float32", "bfloat16")
+    assert narrow["mean"]["nll"] != exact["mean"]["nll"]
 
 
 @pytest.mark.parametrize("name", ["sr", "rescaling"])

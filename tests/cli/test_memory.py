@@ -127,14 +127,58 @@ def test_too_little_memory_is_refused_where_it_was_named(wide, capsys):
     assert not os.path.exists("wide_x4.png")
 
 
+@pytest.mark.parametrize("capacity, options, expected", [
+    (None, [], 1),
+    (None, ["--batch", "3"], 3),
+    (80, [], 16),
+    (8, [], 8),
+    (8, ["--tile", "512"], 16),
+    (1, [], 1),
+    (80, ["--memory", "2G"], 2),
+])  # fmt: skip
+def test_batches_fill_the_device(wide, monkeypatch, capacity, options, expected):
+    asked = []
+
+    def sample_all(model, params, pictures, *_, batch, **__):
+        asked.append(batch)
+        for lr, _ in pictures:
+            yield sampling.Sample(np.zeros((4 * lr.shape[0], 4 * lr.shape[1], 3), np.float32))
+
+    monkeypatch.setattr(sampling, "sample_all", sample_all)
+    bytes_limit = None if capacity is None else capacity * 10**9
+    monkeypatch.setattr(memory.devices, "local_memory", lambda: bytes_limit)
+    assert cli.main(["upscale", "wide.png", *options]) == 0
+    assert asked == [expected]
+
+
+def test_downscaling_takes_batches_too(wide, monkeypatch):
+    asked = []
+
+    def downscale_all(model, params, pictures, tile, progress, batch):
+        asked.append(batch)
+        for hr in pictures:
+            yield np.zeros((hr.shape[0] // 4, hr.shape[1] // 4, 3), np.float32)
+
+    monkeypatch.setattr(sampling, "downscale_all", downscale_all)
+    assert cli.main(["downscale", "wide.png", "--batch", "3"]) == 0
+    assert asked == [3]
+
+
+def test_batches_are_numbers(wide, capsys):
+    assert cli.main(["upscale", "wide.png", "--batch", "0"]) == 2
+    assert "'0' is not a whole number" in capsys.readouterr().err
+
+
 def test_more_takes_more():
-    def need(side=500, tile=1024, kept=3):
+    def need(side=500, tile=1024, kept=3, batch=1, windows=1):
         held = memory.of_results((side, side), 4, kept)
-        return memory.needed(SR, (side, side), tile, held)
+        return memory.needed(SR, (side, side), tile, held, batch, windows)
 
     assert need(tile=256) < need(tile=512) < need() < need(side=1000) < need(side=1000, kept=6)
     assert 0.5 < (need(side=4000) - need(side=2000)) / (16000**2 - 8000**2) < 2
     assert need(side=4000) < 1.5e9
+    assert need(batch=16) == need(windows=16) == need()  # batches are no larger than the work
+    assert need() < need(batch=16, windows=3) < need(batch=16, windows=100)
     assert memory.available() > 0
 
 

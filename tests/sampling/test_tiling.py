@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax import export
 
-from hcflow_jax import sampling
+from hcflow_jax import devices, sampling
 from hcflow_jax.sampling import pictures, tiling
 from tests.platforms import accelerator, tolerance
 from tests.support import randomized
@@ -130,6 +130,32 @@ def test_pictures_of_many_sizes_come_in_order_and_share_programs(params):
         np.testing.assert_allclose(found.pixels, alone, rtol=0, atol=1e-6)
     assert pictures._decode_windows._cache_size() - before <= 1
     assert sum(known) == 0 and max(known) == 1
+
+
+def test_batches_of_windows_give_equal_pictures(params, monkeypatch):
+    model, sizes = ONE_LEVEL["sr"], []
+    run = pictures._sample_windows
+
+    def counted(model, back_project, params, lr, *others):
+        sizes.append(len(lr) // devices.local_count())
+        return run(model, back_project, params, lr, *others)
+
+    monkeypatch.setattr(pictures, "_sample_windows", counted)
+    inputs = [(RNG.random((100, 330, 3), dtype=np.float32), i) for i in range(2)]
+    arguments = model, params["sr"], inputs, 0.8, 5, 256
+    one, three = (
+        list(sampling.sample_all(*arguments, check=False, batch=batch)) for batch in (1, 3)
+    )
+    assert sizes == [1] * 5 + [3, 2]
+    for a, b in zip(one, three, strict=True):
+        np.testing.assert_allclose(a.pixels, b.pixels, rtol=0, atol=tolerance("windows"))
+
+
+def test_a_last_batch_is_hardly_padded():
+    assert [tiling._rows(count, 2, 16) for count in (1, 2, 3, 4, 5, 9, 16)] == [
+        *(2, 2, 4, 4, 8, 16, 16)
+    ]
+    assert [tiling._rows(count, 1, 3) for count in (1, 2, 3)] == [1, 2, 3]
 
 
 def test_windows_lower_for_gpus_and_tpus():

@@ -1,11 +1,13 @@
 """The same batch on one, two and eight devices, on several processes, and for other platforms."""
 
+import contextlib
 import os
 import re
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from functools import partial
 
 import jax
@@ -68,16 +70,21 @@ def eight():
 COLLECTIVE = re.compile(r" = (.*?) (all-\w+|reduce-scatter|ragged-\S+|collective-\w+)(?:-start)?\(")
 
 
+COMPILED = {"sr_x4": "pmap", "rescaling_x4": "jit"}
+
+
 def compiled():
     """Of iterations compiled for eight devices: collectives, bytes of the state and reused ones."""
     found = {}
-    for page in (("sr_x4", "smoke"), ("rescaling_x4", "smoke")):
-        training = recipe(config(*page))
+    for name, way in COMPILED.items():
+        training = recipe(config(name, "smoke"))
         state, batch, vgg = steps.abstract_arguments(training, 8, 32)
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        step = devices.spread("jit").step(partial(steps.train_step, training))
-        program = step.lower(state, batch, key, vgg).compile()
-        name = ":".join(page)
+        key, arguments = jax.eval_shape(lambda: jax.random.key(0)), (state, batch, vgg)
+        if way == "pmap":  # arrays have an axis of the devices
+            arguments = _on_each(state), _split(batch), _on_each(vgg)
+        whole, parts, weights = arguments
+        step = devices.spread(way).step(partial(steps.train_step, training))
+        program = step.lower(whole, parts, key, weights).compile()
         found[f"{name}/collectives"] = COLLECTIVE.findall(program.as_text())
         found[f"{name}/reused"] = program.memory_analysis().alias_size_in_bytes
         for what, tree in (("state", state), ("parameters", state.model.params)):
@@ -85,7 +92,16 @@ def compiled():
     return found
 
 
-@pytest.mark.parametrize("name", ["sr_x4:smoke", "rescaling_x4:smoke"])
+def _on_each(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((8, *x.shape), x.dtype), tree)
+
+
+def _split(batch):
+    split = lambda shape: (8, shape[0] // 8, *shape[1:])  # noqa: E731
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(split(x.shape), x.dtype), batch)
+
+
+@pytest.mark.parametrize("name", COMPILED)
 def test_one_sum_of_the_gradients_is_all_that_devices_exchange(arrays, name):
     ((shapes, operation),) = arrays[f"{name}/collectives"]
     sizes = [np.prod([int(side) for side in text.split(",") if side], dtype=int)
@@ -94,9 +110,60 @@ def test_one_sum_of_the_gradients_is_all_that_devices_exchange(arrays, name):
     assert 0 < 4 * sum(sizes) - arrays[f"{name}/parameters"] <= 4 * 8  # and a few figures
 
 
-@pytest.mark.parametrize("name", ["sr_x4:smoke", "rescaling_x4:smoke"])
+@pytest.mark.parametrize("name", COMPILED)
 def test_the_state_is_updated_in_place(arrays, name):
     assert arrays[f"{name}/reused"] == arrays[f"{name}/state"] > 0
+
+
+def _dispatched(way, recipe):
+    """(calls of functions to dispatch a compiled iteration, arrays of its state).
+
+    The program only adds 1 to the state: what is inside a program is no work of the host.
+    """
+    spread = devices.spread(way)
+    zeros = partial(jax.tree.map, lambda x: np.zeros(x.shape, x.dtype))
+    state, batch, vgg = zeros(steps.abstract_arguments(recipe, 2 * jax.device_count(), 32))
+
+    def step(state, batch, rng, vgg, axis_name):
+        loss = jax.random.uniform(rng) + batch["hr"].mean() + batch["lr"].mean()
+        return jax.tree.map(lambda x: x + 1, state), {"loss": jax.lax.pmean(loss, axis_name)}
+
+    state, key, vgg = spread.replicate(state), jax.random.key(0), spread.replicate(vgg)
+    program = spread.step(step).lower(state, spread.shard(batch), key, vgg).compile()
+    counts, before = [], sys.getprofile()
+    for _ in range(6):  # JAX keeps at first what it knows of the arguments
+        counts.append(Counter())
+        sys.setprofile(lambda frame, event, argument: counts[-1].update([event]))
+        try:
+            state, _ = program(state, spread.shard(batch), key, vgg)
+        finally:
+            sys.setprofile(before)
+    return min(count["call"] + count["c_call"] for count in counts), len(jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize("way", devices.WAYS)
+def test_the_host_does_no_more_for_a_larger_model(way):
+    """The depth that was published has as many arrays as the least, as copies are stacked.
+
+    Levels add arrays, none of which Python looks at. A few calls more or less are JAX's caches.
+    """
+
+    def dispatched(levels, steps, blocks):
+        found = config("sr_x4", "smoke")
+        found.model.update(
+            {
+                "steps": (steps,) * levels,
+                "conditional_steps": (steps // 2,) * levels,
+                "blocks": (blocks, blocks),
+            }
+        )
+        return _dispatched(way, recipe(found))
+
+    least, arrays = dispatched(2, 2, 1)
+    deep, as_many = dispatched(2, 26, 7)
+    wide, more = dispatched(4, 2, 1)
+    assert as_many == arrays and more > arrays + 60
+    assert least > 50 and max(deep, wide) < least + 30
 
 
 def _double(x):
@@ -240,9 +307,9 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("how", ["killed", "failed"])
-def test_a_process_that_ends_ends_the_others(tmp_path, monkeypatch, how):
-    monkeypatch.chdir(tmp_path)
+@contextlib.contextmanager
+def _endless(how):
+    """Two processes that train together in `run`; "failed" is the one that cannot save."""
     photographs("photos")
     flags = [*ONE_LEVEL, "--config.train.steps=1000000", "--config.train.log_every=1000000"]
     flags += ["--config.train.save_every=2", f"--coordinator=localhost:{_port()}", "--processes=2"]
@@ -255,12 +322,39 @@ def test_a_process_that_ends_ends_the_others(tmp_path, monkeypatch, how):
         )
         for i in (0, 1)
     ]
-    while how == "killed" and not os.path.isdir("run/checkpoints/2"):
+    try:
+        yield running
+    finally:
+        for process in running:
+            process.kill()
+
+
+def _await_checkpoint(running):
+    while not os.path.isdir("run/checkpoints/2"):
         assert running[0].poll() is None
         time.sleep(0.2)
-    if how == "killed":
-        running[1].kill()
-    said = [process.communicate(timeout=120)[1] for process in running]
+
+
+def test_when_one_process_is_preempted_all_save_and_stop(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with _endless("preempted") as running:
+        _await_checkpoint(running)
+        running[1].terminate()
+        said = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    last = max(checkpoints.finished_steps(tmp_path / "run/checkpoints"))
+    assert f"stopped at step {last}, saved" in "".join(said[0])
+    assert (tmp_path / f"run/checkpoints/{last}/hashes").is_dir()
+
+
+@pytest.mark.parametrize("how", ["killed", "failed"])
+def test_a_process_that_ends_ends_the_others(tmp_path, monkeypatch, how):
+    monkeypatch.chdir(tmp_path)
+    with _endless(how) as running:
+        if how == "killed":
+            _await_checkpoint(running)
+            running[1].kill()
+        said = [process.communicate(timeout=120)[1] for process in running]
     assert "hcflow: " in said[0], said
     (line,) = [line for line in said[0].splitlines() if line.startswith("hcflow: ")]
     told = {"killed": "process 1 was not heard of for", "failed": "process 1 failed, see what it"}

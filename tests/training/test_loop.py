@@ -189,11 +189,11 @@ def test_a_damaged_score_is_named_with_a_remedy_that_works(run, capsys, damage):
 def test_upscale_as_trained_takes_the_mean_off_nothing(root, monkeypatch):
     """The flag reaches the one function that loads."""
     asked = []
-    monkeypatch.setattr(sampling, "load", lambda *args: asked.append(args) or _stop())
+    monkeypatch.setattr(sampling, "load", lambda *_, **named: asked.append(named) or _stop())
     for flags in ([], ["--as-trained"]):
         with contextlib.suppress(KeyError):
             cli.main(["upscale", "photos", "--scale", "2", "-o", "none", *flags])
-    assert [args[-1] for args in asked] == [False, True]
+    assert [named["as_trained"] for named in asked] == [False, True]
 
 
 def _stop():
