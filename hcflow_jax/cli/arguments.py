@@ -1,7 +1,9 @@
 """Arguments of the commands: the parser, and the types and options that several of them share."""
 
 import argparse
+import os
 import re
+import sys
 
 from hcflow_jax.errors import UserError, nearest
 
@@ -13,6 +15,8 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are `UserError`s, and that knows what may have been meant."""
 
     def error(self, message):
+        if found := re.match(r"argument (?:\S+/)?(--\S+): expected one argument", message):
+            message += f" (one that begins with a - is given as {found[1]}=-…)"
         raise UserError(f"{message}; see `{self.prog} --help`")
 
     @property
@@ -28,6 +32,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):
         """As `ArgumentParser` has it, but nothing may be left over."""
+        for word in sys.argv[1:] if args is None else args:
+            if word.startswith("-") and os.path.isfile(word) and word not in self.options:
+                raise UserError(f"{word} begins like an option; name the file ./{word}")
         namespace, unknown = super().parse_known_args(args, namespace)
         for word in unknown:
             if word.startswith("-"):

@@ -56,7 +56,7 @@ def reader(args, size, grey=lambda picture: picture.grey, cut=False):
 
     def read(source, targets):
         empty = functools.partial(scratch.empty, folder=targets[0].parent)
-        picture = sources.read(source, args.max_pixels, empty=empty)
+        picture = sources.read(source, args.max_pixels, choosing=True, empty=empty)
         final = size(source, picture)
         for target in targets:
             bits = images.result_bits(target, picture.bits, args.bits)

@@ -32,17 +32,37 @@ class Source:
         return name if self.frame is None else f"{name}, frame {self.frame + 1}"
 
 
-def read(source, max_pixels, **options):
-    """`images.read` of a file or a `Source`, after a line on stderr for each of its notes."""
+def read(source, max_pixels, choosing=False, **options):
+    """`images.read` of a file or a `Source`, after a line on stderr for each of its notes.
+
+    `choosing`: the command has --frames.
+    """
     from hcflow_jax import images
+    from hcflow_jax.images import reading
 
     source = source if isinstance(source, Source) else Source(source)
     if source.alone:
         images.frame_count(source.file, max_pixels)
-    picture = images.read(source.file, max_pixels, source.frame, **options)
+    with _named(source):
+        picture = images.read(source.file, max_pixels, source.frame, **options)
     for note in picture.notes:
-        print(f"{shown(source)}: {note}", file=sys.stderr, flush=True)
+        remedy = " (--frames all takes all)" if choosing and note == reading.ONLY_FIRST else ""
+        print(f"{shown(source)}: {note}{remedy}", file=sys.stderr, flush=True)
     return picture
+
+
+@contextlib.contextmanager
+def _named(source):
+    """A context in which errors about bytes name the source that they are from."""
+    from hcflow_jax import images
+
+    try:
+        yield
+    except images.ImageError as error:
+        told = str(error)
+        if not isinstance(source.file, bytes) or not told.startswith("the picture"):
+            raise
+        raise images.ImageError(f"{source}{told.removeprefix('the picture')}") from error
 
 
 def is_standard(args):

@@ -3,7 +3,7 @@
 import re
 import sys
 
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, nearest
 from hcflow_jax.training import determinism, naming, recipes
 from hcflow_jax.training.config import field_names, help_text
 
@@ -44,8 +44,17 @@ def _with_files(argv):
     return replaced
 
 
+_FLAGS = "config", "workdir", "help", "distributed", "coordinator", "processes", "process"
+
+
 def _reason(error, argv):
     """What an error that came while flags were read says, without the layers around it."""
+    from absl import flags
+
+    if isinstance(error, flags.UnrecognizedFlagError):
+        near = nearest(error.flagname, _FLAGS)
+        meant = f"; did you mean --{near}?" if near else ""
+        return f"`hcflow train` has no flag --{error.flagname}{meant}"
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)

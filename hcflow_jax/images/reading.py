@@ -28,6 +28,10 @@ LARGE = 20_000_000
 """Pixels from which on a TIFF is decoded part by part."""
 
 
+ONLY_FIRST = "of several pictures in it only the first is taken"
+"""The note of a picture that stands for an animation."""
+
+
 class ImageError(UserError):
     """An image that cannot be read or written; the message is one line for the user."""
 
@@ -69,7 +73,7 @@ def read(
         if patched:
             notes.append("of its 16 bits per channel 8 are read")
         if frame is None and _is_animated(image):
-            notes.append("of several pictures in it only the first is taken")
+            notes.append(ONLY_FIRST)
         try:
             Image.Exif().load(image.info.get("exif"))  # Pillow tells of what is damaged only once
             exif, xmp = metadata.exif(image), metadata.xmp(image)

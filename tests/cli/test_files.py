@@ -286,7 +286,10 @@ def test_notes_of_what_comes_through_pipes_go_to_stderr(folder, capsys, pipe):
     out = pipe(Path("a.gif").read_bytes())
     assert cli.main(["upscale", "-", "-o", "-"]) == 0
     assert out.buffer.getvalue().endswith(b"IEND\xaeB`\x82")
-    line = "standard input: of several pictures in it only the first is taken\n"
+    line = (
+        "standard input: of several pictures in it only the first is taken "
+        "(--frames all takes all)\n"
+    )
     assert capsys.readouterr().err == line
     pipe(Path("a.gif").read_bytes())
     assert cli.main(["upscale", "-", "-o", "b.png", "--frames", "all"]) == 0
@@ -297,7 +300,7 @@ def test_notes_of_what_comes_through_pipes_go_to_stderr(folder, capsys, pipe):
     "data, argv, words",
     [
         (b"", ["-o", "a.png"], "standard input is empty; send it a picture"),
-        (b"hello, world", ["-o", "a.png"], "the picture is not an image of a known format"),
+        (b"hello, world", ["-o", "a.png"], "standard input is not an image of a known"),
         (None, [], "standard input gives results no name; give -o FILE, or -o -"),
         (None, ["-o", "new/"], "standard input gives results no name"),
         (None, ["-o", "-", "--max-pixels", "47"], "48, more than 47 pixels"),

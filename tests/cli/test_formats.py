@@ -133,7 +133,9 @@ def test_only_the_first_picture_of_an_animation_is_taken(folder, capsys):
     for name in ("a.gif", "a.webp", "a.png", "a.tif"):
         frames[0].save(name, save_all=True, append_images=frames[1:])
         assert cli.main(["upscale", name, "-o", "large.png"]) == 0
-        line = f"{name}: of several pictures in it only the first is taken\n"
+        line = (
+            f"{name}: of several pictures in it only the first is taken (--frames all takes all)\n"
+        )
         assert capsys.readouterr().err == line
         with Image.open("large.png") as image:
             assert image.getpixel((0, 0))[2] < 5

@@ -1,9 +1,12 @@
 """Mistyped commands and options, short forms, and `hcflow help`."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
+import hcflow_jax
 from hcflow_jax import cli
 from hcflow_jax.cli.main import _parser
 
@@ -52,10 +55,26 @@ def test_what_resembles_no_command_is_told_to_be_none(capsys):
         ("data build a -o b --recursiv_", "`hcflow data build` has no option --recursiv_; did you "
          "mean --recursive?"),
         ("score a.png --zap", "no option --zap; see `hcflow score --help`"),
+        ("upscale a.png --suffix -small", "argument --suffix: expected one argument (one that "
+         "begins with a - is given as --suffix=-…); see `hcflow upscale --help`"),
+        ("train --confg=sr_x4", "`hcflow train` has no flag --confg; did you mean --config?"),
+        ("train --zap", "`hcflow train` has no flag --zap; see `hcflow train --help`"),
     ],
 )  # fmt: skip
 def test_the_option_that_was_meant_is_told(capsys, typed, told):
     assert _error(capsys, *typed.split()).endswith(told)
+
+
+def test_a_file_called_like_an_option_is_told_how_to_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-x.png").touch()
+    said = _error(capsys, "upscale", "-x.png")
+    assert said.endswith("-x.png begins like an option; name the file ./-x.png")
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "hcflow_jax", "--version"], capture_output=True)
+    assert done.stdout.decode().strip() == f"hcflow {hcflow_jax.__version__}"
 
 
 def test_short_forms():
