@@ -211,10 +211,10 @@ def test_few_frames_are_in_memory_at_a_time(folder, monkeypatch):
     """One that is computed, and those that are read and written meanwhile."""
     read, held, most = images.read, set(), []
 
-    def counted(*args):
-        picture = read(*args)
+    def counted(*args, **options):
+        picture = read(*args, **options)
         held.add(number := len(most))
-        weakref.finalize(picture.rgb, held.discard, number)
+        weakref.finalize(picture.values, held.discard, number)
         most.append(len(held))
         return picture
 

@@ -134,7 +134,7 @@ def test_too_little_memory_is_refused_where_it_was_named(wide, capsys):
     (8, [], 8),
     (8, ["--tile", "512"], 16),
     (1, [], 1),
-    (80, ["--memory", "2G"], 2),
+    (80, ["--memory", "1.5G"], 2),
 ])  # fmt: skip
 def test_batches_fill_the_device(wide, monkeypatch, capacity, options, expected):
     asked = []
