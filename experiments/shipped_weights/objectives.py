@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from hcflow_jax.evaluation import lpips
+from hcflow_jax.images import jpeg
 from hcflow_jax.training import losses
 
 WEIGHTS = ("restored", "luma", "small")
@@ -41,15 +42,29 @@ def super_resolution(recipe, weights, params, hr, lr, key):
     return total, terms
 
 
+def _saved(recipe, small, key):
+    """Small pictures as 8-bit ones, or, the recipe's share `jpeg` of them, as JPEGs."""
+    whole = losses.quantize(small)
+    if not recipe.jpeg:
+        return whole
+    keys, count = jax.random.split(key, 3), len(small)
+    qualities = jax.random.randint(keys[0], [count], *recipe.qualities)
+    halved, lossy = (
+        jax.random.bernoulli(key, share, (count, 1, 1, 1))
+        for key, share in zip(keys[1:], (0.5, recipe.jpeg), strict=True)
+    )
+    full, half = (jpeg.compress(small, qualities, kind) for kind in jpeg.SUBSAMPLINGS)
+    return jnp.where(lossy, jnp.where(halved, half, full), whole)
+
+
 def rescaling(recipe, weights, params, hr, lr, key):
     """restored·mean|x − hr| + luma·mean|Y(x) − Y(hr)| + small·mean (LR − lr)² + latents·mean e².
 
-    x = decode(Q(LR), 0), Y of BT.601, e the latents.
+    x = decode(LR', 0), LR' the LR image LR as it was saved, Y of BT.601, e the latents.
     """
-    del key
     model = recipe.model
     encoding = model.encode(params, hr)
-    error = _without_latents(model, params, losses.quantize(encoding.lr)) - hr
+    error = _without_latents(model, params, _saved(recipe, encoding.lr, key)) - hr
     terms = {
         "restored": jnp.mean(jnp.abs(error)),
         "luma": jnp.mean(jnp.abs(error @ jnp.array(LUMA))),

@@ -27,6 +27,8 @@ class Recipe:
         VGG16's LPIPS at `temperature`.
       restored, luma, small, latents: weights of the rescaling objectives: L1 of what latents 0
         restore, in RGB and in luma, squared error of the LR image, squared latents.
+      jpeg: share of the small pictures that are JPEGs, every other one of halved chroma.
+      qualities: the least, and the first above the highest, of those JPEGs.
       quant: q of the dequantisation noise U(−½, ½)/q.
       ema: decay of the average of the parameters.
       optimizer: "adam", or "muon" for the kernels of convolutions and Adam for the rest.
@@ -46,6 +48,8 @@ class Recipe:
     luma: float = 0.0
     small: float = 0.05
     latents: float = 1e-5
+    jpeg: float = 0.0
+    qualities: tuple[int, int] = (50, 96)
     quant: int = 64
     ema: float = 0.999
     optimizer: str = "adam"

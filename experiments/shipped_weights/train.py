@@ -28,7 +28,7 @@ import optax.contrib
 from recipes import RECIPES
 
 from hcflow_jax import from_torch, to_published
-from hcflow_jax.images import metrics
+from hcflow_jax.images import jpeg, metrics
 from hcflow_jax.images.resize import imresize
 
 SAVE_SECONDS = 300
@@ -36,6 +36,7 @@ VALIDATE_SECONDS = 600
 """Of the processor: where others have the cores, validating must not take all that is left."""
 
 VALIDATION_SIDE = 384
+JPEG_QUALITIES = 50, 70, 90
 MUON_RMS = 0.2
 
 
@@ -170,9 +171,18 @@ def _small(model, params, hr):
     return jnp.clip(model.encode(params, hr).lr, 0, 1)
 
 
-def validate(model, params, images):
-    """{"bicubic", "psnr", rescaling: "small"} means over images in dB, PSNR-Y at temperature 0."""
-    rows = []
+def _restored_from_jpeg(model, params, small, quality):
+    """What is made of a small picture, uint8 [h, w, 3], that was saved as a JPEG of 4:2:0."""
+    decoded = jpeg.compress(small[None].astype(np.float32) / 255, quality)
+    return _sample(model, params, decoded)[0], np.asarray(decoded[0])
+
+
+def validate(recipe, params, images):
+    """{"bicubic", "psnr", rescaling: "small"} means over images in dB, PSNR-Y at temperature 0.
+
+    Where the recipe knows JPEGs also "jpeg90", "bicubic90" and so on, of JPEG_QUALITIES.
+    """
+    model, rows = recipe.model, []
     for hr in images.values():
         top, left = ((side - VALIDATION_SIDE) // 2 for side in hr.shape[:2])
         hr = hr[top : top + VALIDATION_SIDE, left : left + VALIDATION_SIDE]
@@ -181,10 +191,16 @@ def validate(model, params, images):
         if model.task == "rescaling":
             own = _small(model, params, hr[None].astype(np.float32) / 255)[0]
             small = metrics.to_uint8(np.asarray(own))
-        result = _sample(model, params, small[None].astype(np.float32) / 255)[0]
-        enlarged = imresize(bicubic / 255, model.scale)
-        row = {"bicubic": metrics.psnr_y(metrics.to_uint8(enlarged), hr, model.scale)}
-        row["psnr"] = metrics.psnr_y(metrics.to_uint8(np.asarray(result)), hr, model.scale)
+        found = {"bicubic": imresize(bicubic / 255, model.scale)}
+        found["psnr"] = _sample(model, params, small[None].astype(np.float32) / 255)[0]
+        for quality in JPEG_QUALITIES if recipe.jpeg else ():
+            found[f"jpeg{quality}"], _ = _restored_from_jpeg(model, params, small, quality)
+            _, decoded = _restored_from_jpeg(model, params, bicubic, quality)
+            found[f"bicubic{quality}"] = imresize(decoded, model.scale)
+        row = {
+            name: metrics.psnr_y(metrics.to_uint8(np.asarray(image)), hr, model.scale)
+            for name, image in found.items()
+        }
         if model.task == "rescaling":
             row["small"] = metrics.psnr(small, bicubic)
         rows.append(row)
@@ -244,10 +260,10 @@ def train(recipe, tiles, run, until, init, budget=None):
             save(path, state)
             saved = time.time()
         if time.process_time() - validated > VALIDATE_SECONDS:
-            report(validate(recipe.model, state["ema"], tiles.held_out))
+            report(validate(recipe, state["ema"], tiles.held_out))
             validated = time.process_time()
     save(path, state)
-    report(validate(recipe.model, state["ema"], tiles.held_out))
+    report(validate(recipe, state["ema"], tiles.held_out))
     return state
 
 
@@ -284,6 +300,7 @@ def main():
     parser.add_argument("--budget", type=float, help="a comparison of so many processor seconds")
     args = parser.parse_args()
     changes = {name: _value(text) for name, text in (s.split("=") for s in args.set)}
+    changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
     recipe = dataclasses.replace(RECIPES[args.recipe], **changes)
     until = time.time() + 60 * args.minutes
     state = train(recipe, batches.Tiles(args.data), args.run, until, args.init, args.budget)
