@@ -1,6 +1,7 @@
 """Rescaling ×4. `--config=rescaling_x4[:VARIANT]`.
 
-VARIANT: hcflow; tiny, smoke: the same on a small network.
+VARIANT: hcflow; jpeg, whose small pictures may be saved as JPEGs; tiny, smoke, jpeg-tiny,
+jpeg-smoke: the same on a small network.
 """
 
 from hcflow_jax.training import recipes
@@ -8,7 +9,7 @@ from hcflow_jax.training import recipes
 
 def get_config(variant: str = "hcflow"):
     """The locked config of a variant; UserError when it is unknown."""
-    _, size = recipes.parse(variant, ("hcflow",))
+    name, size = recipes.parse(variant, ("hcflow", "jpeg"))
     config = recipes.rescaling()
     model = config.model
     model.steps = (14, 14)
@@ -20,6 +21,8 @@ def get_config(variant: str = "hcflow"):
     model.growth = 16
     config.train.steps = 500_000
     config.train.milestones = (0.2, 0.4, 0.6, 0.8, 0.9)
+    if name == "jpeg":
+        recipes.jpeg(config)
     if size:
         recipes.shrink(config, size)
     return config.lock()

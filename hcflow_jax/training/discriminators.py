@@ -7,7 +7,7 @@ from jax import lax
 
 from hcflow_jax.kernels.dense import leaky_relu
 from hcflow_jax.model.networks import kaiming
-from hcflow_jax.training.config import Discriminator
+from hcflow_jax.training.sections import Discriminator
 
 
 def _uniform_bias(inputs):

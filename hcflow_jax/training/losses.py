@@ -3,9 +3,12 @@
 Images are [B, H, W, C] in [0, 1]; scalars are means over the batch.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
+from hcflow_jax.images import jpeg
 from hcflow_jax.model import HCFlow
 from hcflow_jax.model.likelihood import (
     LikelihoodTerms,
@@ -20,6 +23,7 @@ from hcflow_jax.model.likelihood import (
 __all__ = [
     "GAN_TYPES",
     "LikelihoodTerms",
+    "as_jpegs",
     "bits_per_dim",
     "discriminator_losses",
     "distance",
@@ -33,22 +37,40 @@ __all__ = [
 ]
 
 
-def rescaling_losses(model: HCFlow, params, latents, hr: jax.Array, lr: jax.Array):
+def rescaling_losses(
+    model: HCFlow,
+    params,
+    latents,
+    hr: jax.Array,
+    lr: jax.Array,
+    saved: Callable[[jax.Array], jax.Array] = quantize,
+):
     """The three terms of the rescaling objective, unweighted: {"lr", "latents", "hr"}.
 
-    LR = clamp(LR_raw), HR' = clamp(decode(Q(LR), e)) with the given latents e ~ N(0, 1):
+    LR = clamp(LR_raw), HR' = clamp(decode(saved(LR), e)) with the given latents e ~ N(0, 1):
     lr = mean (LR − lr)², latents = mean of all encoded latents², hr = mean |HR' − hr|.
-    (HCFlow, equation 11.)
+    (HCFlow, equation 11, where `saved` rounds to 8 bits.)
     """
     encoding = model.encode(params, hr)
     encoded_lr = jnp.clip(encoding.lr, 0, 1)
-    restored = jnp.clip(model.decode(params, quantize(encoded_lr), latents), 0, 1)
+    restored = jnp.clip(model.decode(params, saved(encoded_lr), latents), 0, 1)
     count = sum(latent.size for latent in encoding.latents)
     return {
         "lr": jnp.mean(jnp.square(encoded_lr - lr)),
         "latents": sum(jnp.sum(jnp.square(latent)) for latent in encoding.latents) / count,
         "hr": jnp.mean(jnp.abs(restored - hr)),
     }
+
+
+def as_jpegs(images: jax.Array, quality: jax.Array, halved: jax.Array) -> jax.Array:
+    """`images` as JPEGs of `quality` [B], with halved chroma or not; Q(image) where it is 0.
+
+    (SAIN: Yang et al. 2023, "Self-asymmetric invertible network for compression-aware image
+    rescaling", trains with a simulated JPEG between the two directions.)
+    """
+    full, half = (jpeg.compress(images, quality, kind) for kind in jpeg.SUBSAMPLINGS)
+    lossy = jnp.where(halved[:, None, None, None], half, full)
+    return jnp.where(quality[:, None, None, None] > 0, lossy, quantize(images))
 
 
 def distance(a: jax.Array, b: jax.Array, norm: str) -> jax.Array:

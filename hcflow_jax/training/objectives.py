@@ -17,6 +17,8 @@ Batch = dict[str, jax.Array]
 def draw_noise(recipe: Recipe, rng: jax.Array, batch: Batch, first_row=0) -> Batch:
     """The batch and the noise of an iteration: "dequantization" (SR) and "latents" N(0, 1).
 
+    With loss.jpeg_share also how LR images are saved: "quality", 0 for no JPEG, and "halved".
+
     Row i draws from the key folded with first_row + i, so that the noise of an image does not
     depend on how a global batch is sharded over devices.
     """
@@ -31,10 +33,23 @@ def draw_noise(recipe: Recipe, rng: jax.Array, batch: Batch, first_row=0) -> Bat
             )
         if model.task == "rescaling" or recipe.perceptual or recipe.adversarial:
             noise["latents"] = [e[0] for e in model.draw_latents(keys[1], lr[None], 1.0)]
-        return noise
+        return noise | _drawn_jpeg(recipe.loss, keys[0])
 
     rows = first_row + jnp.arange(batch["hr"].shape[0])
     return batch | jax.vmap(draw)(rows, batch["hr"], batch["lr"])
+
+
+def _drawn_jpeg(loss, key):
+    """{"quality", "halved"} of an LR image, or nothing where none are JPEGs."""
+    if not getattr(loss, "jpeg_share", 0):
+        return {}
+    keys = jax.random.split(key, 3)
+    low, high = loss.jpeg_qualities
+    quality = jax.random.randint(keys[0], (), low, high + 1)
+    return {
+        "quality": quality * jax.random.bernoulli(keys[1], loss.jpeg_share),
+        "halved": jax.random.bernoulli(keys[2]),
+    }
 
 
 def _nll(recipe, params, batch):
@@ -50,10 +65,12 @@ def _nll(recipe, params, batch):
 
 
 def _rescaling(recipe, params, batch):
+    loss, saved = recipe.loss, losses.quantize
+    if loss.jpeg_share:
+        saved = functools.partial(losses.as_jpegs, quality=batch["quality"], halved=batch["halved"])
     terms = losses.rescaling_losses(
-        recipe.model, params, batch["latents"], batch["hr"], batch["lr"]
+        recipe.model, params, batch["latents"], batch["hr"], batch["lr"], saved
     )
-    loss = recipe.loss
     value = loss.lr_weight * terms["lr"] + loss.latents_weight * terms["latents"]
     value = value + loss.hr_weight * terms["hr"]
     return value, (terms, None)

@@ -101,6 +101,11 @@ def rescaling() -> ml_collections.ConfigDict:
     return config
 
 
+def jpeg(config: ml_collections.ConfigDict) -> None:
+    """Changes rescaling so that three of four LR images pass a JPEG before they are restored."""
+    config.loss.jpeg_share = 0.75
+
+
 def shrink(config: ml_collections.ConfigDict, size: str) -> None:
     """Changes a recipe to a small network and a short training; `size` is one of SIZES."""
     sr_task = config.model.task == "sr"

@@ -50,14 +50,16 @@ def _table(figures: dict[str, float]):
     whole = [f"{name} {value:.4g}" for name, value in figures.items() if "@" not in name]
     if whole:
         yield _wrapped(whole)
-    for kind in sorted(filter(None, kinds), key=lambda kind: (kind != "bicubic", kind)):
+    for kind in sorted(
+        filter(None, kinds), key=lambda kind: ("jpeg" in kind, kind[0] != "b", kind)
+    ):
         shown = {name: figures.get(f"{name}@{kind}") for name in PRINTED}
         texts = [
             f"{FIGURES[name].title} {value:.{FIGURES[name].decimals}f}"
             for name, value in shown.items()
             if value is not None
         ]
-        yield _wrapped([kind if kind == "bicubic" else f"T = {kind}", *texts])
+        yield _wrapped([f"T = {kind}" if kind[0].isdigit() else kind, *texts])
 
 
 def _tensorboard(folder: Path):

@@ -14,14 +14,17 @@ from jax.experimental import multihost_utils
 from hcflow_jax import checkpoints, devices
 from hcflow_jax.evaluation import figures as measured
 from hcflow_jax.evaluation.lpips import LPIPS
-from hcflow_jax.images import metrics
+from hcflow_jax.images import jpeg, metrics
 from hcflow_jax.model import HCFlow, dequantization
 from hcflow_jax.training import losses, seeds
-from hcflow_jax.training.config import RescalingLoss, SRLoss
+from hcflow_jax.training.sections import RescalingLoss, SRLoss
 
 Images = dict[str, np.ndarray]
 
 _SAMPLES = "validation samples"
+
+QUALITIES = 50, 70, 90
+"""Of the JPEGs as which LR images are saved, where the training knows such."""
 
 DEVIATION_GAIN = 8
 """What the standard deviation of samples is multiplied by to be seen."""
@@ -64,6 +67,12 @@ def _sample_one(model, loss, params, rng, lr, temperature):
     return model.sample(params, rng, lr[None], temperature)[0]
 
 
+def _as_jpeg(params, lr, quality):
+    """One LR image [h, w, C] after it was saved as a JPEG."""
+    del params
+    return jpeg.compress(lr[None], quality)[0]
+
+
 class Validation:
     """The figures of a model on some images, by the protocol of super-resolution papers.
 
@@ -96,6 +105,8 @@ class Validation:
         self._map_likelihood = spread.mapped(functools.partial(_likelihood, model, loss))
         self._map_downscale = spread.mapped(functools.partial(_downscale, model))
         self._map_sample = spread.mapped(functools.partial(_sample_one, model, loss))
+        self._map_jpeg = spread.mapped(_as_jpeg)
+        self._qualities = QUALITIES if getattr(loss, "jpeg_share", 0) else ()
 
     @property
     def metric(self) -> str:
@@ -122,8 +133,10 @@ class Validation:
         Figures: "nll" and "bits_per_dim" (SR), "lr_psnr_own" (rescaling: the model's LR against
         the bicubic), those of `evaluation.figures.fidelity` per temperature, as "psnr_y@τ", and
         of the LR image's bicubic enlargement, as "psnr_y@bicubic"; and, with several samples,
-        those of `evaluation.figures.diversity`. Pictures, of the first image: "lr", "hr",
-        "sample@τ" and, with several samples, "spread@τ", their standard deviation times 8.
+        those of `evaluation.figures.diversity`. Where LR images are saved as JPEGs in training,
+        those figures of JPEGs too, of QUALITIES, at the first temperature: "psnr_y@jpeg 90",
+        "psnr_y@bicubic, jpeg 90". Pictures, of the first image: "lr", "hr", "sample@τ" and, with
+        several samples, "spread@τ", their standard deviation times 8.
         """
         total, pictures = {}, {}
         for group in self._groups():
@@ -162,48 +175,61 @@ class Validation:
             lr = self._map_downscale(params, hr)
         sampled = {}
         for tau in self._temperatures:
-            count = self._samples if tau else 1
-            drawn = []
-            for k in range(count):
-                poll()
-                key = jax.random.fold_in(seeds.key(seed, _SAMPLES), k)
-                keys, heat = _keys(key, indices), _on_all_devices(tau)
-                drawn.append(devices.local_shards(self._map_sample(params, keys, lr, heat)))
-            sampled[tau] = metrics.to_uint8(np.stack(drawn, 1))
+            drawn = self._drawn(params, seed, indices, lr, tau, poll)
+            sampled[f"{tau:g}"] = metrics.to_uint8(np.stack(list(drawn), 1))
+        for quality in self._qualities:
+            saved = self._map_jpeg(params, lr, _on_all_devices(quality, np.int32))
+            drawn = self._drawn(params, seed, indices, saved, self._temperatures[0], poll)
+            sampled[f"jpeg {quality}"] = metrics.to_uint8(np.stack(list(drawn), 1))
         scores, lr = (
             {k: devices.local_shards(v) for k, v in scores.items()},
             metrics.to_uint8(devices.local_shards(lr)),
         )
         for d, member in enumerate(group):
             figures = {name: float(values[d]) for name, values in scores.items()}
-            samples = {tau: images[d] for tau, images in sampled.items()}
+            samples = {kind: images[d] for kind, images in sampled.items()}
             figures |= self._of_bicubic(member[0])
             yield *self._complete(figures, pairs[d], lr[d], samples), member
+
+    def _drawn(self, params, seed, indices, lr, tau, poll):
+        """Yields the samples, one per device, of LR images at a temperature."""
+        for k in range(self._samples if tau else 1):
+            poll()
+            key = jax.random.fold_in(seeds.key(seed, _SAMPLES), k)
+            keys, heat = _keys(key, indices), _on_all_devices(tau)
+            yield devices.local_shards(self._map_sample(params, keys, lr, heat))
 
     def _of_bicubic(self, index):
         """{figure@bicubic: value} of the enlarged LR image of pair `index`; measured once."""
         if index not in self._bicubic:
             hr, lr = (self._pairs[index][name] for name in ("hr", "lr"))
-            enlarged = measured.interpolated(lr, self._model.scale)["bicubic"]
-            found = measured.fidelity(enlarged, hr, lr, self._model.scale, self._lpips)
-            self._bicubic[index] = {f"{name}@bicubic": value for name, value in found.items()}
+            small = {"bicubic": lr}
+            for quality in self._qualities:
+                saved = _as_jpeg(None, jnp.asarray(lr, jnp.float32) / 255, quality)
+                small[f"bicubic, jpeg {quality}"] = metrics.to_uint8(np.asarray(saved))
+            found = {}
+            for kind, saved in small.items():
+                enlarged = measured.interpolated(saved, self._model.scale)["bicubic"]
+                figures = measured.fidelity(enlarged, hr, lr, self._model.scale, self._lpips)
+                found |= {f"{name}@{kind}": value for name, value in figures.items()}
+            self._bicubic[index] = found
         return self._bicubic[index]
 
     def _complete(self, figures, pair, lr, sampled):
-        """(figures and those of the samples, pictures) of one image; sampled {τ: [N, H, W, 3]}."""
+        """(figures and those of the samples, pictures) of one image; sampled: [N, H, W, 3] each."""
         pictures = {"lr": lr, "hr": pair["hr"]}
         if self._model.task == "rescaling":
             own = metrics.psnr(lr, pair["lr"])
             figures["lr_psnr_own"] = min(own, measured.PSNR_CEILING)
-        for tau, samples in sampled.items():
+        for kind, samples in sampled.items():
             scale, hr = self._model.scale, pair["hr"]
             found = measured.measure(samples, hr, pair["lr"], scale, self._lpips)
-            pictures[f"sample@{tau:g}"] = samples[0]
+            pictures[f"sample@{kind}"] = samples[0]
             if len(samples) > 1:
                 deviation = metrics.deviation(samples).mean(-1)
                 shown = np.clip(DEVIATION_GAIN * deviation, 0, 255)
-                pictures[f"spread@{tau:g}"] = shown.astype(np.uint8)
-            figures |= {f"{name}@{tau:g}": value for name, value in found.items()}
+                pictures[f"spread@{kind}"] = shown.astype(np.uint8)
+            figures |= {f"{name}@{kind}": value for name, value in found.items()}
         return figures, pictures
 
 
@@ -211,5 +237,5 @@ def _keys(key, indices):
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(np.array(indices))
 
 
-def _on_all_devices(value):
-    return np.full(devices.local_count(), value, np.float32)
+def _on_all_devices(value, dtype=np.float32):
+    return np.full(devices.local_count(), value, dtype)

@@ -45,7 +45,7 @@ def test_bash_completes_commands_options_values_and_files(script):
         "hcflow upscale -o ru|": "run.png runs",
         "hcflow data build --l|": "--lr",
         "hcflow train --workdir ru|": "runs",
-        "hcflow train --config |": "rescaling_x4 sr_x4 sr_x8",
+        "hcflow train --config |": "rescaling_x2 rescaling_x4 sr_x4 sr_x8",
         "hcflow train --config.train.learning_|": "--config.train.learning_rate",
         "hcflow completion |": "bash zsh",
     }

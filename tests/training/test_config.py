@@ -1,5 +1,7 @@
 """Configs that are filled in by hand."""
 
+import re
+
 import ml_collections
 import pytest
 
@@ -16,6 +18,28 @@ def test_lists_stand_for_tuples():
     found.train = ml_collections.ConfigDict(found.train.to_dict() | {"milestones": [-1.0]})
     with pytest.raises(UserError, match="train.milestones must be at least 0, got .-1.0"):
         configuration.parse(found)
+
+
+@pytest.mark.parametrize(
+    "field, value, words",
+    [
+        ("jpeg_share", 1.5, "loss.jpeg_share is 1.5; set it to a share, from 0 to 1"),
+        ("jpeg_qualities", (95, 50), "the lowest and the highest, got (95, 50)"),
+        ("jpeg_qualities", (0, 50), "must be at least 1 and below 101"),
+    ],
+)
+def test_jpegs_that_there_are_not(field, value, words):
+    found = config("rescaling_x2", "jpeg-smoke")
+    setattr(found.loss, field, value)
+    with pytest.raises(UserError, match=re.escape(words)):
+        recipe(found)
+
+
+def test_rescaling_by_two_has_one_level():
+    for variant, share in ("hcflow", 0), ("jpeg", 0.75), ("jpeg-tiny", 0.75):
+        found = recipe(config("rescaling_x2", variant))
+        assert (found.model.scale, found.loss.jpeg_share) == (2, share)
+        assert found.loss == recipe(config("rescaling_x4", variant)).loss
 
 
 def test_fields_of_the_model_may_differ_from_level_to_level():

@@ -11,8 +11,8 @@ import pytest
 from hcflow_jax import fields
 from hcflow_jax.checkpoints import CheckpointError
 from hcflow_jax.training import perceptual
-from hcflow_jax.training.config import SRLoss
 from hcflow_jax.training.discriminators import PatchGAN, VGGDiscriminator
+from hcflow_jax.training.sections import SRLoss
 from tests.platforms import accelerator
 from tests.reference import recipe
 from tests.support import assert_reference, discriminator_params, modules, nhwc

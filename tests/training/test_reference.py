@@ -9,7 +9,8 @@ import numpy as np
 
 from hcflow_jax import to_published
 from hcflow_jax.training import optimizer, steps
-from hcflow_jax.training.config import Discriminator, Recipe, RescalingLoss, SRLoss, Train
+from hcflow_jax.training.config import Recipe
+from hcflow_jax.training.sections import Discriminator, RescalingLoss, SRLoss, Train
 from tests.platforms import accelerator, tolerance
 from tests.reference import recipe
 from tests.support import REFERENCE, discriminator_params, nhwc, training_model

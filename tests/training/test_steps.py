@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from hcflow_jax.images import jpeg
 from hcflow_jax.training import losses, objectives, optimizer, steps
-from hcflow_jax.training.config import Discriminator, Recipe, RescalingLoss, SRLoss, Train
+from hcflow_jax.training.config import Recipe
+from hcflow_jax.training.sections import Discriminator, RescalingLoss, SRLoss, Train
 from tests.platforms import accelerator
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL
@@ -168,6 +170,40 @@ def test_noise_belongs_to_an_image_and_not_to_its_device(task):
     if task == "sr":
         noise = whole["dequantization"]
         assert -0.5 / 64 <= noise.min() < -0.4 / 64 and 0.4 / 64 < noise.max() < 0.5 / 64
+
+
+def test_a_share_of_the_small_pictures_are_jpegs():
+    loss = RescalingLoss(jpeg_share=0.75, jpeg_qualities=(60, 62))
+    recipe = Recipe(ONE_LEVEL["rescaling"], loss)
+    rows = {name: np.repeat(x[:1], 400, 0) for name, x in _batch().items()}
+    drawn = jax.jit(partial(objectives.draw_noise, recipe))(jax.random.key(3), rows)
+    assert set(np.unique(drawn["quality"])) == {0, 60, 61, 62}
+    assert 0.68 < np.mean(drawn["quality"] > 0) < 0.82 and 0.4 < np.mean(drawn["halved"]) < 0.6
+    images = np.random.default_rng(0).random((3, 16, 16, 3))
+    qualities, halved = np.array([0, 80, 80]), np.array([True, False, True])
+    found = losses.as_jpegs(images, qualities, halved)
+    expected = [losses.quantize(images[0])]
+    expected += [jpeg.compress(images[1:2], 80, "4:4:4")[0], jpeg.compress(images[2:], 80)[0]]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_small_pictures_pass_a_jpeg_before_they_are_restored():
+    model = ONE_LEVEL["rescaling"]
+    params = randomized(jax.eval_shape(model.init_params, jax.random.key(0)))
+    recipe = Recipe(model, RescalingLoss(jpeg_share=1.0))
+    batch = objectives.draw_noise(recipe, jax.random.key(0), _batch(2))
+
+    def restored(params, batch):
+        small = jnp.clip(model.encode(params, batch["hr"]).lr, 0, 1)
+        saved = losses.as_jpegs(small, batch["quality"], batch["halved"])
+        error = jnp.clip(model.decode(params, saved, batch["latents"]), 0, 1) - batch["hr"]
+        return jnp.mean(jnp.abs(error))
+
+    objective = jax.value_and_grad(partial(objectives._rescaling, recipe), has_aux=True)
+    (_, (terms, _)), gradients = jax.jit(objective)(params, batch)
+    np.testing.assert_allclose(terms["hr"], jax.jit(restored)(params, batch), rtol=1e-9)
+    found = ravel_pytree(gradients)[0]
+    assert np.all(np.isfinite(found)) and np.any(found)
 
 
 def _loss(model, params, batch):

@@ -1,14 +1,17 @@
 """Validation against figures computed by hand, on images of several sizes and two devices."""
 
+import io
+
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from hcflow_jax import devices
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
-from hcflow_jax.training import losses
-from hcflow_jax.training.config import RescalingLoss, SRLoss
+from hcflow_jax.training import losses, reporting
+from hcflow_jax.training.sections import RescalingLoss, SRLoss
 from hcflow_jax.training.validation import Validation, centre_crops
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL
@@ -73,6 +76,38 @@ def test_figures_at_temperature_0_are_those_of_the_protocol(validated):
     assert pictures["sample@0"].shape == pictures["hr"].shape == (24, 24, 3)
 
 
+def test_jpegs_of_the_small_pictures_are_restored_too():
+    """Beside bicubic's at the same qualities, both saved by Pillow here."""
+    model = ONE_LEVEL["rescaling"]
+    params = randomized(jax.eval_shape(model.init_params, jax.random.key(0)), dtype=np.float32)
+    pairs = centre_crops(Pairs([(48, 40)]), 1, 0)
+    loss = RescalingLoss(jpeg_share=0.5)
+    validation = Validation(model, pairs, (0.0,), samples=1, loss=loss)
+    figures, pictures = validation(devices.spread().replicate(params), 0)
+    ((pair, lr),) = [(pair, pictures["lr"]) for pair in pairs]
+    for quality in (50, 70, 90):
+        saved, bicubic = (_saved(values, quality) for values in (lr, pair["lr"]))
+        zeros = [np.zeros(s, np.float32) for s in model.latent_shapes((1, *saved.shape))]
+        out = model.decode(params, saved[None].astype(np.float32) / 255, zeros)
+        found = metrics.psnr_y(metrics.to_uint8(np.asarray(out[0])), pair["hr"], 2)
+        assert figures[f"psnr_y@jpeg {quality}"] == pytest.approx(found, abs=0.02)
+        found = metrics.psnr_y(imresize(bicubic, 2), pair["hr"], 2)
+        assert figures[f"psnr_y@bicubic, jpeg {quality}"] == pytest.approx(found, abs=0.02)
+    lines = list(reporting._table(figures))
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        "bicubic",
+        "T = 0",
+        *(f"bicubic, jpeg {quality}" for quality in (50, 70, 90)),
+        *(f"jpeg {quality}" for quality in (50, 70, 90)),
+    ]
+
+
+def _saved(values, quality):
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
 def test_bicubic_enlargement_stands_beside(validated):
     _, _, pairs, figures, _ = validated
     large = [imresize(pair["lr"], 2) for pair in pairs]
@@ -103,7 +138,7 @@ def test_every_image_has_noise_of_its_own(validated, monkeypatch):
     seen, complete = [], Validation._complete
 
     def kept(self, figures, pair, lr, sampled):
-        seen.append((figures.get("nll"), sampled[0.5].tobytes()))
+        seen.append((figures.get("nll"), sampled["0.5"].tobytes()))
         return complete(self, figures, pair, lr, sampled)
 
     monkeypatch.setattr(Validation, "_complete", kept)
