@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms, features
 
 from hcflow_jax import cli, images
-from hcflow_jax.images import formats
+from hcflow_jax.images import encoding, formats, reading, scratch
 from tests.cli import test_batch
 from tests.images import profiles
 from tests.images.test_colour import PATCHES
@@ -215,3 +215,18 @@ def test_folders_of_folders(folder, capsys):
     assert [name for name in _files("in") if not name.startswith("large/")] == before
     assert cli.main(["upscale", "in/sub", "--recursive"]) == 0
     assert {"1_x4.png", "deep/2_x4.png"} <= set(_files("in/sub"))
+
+
+@pytest.mark.parametrize("values", [np.uint8, np.uint16])
+def test_large_tiffs_are_shrunk_without_being_held(tmp_path, monkeypatch, values):
+    """Read part by part into a file, they give what they give when they are read whole."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(values).max, (90, 70, 3), values)
+    with open("in.tif", "wb") as file:
+        encoding.write_tiff(file, pixels)
+    for folder, large, held in ("whole", 10**6, 10**9), ("parts", 1000, 1000):
+        monkeypatch.setattr(reading, "LARGE", large)
+        monkeypatch.setattr(scratch, "HELD", held)
+        assert cli.main(["downscale", "in.tif", "-o", f"{folder}/"]) == 0
+    whole, parts = (Path(folder, "in_lr.png").read_bytes() for folder in ("whole", "parts"))
+    assert whole == parts
