@@ -1,6 +1,7 @@
 """Arrays beyond what memory should hold, in files without a name that end with the process."""
 
 import contextlib
+import errno
 import mmap
 import os
 import tempfile
@@ -14,6 +15,7 @@ HELD = 2**27
 """Bytes of the largest array that is kept in memory: a result of 6,700×6,700 pixels."""
 
 _STRIP_BYTES = 2**24
+_FULL = errno.ENOSPC, errno.EFBIG, errno.EDQUOT
 
 
 def empty(shape: tuple[int, ...], dtype, folder: str | Path | None = None) -> np.ndarray:
@@ -32,14 +34,24 @@ def empty(shape: tuple[int, ...], dtype, folder: str | Path | None = None) -> np
         return np.empty(shape, dtype)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):  # else a full disk ends the process later on
-                os.posix_fallocate(file.fileno(), 0, size)
+            _reserve(file, size)
             return np.memmap(file, dtype, "w+", shape=shape)
     except OSError as error:
         raise UserError(
             f"no room in {folder or tempfile.gettempdir()} for {size / 1e9:.1f} GB on the way "
             f"({error.strerror}); free space, or name a folder that has it by -o"
         ) from error
+
+
+def _reserve(file, size):
+    """OSError where a disk is full, on which writing to the array would end the process later."""
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError:  # Windows and macOS have none
+        return
+    except OSError as error:
+        if error.errno in _FULL:  # others tell that the file system knows no reservation
+            raise
 
 
 def fill(target: np.ndarray, source) -> None:

@@ -22,10 +22,11 @@ def _pillow(image, strip=1500, **options):
     return out.getvalue()
 
 
-def _tiled(array, side=32):
-    """A TIFF of tiles, packed by zlib."""
+def _tiled(array, side=32, prefix=b"II"):
+    """A TIFF of tiles, packed by zlib, in little-endian or big-endian ("MM") numbers."""
     height, width, channels = array.shape
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    array = array.astype(array.dtype.newbyteorder("<" if prefix == b"II" else ">"))
+    tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=prefix)
     base = ExifTags.Base
     padded = np.pad(array, [(0, -height % side), (0, -width % side), (0, 0)])
     tiles = [
@@ -67,6 +68,7 @@ FILES = {
     "own, deep": lambda: _own(DEEP),
     "tiles": lambda: _tiled(RGB),
     "deep tiles": lambda: _tiled(DEEP),
+    "big-endian tiles": lambda: _tiled(DEEP, prefix=b"MM"),
 }
 
 
