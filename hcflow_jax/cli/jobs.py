@@ -93,7 +93,7 @@ def announce(args, plan, model, size, held):
     Args:
       size: (source, (height, width) of a picture) -> those of its LR image, and of its result;
         UserError where it is refused.
-      held: (lr_size, final size) -> bytes in which pictures are held.
+      held: (source, lr_size, final size) -> bytes in which pictures are held.
 
     Raises:
       UserError: what --memory allows is too little.
@@ -103,18 +103,18 @@ def announce(args, plan, model, size, held):
         with contextlib.suppress(UserError):
             lr_size, final = size(source, images.header_size(source.file, args.max_pixels))
             images.check_size(targets[0], final, bits=args.bits)
-            found.append((lr_size, final, targets))
+            found.append((lr_size, final, targets, source))
     if not found:
         return Work(_given(args.tile, tiling.TILE), 0, _room(plan), batch=_given(args.batch, 1))
-    large, final, _ = max(found, key=lambda item: math.prod(item[0]))
+    large, final, _, source = max(found, key=lambda item: math.prod(item[0]))
     free = memory.available()
     budget, tile, together = args.memory or free // 2, args.tile, args.batch
-    bytes_held = held(large, final)
+    bytes_held = held(source, large, final)
     if tile == "auto":
         tile = memory.fitting(model, large, bytes_held, budget)
     tiling.check_tile(tile, model.scale)
     tiles = sum(
-        tiling.count(lr_size, model.scale, tile) * len(targets) for lr_size, _, targets in found
+        tiling.count(lr_size, model.scale, tile) * len(targets) for lr_size, _, targets, _ in found
     )
     if together == "auto":
         together = memory.filling(model, large, tile, bytes_held, budget, tiles)
@@ -124,7 +124,7 @@ def announce(args, plan, model, size, held):
         if args.memory <= memory.PROGRAM_BYTES:
             what = f"hcflow itself takes {_gigabytes(memory.PROGRAM_BYTES)}"
         raise UserError(f"{what}, more than --memory allows; allow {_gigabytes(needed)}")
-    pixels = sum(math.prod(lr_size) * len(targets) for lr_size, _, targets in found)
+    pixels = sum(math.prod(lr_size) * len(targets) for lr_size, _, targets, _ in found)
     if pixels * model.scale**2 >= LONG_WORK:
         what = f"{plan[0][0]}:" if len(plan) == 1 else f"{len(plan)} pictures: up to"
         short = f", of which {_gigabytes(free)} are free" if needed > free else ""
@@ -134,7 +134,7 @@ def announce(args, plan, model, size, held):
             f"about {_gigabytes(needed)} of memory{short}"
         )
     scale = model.scale
-    shrunk = any(final != tuple(scale * side for side in lr) for lr, final, _ in found)
+    shrunk = any(final != tuple(scale * side for side in lr) for lr, final, *_ in found)
     return Work(tile, tiles, _room(plan), shrunk, together)
 
 

@@ -146,7 +146,7 @@ def _upscale(args):
                 raise UserError(f"{source}: {error}") from error
         return lr_size, final
 
-    def held(lr_size, final):
+    def held(source, lr_size, final):
         whole = final == tuple(scale * side for side in lr_size)
         kept = 3 if whole and args.bits != 16 else 6
         return memory.of_results(lr_size, scale, kept, 3 if args.region else 1)
@@ -166,7 +166,7 @@ def _upscale(args):
 
 def _downscale(args):
     heaps.settle()
-    from hcflow_jax import sampling
+    from hcflow_jax import images, sampling
     from hcflow_jax.cli import jobs
     from hcflow_jax.images import transparency
     from hcflow_jax.sampling import memory
@@ -203,7 +203,9 @@ def _downscale(args):
         small = tuple(-(-side // model.scale) for side in hr_size)
         return small, small
 
-    def held(lr_size, _):
+    def held(source, lr_size, _):
+        if images.is_read_in_parts(source.file, args.max_pixels):
+            return memory.of_results(lr_size, model.scale, 3)  # on disk, the large ones
         return memory.of_reading([model.scale * side for side in lr_size])
 
     work = jobs.announce(args, plan, model, size, held)
@@ -267,7 +269,7 @@ def _restore(args):
     def sizes_of(source, lr_size):
         return lr_size, tuple(model.scale * side for side in lr_size)
 
-    def held(lr_size, _):
+    def held(source, lr_size, _):
         return memory.of_results(lr_size, model.scale, 6 if args.bits == 16 else 3)
 
     work = jobs.announce(args, plan, model, sizes_of, held)

@@ -7,7 +7,14 @@ from hcflow_jax.images.headers import header_size, header_sizes
 from hcflow_jax.images.listing import list_images
 from hcflow_jax.images.padding import extend, pad_reflect
 from hcflow_jax.images.picture import Picture
-from hcflow_jax.images.reading import MAX_PIXELS, ImageError, opened, read, read_uint8
+from hcflow_jax.images.reading import (
+    MAX_PIXELS,
+    ImageError,
+    is_read_in_parts,
+    opened,
+    read,
+    read_uint8,
+)
 from hcflow_jax.images.writing import (
     StandardOutput,
     check_place,
@@ -35,6 +42,7 @@ __all__ = [
     "frame_count",
     "header_size",
     "header_sizes",
+    "is_read_in_parts",
     "list_images",
     "opened",
     "pad_reflect",

@@ -60,7 +60,7 @@ def read(
     with opened(path, max_pixels, frame or 0) as image:
         left_out, (profile, note) = texts.note(image), _profile(image)
         patched = bool(frame) and image.format == "PNG" and depth.is_deep(image)
-        if image.width * image.height > LARGE and large_tiff.has_parts(image):
+        if _in_parts_only(image):
             pixels = _in_parts(path, image, profile, empty)
         else:
             pixels = _pixels(path, image, profile, max_pixels, frame or 0)
@@ -276,6 +276,16 @@ def _pixels(path, image, profile, max_pixels, frame=0):
     rgba = np.asarray(upright.convert("RGBA"), np.float32) / 255
     alpha = rgba[..., 3]
     return _Pixels(spread(rgba[..., :3], alpha), alpha, 8, profile)
+
+
+def is_read_in_parts(path: str | Path | bytes, max_pixels: int | None = None) -> bool:
+    """Whether `read` decodes a file part by part. ImageError where it cannot be opened."""
+    with opened(path, max_pixels) as image:
+        return _in_parts_only(image)
+
+
+def _in_parts_only(image):
+    return image.width * image.height > LARGE and large_tiff.has_parts(image)
 
 
 def _in_parts(path, image, profile, empty):
