@@ -47,10 +47,10 @@ def main():
     for name in ("rescaling_x4", "sr_x4"):
         config = f"--config={ROOT / 'configs' / name}.py:tiny"
         data = f"--config.data.path={photographs}"
-        run("-m", "hcflow_jax.cli", "train", config, f"--workdir={output / name}", data)
+        run("-m", "hcflow_jax", "train", config, f"--workdir={output / name}", data)
         made = output / f"{name}.npz"
         made.unlink(missing_ok=True)
-        run("-m", "hcflow_jax.cli", "convert", output / name, "-o", made)
+        run("-m", "hcflow_jax", "convert", output / name, "-o", made)
         if name == "sr_x4":
             centre_noise(made)
         shutil.copy(made, ASSETS / made.name)

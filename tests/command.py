@@ -54,7 +54,7 @@ def train(workdir, *flags, **named):
 
 def start(workdir, *flags, environment=None, **named):
     """The same as a process of its own, its output in a pipe."""
-    command = [sys.executable, "-m", "hcflow_jax.cli", *arguments(workdir, *ONE_LEVEL, *flags)]
+    command = [sys.executable, "-m", "hcflow_jax", *arguments(workdir, *ONE_LEVEL, *flags)]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

@@ -101,7 +101,7 @@ def test_every_host_of_a_tpu_slice_is_sent_the_project_and_the_command(place):
     assert run[4:8] == ["ssh", "slice", "--zone=zone", "--worker=all"]
     *_, train = run[8].removeprefix("--command=").split(" && ")
     assert shlex.split(train)[2:] == [
-        "hcflow_jax.cli",
+        "hcflow_jax",
         "train",
         "--distributed",
         "--config=sr_x4",

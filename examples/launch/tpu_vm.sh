@@ -19,7 +19,7 @@ clone=$(cd "$(dirname "$0")/../.." && pwd)
 
 gcloud compute tpus tpu-vm scp --recurse "$clone" "$name:hcflow_jax" --zone="$zone" --worker=all
 install="cd hcflow_jax && python3 -m pip install -q -U 'jax[tpu]' -e '.[train,gcs]'"
-train="python3 -m hcflow_jax.cli train --distributed$(
+train="python3 -m hcflow_jax train --distributed$(
     printf ' %q' "--config=$config" "--workdir=$workdir" "--config.data.path=$data" "$@"
 )"
 gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --command="$install && $train"

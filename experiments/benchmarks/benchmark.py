@@ -295,7 +295,7 @@ def start(args):
         folder = Path(folder)
         checkpoints.save_model(folder / "model", model, params)
         Image.effect_mandelbrot((20, 20), (-2, -1, 1, 1), 50).save(folder / "small.png")
-        command = [sys.executable, "-m", "hcflow_jax.cli", "upscale", str(folder / "small.png")]
+        command = [sys.executable, "-m", "hcflow_jax", "upscale", str(folder / "small.png")]
         command += ["--scale", "8", "--checkpoint", str(folder / "model"), "-o"]
         environment = os.environ | {
             "XDG_CACHE_HOME": str(folder / "cache"),

@@ -10,7 +10,7 @@ import pytest
 from hcflow_jax import __version__, cli
 from hcflow_jax.cli import output
 
-COMMAND = [sys.executable, "-m", "hcflow_jax.cli"]
+COMMAND = [sys.executable, "-m", "hcflow_jax"]
 
 
 def _printing(monkeypatch, stream):

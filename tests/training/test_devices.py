@@ -335,6 +335,7 @@ def _await_checkpoint(running):
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_when_one_process_is_preempted_all_save_and_stop(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with _endless("preempted") as running:
