@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 
 from hcflow_jax.evaluation import lpips
-from hcflow_jax.images import jpeg
 from hcflow_jax.training import losses
 
 WEIGHTS = ("restored", "luma", "small")
@@ -44,17 +43,12 @@ def super_resolution(recipe, weights, params, hr, lr, key):
 
 def _saved(recipe, small, key):
     """Small pictures as 8-bit ones, or, the recipe's share `jpeg` of them, as JPEGs."""
-    whole = losses.quantize(small)
     if not recipe.jpeg:
-        return whole
-    keys, count = jax.random.split(key, 3), len(small)
-    qualities = jax.random.randint(keys[0], [count], *recipe.qualities)
-    halved, lossy = (
-        jax.random.bernoulli(key, share, (count, 1, 1, 1))
-        for key, share in zip(keys[1:], (0.5, recipe.jpeg), strict=True)
-    )
-    full, half = (jpeg.compress(small, qualities, kind) for kind in jpeg.SUBSAMPLINGS)
-    return jnp.where(lossy, jnp.where(halved, half, full), whole)
+        return losses.quantize(small)
+    keys, count = jax.random.split(key, 3), [len(small)]
+    qualities = jax.random.randint(keys[0], count, *recipe.qualities)
+    qualities *= jax.random.bernoulli(keys[1], recipe.jpeg, count)
+    return losses.as_jpegs(small, qualities, jax.random.bernoulli(keys[2], shape=count))
 
 
 def rescaling(recipe, weights, params, hr, lr, key):

@@ -1,6 +1,7 @@
 """Arguments of the commands: the parser, and the types and options that several of them share."""
 
 import argparse
+import itertools
 import os
 import re
 import sys
@@ -32,8 +33,10 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):
         """As `ArgumentParser` has it, but nothing may be left over."""
-        for word in sys.argv[1:] if args is None else args:
-            if word.startswith("-") and os.path.isfile(word) and word not in self.options:
+        words = itertools.takewhile("--".__ne__, sys.argv[1:] if args is None else args)
+        for word in words:  # behind "--" they are no options
+            known = word == "-" or word in self.options
+            if word.startswith("-") and not known and os.path.isfile(word):
                 raise UserError(f"{word} begins like an option; name the file ./{word}")
         namespace, unknown = super().parse_known_args(args, namespace)
         for word in unknown:
@@ -268,7 +271,7 @@ def _number_or_auto(text):
 
 def add_tile(command, automatic: bool = False) -> None:
     """Adds --tile; `automatic` makes "auto" its default."""
-    choice = "; auto is 1024, or 512 or 256 where memory is short" if automatic else ""
+    choice = "; auto is 1024, or 768, 512 or 256 where memory is short" if automatic else ""
     command.add_argument(
         "--tile",
         type=_number_or_auto if automatic else whole_number(1),

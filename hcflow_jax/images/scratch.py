@@ -4,6 +4,7 @@ import contextlib
 import errno
 import mmap
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def empty(shape: tuple[int, ...], dtype, folder: str | Path | None = None) -> np
         return np.empty(shape, dtype)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            _reserve(file, size)
+            _reserve(file, size, shutil.disk_usage(folder or tempfile.gettempdir()).free)
             return np.memmap(file, dtype, "w+", shape=shape)
     except OSError as error:
         raise UserError(
@@ -43,8 +44,10 @@ def empty(shape: tuple[int, ...], dtype, folder: str | Path | None = None) -> np
         ) from error
 
 
-def _reserve(file, size):
+def _reserve(file, size, free):
     """OSError where a disk is full, on which writing to the array would end the process later."""
+    if size > free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     try:
         os.posix_fallocate(file.fileno(), 0, size)
     except AttributeError:  # Windows and macOS have none

@@ -31,12 +31,8 @@ def _portable(model, params):
     return dataclasses.replace(model, kernels="plain"), model.prepare(params)
 
 
-def _clamped(image):
-    return jnp.clip(image, 0, 1)
-
-
 def _downscaled(model, params, hr):
-    return _clamped(model.encode(params, hr).lr)
+    return jnp.clip(model.encode(params, hr).lr, 0, 1)
 
 
 def _check(model, command, size):
@@ -94,7 +90,7 @@ def stablehlo(
 
     def sample(lr, temperature, seed):
         hr = model.sample(params, jax.random.key(seed), lr, temperature)
-        return _clamped(back_projected(lr, hr, back_project)) if back_project else hr
+        return jnp.clip(back_projected(lr, hr, back_project), 0, 1) if back_project else hr
 
     program: Callable
     if command == "downscale":
@@ -130,7 +126,7 @@ def onnx(model: HCFlow, params, command: str, size: tuple[int, int]) -> bytes:
     shape = _shape(model, command, size)
 
     def decode(lr, *latents):
-        return _clamped(model.decode(params, lr, latents))
+        return jnp.clip(model.decode(params, lr, latents), 0, 1)
 
     program: Callable
     if command == "downscale":

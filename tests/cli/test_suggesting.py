@@ -70,6 +70,10 @@ def test_a_file_called_like_an_option_is_told_how_to_name(tmp_path, monkeypatch,
     (tmp_path / "-x.png").touch()
     said = _error(capsys, "upscale", "-x.png")
     assert said.endswith("-x.png begins like an option; name the file ./-x.png")
+    for rest in (["--", "-x.png"], ["./-x.png"]):
+        assert _error(capsys, "upscale", *rest).startswith("-x.png is empty")
+    (tmp_path / "-").touch()
+    assert "standard input" in _error(capsys, "upscale", "-")
 
 
 def test_it_runs_as_a_module():

@@ -29,14 +29,13 @@ def _levels(images, *args):
 
 @pytest.mark.parametrize("subsampling", jpeg.SUBSAMPLINGS)
 def test_photographs_are_as_pillow_saves_and_opens_them(subsampling):
-    """To the bit, where libjpeg-turbo decodes; the bound holds for other decoders too."""
+    """But for single values, of which sums in float32 fall on the other side of a half."""
     rgb = PHOTOGRAPH
     images = np.repeat(np.float32(rgb / 255)[None], len(QUALITIES), 0)
     found = _levels(images, np.array(QUALITIES), subsampling)
     for quality, values in zip(QUALITIES, found, strict=True):
         difference = np.abs(values - _saved(rgb, quality, subsampling))
-        assert difference.mean() < 0.1, quality
-        assert np.mean(difference > 1) < 0.01, quality
+        assert difference.mean() < 0.001, quality
     loss = [np.abs(values - rgb).mean() for values in found]
     assert loss == sorted(loss, reverse=True) and loss[-1] > 0.5
 

@@ -461,12 +461,13 @@ def test_plus_from_another_model_is_refused(root, capsys):
 def test_rescaling_trains_in_little_memory_and_its_small_picture_is_scored(root):
     flags = ["--config.train.steps=2", "--config.valid.path=others"]
     flags += [f"--config.model.{name}=True" for name in ("remat", "reversible")]
-    assert train("rescaling", *flags, config="rescaling_x4.py:smoke") == 0
+    assert train("rescaling", *flags, config="rescaling_x4.py:jpeg-smoke") == 0
     model, _ = checkpoints.load_model("rescaling")
     assert model.task == "rescaling"
     losses, figures = log("rescaling")[-2:]
     assert {"hr", "lr", "latents"} <= losses.keys()
     assert np.isfinite(figures["valid/lr_psnr_own"]) and "valid/psnr_y@1" in figures
+    assert {"valid/psnr_y@jpeg 90", "valid/psnr_y@bicubic, jpeg 90"} <= figures.keys()
 
 
 def test_training_that_diverges_stops_and_says_where(root, capsys):
