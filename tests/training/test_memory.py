@@ -26,12 +26,12 @@ def started(monkeypatch):
 
 @linux
 def test_the_same_command_starts_again_in_its_environment(started, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "hcflow_jax.cli", "train", "--help"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "hcflow_jax", "train", "--help"])
     memory.restart_with_settings(["train"])
     ((program, arguments, environment),) = started
     assert program == sys.executable
     assert not capsys.readouterr().out and not memory.described()
-    assert arguments == [sys.executable, "-m", "hcflow_jax.cli", "train", "--help"]
+    assert arguments == [sys.executable, "-m", "hcflow_jax", "train", "--help"]
     assert environment == os.environ | memory.ENVIRONMENT
     assert "glibc.malloc.hugetlb=1" in environment["GLIBC_TUNABLES"]
 
@@ -84,7 +84,7 @@ def test_it_does_so_once_and_children_get_nothing_of_it(started, monkeypatch):
 
 @linux
 def test_nothing_is_told_of_that_before_an_error(tmp_path):
-    command = [sys.executable, "-m", "hcflow_jax.cli", "train", "--config=sr_x4"]
+    command = [sys.executable, "-m", "hcflow_jax", "train", "--config=sr_x4"]
     clean = {k: v for k, v in os.environ.items() if k not in memory.ENVIRONMENT}
     done = subprocess.run(command, env=clean, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
