@@ -105,12 +105,12 @@ def region(text: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
-def add_picture_command(commands, name: str, run, summary: str, label: str, png: bool = False):
+def add_picture_command(commands, name: str, run, summary: str, label: str, formats: bool = True):
     """Adds, and returns, the parser of a command that reads pictures and writes one for each.
 
     Args:
       label: at the end of names of results.
-      png: all of them are PNGs.
+      formats: there are --format and --quality of all formats.
     """
     command = commands.add_parser(name, help=summary, description=summary)
     command.set_defaults(run=run)
@@ -119,9 +119,7 @@ def add_picture_command(commands, name: str, run, summary: str, label: str, png:
         apart += " other than small pictures, and what these were made of,"
     add_inputs(command, f", or - for standard input; of folders, {apart} are left out")
     _add_output(command, label)
-    if png:
-        command.set_defaults(format=None, quality=None)
-    else:
+    if formats:
         _add_format(command)
     command.add_argument(
         "--frames",

@@ -31,6 +31,7 @@ class Job:
       cut: whether they are the upper left part of what the network gives, else shrunk from it.
       grey: whether they have one channel.
       code: how their files code pixels.
+      weights: of which weights the network is, where a command has several.
     """
 
     picture: images.Picture
@@ -38,6 +39,7 @@ class Job:
     cut: bool
     grey: bool
     code: coding.Coding
+    weights: str | None = None
 
     def kept(self, scale):
         """How samples of a network of `scale` are kept until they are written.

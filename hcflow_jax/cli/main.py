@@ -16,6 +16,7 @@ from hcflow_jax.cli import (
     output,
     pictures,
     programs,
+    rescaling,
     suggesting,
 )
 from hcflow_jax.cli.arguments import Parser
@@ -48,7 +49,8 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"hcflow {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    pictures.add_commands(commands)
+    pictures.add_command(commands)
+    rescaling.add_commands(commands)
     demo = commands.add_parser("demo", help="shrink, restore and super-resolve a photograph")
     demo.set_defaults(run=_demo)
     demo.add_argument(

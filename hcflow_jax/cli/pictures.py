@@ -1,43 +1,14 @@
-"""`hcflow upscale`, `downscale` and `restore`."""
+"""`hcflow upscale`."""
 
 import functools
-import re
 
-from hcflow_jax.cli import batch, heaps, progress, sizes
+from hcflow_jax.cli import batch, heaps, sizes
 from hcflow_jax.cli.arguments import add_picture_command, add_sampling, region, whole_number
-from hcflow_jax.errors import UserError, shown
-
-SIZE_KEY, GREY_KEY = "hcflow:size", "hcflow:grey"
-"""Text chunks of the small PNG: the original's width and height, and whether it was grey."""
+from hcflow_jax.errors import UserError
 
 
-def add_commands(commands) -> None:
-    """Adds the parsers of the three commands to `commands`."""
-    _add_upscale(commands)
-    add_picture_command(
-        commands,
-        "downscale",
-        _downscale,
-        "shrink pictures to a quarter, to be restored later",
-        "lr",
-        png=True,
-    )
-    restore = add_picture_command(
-        commands,
-        "restore",
-        _restore,
-        "bring pictures shrunk by `downscale` back",
-        "restored",
-    )
-    add_sampling(restore, 0.0, "the most faithful")
-    restore.add_argument(
-        "--force",
-        action="store_true",
-        help="do not warn of pictures that `downscale` did not write",
-    )
-
-
-def _add_upscale(commands):
+def add_command(commands) -> None:
+    """Adds the parser of `upscale` to `commands`."""
     upscale = add_picture_command(
         commands, "upscale", _upscale, "enlarge pictures, inventing plausible detail", "x4"
     )
@@ -161,124 +132,4 @@ def _upscale(args):
     draw = jobs.resampler if args.region else jobs.sampler
     convert = draw(args, model, params, temperature, work, steps)
     read = jobs.reader(args, lambda source, picture: size(source, picture.size)[1])
-    return batch.run(plan, read, convert, write, work.tiles)
-
-
-def _downscale(args):
-    heaps.settle()
-    from hcflow_jax import images, sampling
-    from hcflow_jax.cli import jobs
-    from hcflow_jax.images import transparency
-    from hcflow_jax.sampling import memory
-
-    plan = batch.plan(args, "downscale", "lr")
-    for _, (target,) in plan:
-        if target.suffix.lower() != ".png":
-            raise UserError(f"{target}: the small picture must be a .png, which keeps every value")
-    if not plan:
-        return 0
-    model, params = sampling.load(args.checkpoint, "rescaling", dtype=args.dtype)
-
-    def convert(jobs, report):
-        inputs = (job.picture.pixels for job, _ in jobs)
-        return sampling.downscale_all(
-            model, params, inputs, work.tile, progress=report, batch=work.batch
-        )
-
-    def write(source, job, target, lr):
-        import numpy as np
-
-        if not np.all(np.isfinite(lr)):
-            raise UserError(
-                f"{source}: the network's result is not finite; use other weights by --checkpoint"
-            )
-        picture = job.picture
-        height, width = picture.size
-        info = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(picture.grey))}
-        alpha = transparency.resized(picture.alpha, lr.shape[:2], model.scale)
-        about = batch.about(args, "downscale", picture, target, info)
-        batch.write(target, lr, alpha, **about)
-
-    def size(source, hr_size):
-        small = tuple(-(-side // model.scale) for side in hr_size)
-        return small, small
-
-    def held(source, lr_size, _):
-        if images.is_read_in_parts(source.file, args.max_pixels):
-            return memory.of_results(lr_size, model.scale, 3)  # on disk, the large ones
-        return memory.of_reading([model.scale * side for side in lr_size])
-
-    work = jobs.announce(args, plan, model, size, held)
-    read = jobs.reader(
-        args,
-        lambda source, picture: size(source, picture.size)[1],
-        grey=lambda picture: False,
-    )
-    return batch.run(plan, read, convert, write, work.tiles)
-
-
-def _original_size(source, picture, scale):
-    """(height, width) of the original by the text chunk, else those of the whole result."""
-    height, width = picture.size
-    text = picture.info.get(SIZE_KEY)
-    if text is None:
-        return height * scale, width * scale
-    if not re.fullmatch(r"[0-9]{1,9}x[0-9]{1,9}", text):
-        raise UserError(
-            f"{source}: its {SIZE_KEY} {shown(text, 40)!r} is not a size; downscale again"
-        )
-    full_width, full_height = (int(part) for part in text.split("x"))
-    if (-(-full_height // scale), -(-full_width // scale)) != (height, width):
-        raise UserError(
-            f"{source} is {width}×{height} but was made from {full_width}×{full_height}; "
-            "it was resized or cropped since, downscale the original again"
-        )
-    return full_height, full_width
-
-
-def _tell_strange(args, source, picture):
-    """A line on stderr where `restore` is given what `downscale` did not write."""
-    if SIZE_KEY not in picture.info and not args.force:
-        progress.say(
-            f"{shown(source)}: not as `downscale` writes it: an ordinary picture, or a small one "
-            "that was saved again, as JPEG or resized; detail that is restored of it is false, "
-            "take `hcflow upscale` for it (--force leaves out this line)"
-        )
-
-
-def _restore(args):
-    heaps.settle()
-    from hcflow_jax import sampling
-    from hcflow_jax.cli import jobs
-    from hcflow_jax.sampling import memory
-
-    plan = batch.plan(args, "restore", "restored")
-    if not plan:
-        return 0
-    model, params = sampling.load(args.checkpoint, "rescaling", dtype=args.dtype)
-
-    def size(source, picture):
-        return _original_size(source, picture, model.scale)
-
-    def grey(picture):
-        return picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
-
-    def write(source, job, target, sample):
-        jobs.write_sample(args, "restore", source, job, target, sample)
-
-    def sizes_of(source, lr_size):
-        return lr_size, tuple(model.scale * side for side in lr_size)
-
-    def held(source, lr_size, _):
-        return memory.of_results(lr_size, model.scale, 6 if args.bits == 16 else 3)
-
-    work = jobs.announce(args, plan, model, sizes_of, held)
-    convert = jobs.sampler(args, model, params, args.temperature, work)
-    whole = jobs.reader(args, size, grey, cut=True)
-
-    def read(source, targets):
-        job = whole(source, targets)
-        _tell_strange(args, source, job.picture)
-        return job
-
     return batch.run(plan, read, convert, write, work.tiles)

@@ -62,6 +62,33 @@ def xmp(image: Image.Image) -> bytes:
 
 
 def text(image: Image.Image) -> dict[str, str]:
-    """The text chunks of a decoded PNG, without those in which other programs hide EXIF and XMP."""
-    found = getattr(image, "text", {})
+    """The text chunks of a decoded PNG, without those in which other programs hide EXIF and XMP.
+
+    Of others what `as_comment` put in the comment.
+    """
+    found = getattr(image, "text", None) or _of_comment(image)
     return {key: str(value) for key, value in found.items() if not _NO_TEXT.fullmatch(key)}
+
+
+PREFIX = "hcflow:"
+"""How the names of this program's texts begin."""
+
+
+def as_comment(info: dict[str, str]) -> bytes:
+    """This program's texts as the comment of a JPEG, a line each: hcflow:size=640x480."""
+    own = (f"{key}={value}" for key, value in info.items() if key.startswith(PREFIX))
+    return "\n".join(own).encode()
+
+
+def _of_comment(image):
+    """What `as_comment` wrote, of an opened image."""
+    comment = image.info.get("comment", b"") if image.format == "JPEG" else b""
+    lines = comment.decode(errors="replace") if isinstance(comment, bytes) else str(comment)
+    pairs = (line.partition("=") for line in lines.splitlines() if line.startswith(PREFIX))
+    return {key: value for key, _, value in pairs}
+
+
+def early_text(image: Image.Image) -> dict[str, str]:
+    """This program's texts in an opened image of which nothing is decoded."""
+    own = ((str(key), str(value)) for key, value in image.info.items())
+    return {k: v for k, v in own if k.startswith(PREFIX)} or _of_comment(image)

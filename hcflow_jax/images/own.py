@@ -1,7 +1,7 @@
 """Results of `hcflow upscale`, `downscale` and `restore`: how files say so, and who asks them.
 
-A PNG says it in a text chunk, other formats in EXIF's Software. A BMP has no place for either: one
-beside the picture that it was made of is known by its name.
+A PNG says it in a text chunk, a small JPEG in its comment, others in EXIF's Software. A BMP has no
+place for either: one beside the picture that it was made of is known by its name.
 """
 
 import contextlib
@@ -12,11 +12,10 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
+from hcflow_jax.images import metadata
+from hcflow_jax.images.metadata import PREFIX
 from hcflow_jax.images.reading import ImageError, opened, stream
 from hcflow_jax.paths import is_remote
-
-PREFIX = "hcflow:"
-"""How the names of this program's text chunks begin."""
 
 COMMANDS = ("upscale", "downscale", "restore")
 _MADE_BY = f"{PREFIX}made_by"
@@ -67,8 +66,7 @@ def _any_size():
 
 
 def _said(image):
-    texts = {key: value for key, value in image.info.items() if str(key).startswith(PREFIX)}
-    if texts:
+    if texts := metadata.early_text(image):
         return texts.get(_MADE_BY, "downscale")  # which alone wrote texts before there was this one
     exif = Image.Image.getexif(image)  # PNG's own decodes the picture
     signed = re.fullmatch(r"hcflow (\w+)", str(exif.get(_SOFTWARE, "")))

@@ -210,7 +210,7 @@ def write(
       rgb: [H, W, 3], as networks give it, in [0, 1]; or what `coded` tells.
       alpha: [H, W] in [0, 1].
       grey: one channel, the mean of the three.
-      info: text chunks, for PNG.
+      info: text chunks, for PNG; of those of this program alone, the comment of a JPEG.
       bits: 8, or 16 for PNG and TIFF.
       profile: of the picture that networks were given by `colour.for_network`. The file has it and
         values coded by it, or is in sRGB without it where the format cannot keep it.
@@ -245,6 +245,8 @@ def write(
         return
     kept = [part if _fits(kind, part) else b"" for part in (packed, xmp)]
     options = {"exif": kept[0], "xmp": kept[1], "icc_profile": profile}
+    if kind.name == "JPEG":
+        options["comment"] = metadata.as_comment(info or {})
     options |= _compression(kind, quality)
     image = values.image()
     given = {key: value for key, value in options.items() if value}

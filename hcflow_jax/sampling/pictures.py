@@ -28,6 +28,9 @@ from hcflow_jax.sampling.noise import Noise, Temperature
 SHIPPED = {("sr", 4): "sr_x4.npz", ("rescaling", 4): "rescaling_x4.npz"}
 """Files of the weights that ship with the package, by (task, scale)."""
 
+SHIPPED_FOR_JPEG = {("rescaling", 4): "rescaling_x4_jpeg.npz"}
+"""Those whose small pictures may be saved as JPEGs."""
+
 
 def load(
     path: str | Path | None = None,
@@ -36,6 +39,7 @@ def load(
     as_trained: bool = False,
     step: StepHook | None = None,
     dtype: NetworkDtype | None = None,
+    jpeg: bool = False,
 ) -> tuple[HCFlow, dict]:
     """(model, prepared params) of a checkpoint, or of the shipped weights when `path` is None.
 
@@ -43,18 +47,20 @@ def load(
       path, as_trained, step: as `checkpoints.load_model` takes them.
       task, scale: those needed; None accepts the checkpoint's, or stands for "sr" and 4.
       dtype: of the networks' convolutions, in place of the checkpoint's; the field of `HCFlow`.
+      jpeg: the shipped weights are those of SHIPPED_FOR_JPEG.
 
     CheckpointError when it holds another task or scale, or when no such weights ship; UserError
     when there is no such dtype.
     """
     if path is None:
         task, scale = task or "sr", scale or 4
-        if (task, scale) not in SHIPPED:
+        shipped = SHIPPED_FOR_JPEG if jpeg else SHIPPED
+        if (task, scale) not in shipped:
             raise checkpoints.CheckpointError(
                 f"no {task} ×{scale} weights ship with hcflow; name others by --checkpoint"
             )
         with resources.as_file(resources.files("hcflow_jax") / "assets") as assets:
-            model, params = checkpoints.load_model(assets / SHIPPED[task, scale], step=step)
+            model, params = checkpoints.load_model(assets / shipped[task, scale], step=step)
     else:
         model, params = checkpoints.load_model(path, as_trained, step=step)
     task, scale = task or model.task, scale or model.scale

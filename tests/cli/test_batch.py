@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from hcflow_jax import cli, images, sampling
 from hcflow_jax.cli.main import _parser
-from hcflow_jax.cli.pictures import SIZE_KEY
+from hcflow_jax.cli.rescaling import SIZE_KEY
 from hcflow_jax.images.resize import imresize
 from tests.tiny import RESCALING, SR
 

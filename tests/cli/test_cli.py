@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hcflow_jax import build_model, checkpoints, cli, images, sampling
-from hcflow_jax.cli.pictures import SIZE_KEY
+from hcflow_jax.cli.rescaling import SIZE_KEY
 from hcflow_jax.images.resize import imresize
 from tests.support import randomized
 from tests.tiny import RESCALING, SIZES, SR
@@ -305,7 +305,7 @@ def test_bad_outputs(folder, capsys, command, output):
         ),
         (["upscale", "photo.png", "-o", "photo.png"], ("photo.png", "overwrite")),
         (["upscale", "photo.png", "-o", "x.gif"], (".gif",)),
-        (["downscale", "photo.png", "-o", "x.jpg"], ("x.jpg", ".png")),
+        (["downscale", "photo.png", "-o", "x.webp"], ("x.webp", ".png", ".jpg")),
         (
             ["upscale", "x_1.png", "-o", "x.png", "--samples", "2", "--temperature", "0.5"],
             ("x_1.png", "overwrite"),
