@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import sys
 from collections.abc import Iterable
 
@@ -64,3 +65,19 @@ def needing(extra: str):
 def first_line(error: Exception) -> str:
     """The first line of an error's message, of 200 characters at most, or its type."""
     return str(error).strip().split("\n")[0][:200] or type(error).__name__
+
+
+_OF_THE_SYSTEM = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.EPIPE, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
+"""Errors of the system that are no fault of this program: full disks, permissions, limits."""
+
+
+def one_line(error: Exception) -> str | None:
+    """The one line that the user reads, or None where `error` is a bug."""
+    out_of_memory = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+    if out_of_memory and not isinstance(error, UserError):
+        return "out of memory; use a smaller picture, tile or batch"
+    system = isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM
+    return shown(error) if system or isinstance(error, UserError) else None

@@ -1,12 +1,12 @@
 """The `hcflow` command: its parser and dispatch."""
 
 import argparse
-import errno
 import sys
 import warnings
 
 from hcflow_jax import __version__, paths
 from hcflow_jax.cli import (
+    app,
     convert,
     data,
     evaluate,
@@ -20,7 +20,7 @@ from hcflow_jax.cli import (
     suggesting,
 )
 from hcflow_jax.cli.arguments import Parser
-from hcflow_jax.errors import UserError, needing, shown
+from hcflow_jax.errors import needing, one_line
 from hcflow_jax.training import memory
 
 EPILOG = """examples:
@@ -34,6 +34,7 @@ EPILOG = """examples:
   hcflow decode photo.npz -o photo_again.png      it comes back to the bit
   hcflow latents holiday/ -o latents.png          are they Gaussian?
   hcflow evaluate Set5/                           a report of figures and pictures, as papers do
+  hcflow app                                      all of it in the browser
   hcflow train --config=sr_x4:tiny --workdir=runs/sr --config.data.path=photos/
   hcflow convert SR_DF2K_X4_HCFlow.pth -o sr_x4   the authors' weights, for --checkpoint sr_x4
   hcflow export -o sampler.stablehlo              a file that JAX runs without hcflow
@@ -68,6 +69,7 @@ def _parser():
     evaluate.add_command(commands)
     convert.add_command(commands)
     export.add_command(commands)
+    app.add_command(commands)
     data.add_command(commands)
     commands.add_parser("train", help="train a model: `hcflow train --help`", add_help=False)
     _add_help(commands)
@@ -138,25 +140,9 @@ def main(argv: list[str] | None = None) -> int:
             print("hcflow: interrupted", file=sys.stderr)
             return 130
         except Exception as error:
-            line = _one_line(error)
+            line = one_line(error)
             if line is None:
                 error.add_note("This is a bug in hcflow; please report it with the lines above.")
                 raise
             print(f"hcflow: {line}", file=sys.stderr)
             return 2
-
-
-_OF_THE_SYSTEM = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
-    *(errno.EPIPE, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
-}
-"""Errors of the system that are no fault of this program: full disks, permissions, limits."""
-
-
-def _one_line(error):
-    """The one line that the user reads, or None where `error` is a bug."""
-    out_of_memory = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
-    if out_of_memory and not isinstance(error, UserError):
-        return "out of memory; use a smaller picture, tile or batch"
-    system = isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM
-    return shown(error) if system or isinstance(error, UserError) else None

@@ -1,0 +1,1 @@
+"""`hcflow app`: one page in the browser, served by this machine alone."""

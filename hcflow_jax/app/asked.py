@@ -1,0 +1,206 @@
+"""What pages may ask for, as values that were checked: nothing here needs JAX."""
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+from hcflow_jax.app.jobs import Job
+from hcflow_jax.app.sessions import Session, Stored
+from hcflow_jax.errors import UserError, shown
+
+MOST_SAMPLES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a job reads and writes, and how much: what all jobs have.
+
+    Attributes:
+      networks: of `app.networks`.
+      root: the folder under which pictures may be evaluated, or None.
+      max_pixels: of a picture that is read, and of all results of a job together.
+    """
+
+    networks: Any
+    root: Any
+    max_pixels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Upscale:
+    """`samples` versions of `picture`, `scale` times as wide and high."""
+
+    picture: Stored
+    scale: float
+    temperature: float
+    seed: int
+    samples: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """A sample of which the noise is a mixture.
+
+    Attributes:
+      brush: a grey picture: black is temperature 0, white `temperature`; None: that everywhere.
+      between: two numbers of samples; weight: where on the way from one to the other.
+      fine: the sample whose finest level is taken instead, if any; coarse: that of the others.
+    """
+
+    picture: Stored
+    temperature: float
+    seed: int
+    brush: Stored | None
+    between: tuple[int, int]
+    weight: float
+    fine: int | None
+    coarse: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Redraw:
+    """`state`, a result of `Draw` or `Redraw`, with a region drawn anew as sample `index` has it."""
+
+    state: Stored
+    region: tuple[int, int, int, int]
+    index: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Shrink:
+    """A small picture, made to be restored, and what comes back of it."""
+
+    picture: Stored
+
+
+@dataclasses.dataclass(frozen=True)
+class Restore:
+    """A small picture brought back."""
+
+    picture: Stored
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """A report of the pictures in `folder`, below the root."""
+
+    folder: str
+    task: str
+    temperatures: tuple[float, ...]
+    samples: int
+
+
+def job(data: Any, session: Session, place: Place) -> Callable[[Job], dict]:
+    """What a page's request, JSON values, makes a job do; UserError where it is not understood."""
+    if not isinstance(data, dict):
+        raise UserError("a job is a JSON object")
+    read = _READERS.get(data.get("kind")) if isinstance(data.get("kind"), str) else None
+    if read is None:
+        raise UserError(f"kind {shown(data.get('kind'), 40)!r} is none of {', '.join(_READERS)}")
+    module, function, request = read(data, session)
+
+    def work(job):
+        do = getattr(importlib.import_module(f"hcflow_jax.app.{module}"), function)
+        return do(request, job, place)
+
+    return work
+
+
+def _upscale(data, session):
+    temperature, samples = _temperature(data), _whole(data, "samples", 1, MOST_SAMPLES, 1)
+    if samples > 1 and temperature == 0:
+        raise UserError(f"{samples} samples at temperature 0 would be the same; raise it")
+    request = Upscale(
+        _stored(data, "picture", session),
+        _number(data, "scale", 1, 64, 4),
+        temperature,
+        _seed(data, "seed"),
+        samples,
+    )
+    return "upscaling", "upscale", request
+
+
+def _draw(data, session):
+    between = data.get("between", [0, 0])
+    if not isinstance(between, list) or len(between) != 2:
+        raise UserError("between is two numbers of samples")
+    levels = {name: None for name in ("fine", "coarse")}
+    if data.get("fine") is not None or data.get("coarse") is not None:
+        levels = {name: _seed(data, name) for name in levels}
+    request = Draw(
+        _stored(data, "picture", session),
+        _temperature(data),
+        _seed(data, "seed"),
+        _stored(data, "brush", session) if data.get("brush") is not None else None,
+        tuple(_seed({"between": index}, "between") for index in between),
+        _number(data, "weight", 0, 1, 0),
+        **levels,
+    )
+    return "exploring", "draw", request
+
+
+def _redraw(data, session):
+    region = data.get("region")
+    if not isinstance(region, list) or len(region) != 4:
+        raise UserError("a region is four whole numbers: x, y, width and height")
+    sides = tuple(_whole({"region": side}, "region", 0, 2**31 - 1, 0) for side in region)
+    return "exploring", "redraw", Redraw(_stored(data, "state", session), sides, _seed(data, "index"))
+
+
+def _shrink(data, session):
+    return "shrinking", "shrink", Shrink(_stored(data, "picture", session))
+
+
+def _restore(data, session):
+    return "shrinking", "restore", Restore(_stored(data, "picture", session))
+
+
+def _evaluate(data, session):
+    folder, task, listed = data.get("folder"), data.get("task", "sr"), data.get("temperatures", [0])
+    if not isinstance(folder, str):
+        raise UserError("folder is the name of one below the root")
+    if task not in ("sr", "rescaling"):
+        raise UserError(f"task {shown(task, 40)!r} is neither sr nor rescaling")
+    if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_SAMPLES:
+        raise UserError(f"temperatures are 1 to {MOST_SAMPLES} numbers")
+    found = tuple(dict.fromkeys(_temperature({"temperature": value}) for value in listed))
+    return "evaluating", "evaluate", Evaluate(folder, task, found, _whole(data, "samples", 1, 16, 1))
+
+
+_READERS = {
+    "upscale": _upscale,
+    "draw": _draw,
+    "redraw": _redraw,
+    "shrink": _shrink,
+    "restore": _restore,
+    "evaluate": _evaluate,
+}
+
+
+def _stored(data, name, session):
+    return session.file(data.get(name))
+
+
+def _temperature(data):
+    return _number(data, "temperature", 0, 2, 0)
+
+
+def _seed(data, name):
+    return _whole(data, name, 0, 2**31 - 1, 0)
+
+
+def _number(data, name, least, most, default):
+    value = data.get(name, default)
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if not known or not math.isfinite(value) or not least <= value <= most:
+        raise UserError(f"{name} {shown(value, 40)!r} is not a number from {least} to {most}")
+    return value
+
+
+def _whole(data, name, least, most, default):
+    value = _number(data, name, least, most, default)
+    if value != int(value):
+        raise UserError(f"{name} {shown(value, 40)!r} is not a whole number")
+    return int(value)

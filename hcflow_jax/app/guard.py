@@ -1,0 +1,88 @@
+"""Who may ask: hosts, origins and the token; and what browsers may do with the answers."""
+
+import secrets
+from http import cookies
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, RedirectResponse
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none';"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""Of every answer; one that has such a header keeps its own."""
+
+
+class Guard:
+    """ASGI middleware that refuses strangers.
+
+    Without a token only requests to a name of this machine's own are answered: a page elsewhere
+    whose name comes to resolve to 127.0.0.1 (DNS rebinding) sends its own name as Host. With one,
+    requests need it: once as ?token=…, which a cookie then stands for. In either case what comes
+    from another page, by its Origin, is refused.
+
+    Args:
+      token: None where the app listens to this machine alone.
+      port: names the cookie; browsers send cookies to all ports.
+    """
+
+    def __init__(self, app, token: str | None, port: int):
+        self._app, self._token, self._cookie = app, token, f"hcflow_{port}"
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message):
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await (self._refusal(scope) or self._app)(scope, receive, guarded)
+
+    def _refusal(self, scope):
+        """The answer to a stranger, or None."""
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if self._token is None and _hostname(host) not in LOOPBACK:
+            return PlainTextResponse("this address is not the app's; open 127.0.0.1\n", 403)
+        if origin is not None and urlsplit(origin).netloc != host:
+            return PlainTextResponse("asked by another page\n", 403)
+        if self._token is None or self._is_token(self._sent(headers)):
+            return None
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if scope["path"] == "/" and self._is_token(given):
+            answer = RedirectResponse("/", 303)
+            answer.set_cookie(self._cookie, given, httponly=True, samesite="strict")
+            return answer
+        return PlainTextResponse("open the address with ?token=… that hcflow app printed\n", 401)
+
+    def _sent(self, headers):
+        found = cookies.SimpleCookie()
+        try:
+            found.load(headers.get("cookie", ""))
+        except cookies.CookieError:
+            return ""
+        return found[self._cookie].value if self._cookie in found else ""
+
+    def _is_token(self, text):
+        return secrets.compare_digest(text.encode(), self._token.encode())
+
+
+def _hostname(host):
+    """The name in a Host header, without port and brackets."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None

@@ -1,0 +1,60 @@
+"""The networks of the app: loaded once, in the thread of the jobs."""
+
+from collections.abc import Sequence
+
+
+class Networks:
+    """Those of `hcflow upscale` and `hcflow restore`, the shipped ones or those of checkpoints.
+
+    Args:
+      paths: of checkpoints, of different tasks; of the other task the shipped one is taken.
+    """
+
+    def __init__(self, paths: Sequence[str] = ()):
+        self._paths = list(paths)
+        self._given: dict | None = None
+        self._loaded: dict = {}
+
+    def check(self) -> None:
+        """CheckpointError, or another UserError, where a checkpoint cannot be used."""
+        from hcflow_jax import checkpoints, sampling
+        from hcflow_jax.errors import UserError
+
+        self._given = {}
+        for path in self._paths:
+            task = checkpoints.load_model(path)[0].task
+            if task in self._given:
+                raise UserError(f"{self._given[task]} and {path} are both for {task}; name one")
+            self._given[task] = path
+            self._loaded[task] = sampling.load(path, task)
+
+    def path(self, task: str) -> str | None:
+        """The checkpoint of a task; None for the shipped one."""
+        if self._given is None:
+            self.check()
+        return self._given.get(task)
+
+    def get(self, task: str) -> tuple:
+        """(model, params) of "sr" or "rescaling"."""
+        from hcflow_jax import sampling
+
+        path = self.path(task)
+        if task not in self._loaded:
+            self._loaded[task] = sampling.load(path, task)
+        return self._loaded[task]
+
+    def warm(self, _job=None) -> dict:
+        """Loads all, and draws a picture of the size that most first ones have.
+
+        Returns:
+          {task: {"scale", "levels"}}.
+        """
+        import numpy as np
+
+        from hcflow_jax import sampling
+
+        model, params = self.get("sr")
+        lr = np.full((512 // model.scale, 512 // model.scale, 3), 0.5, np.float32)
+        sampling.sample(model, params, lr, 0.0, back_project=sampling.BACK_PROJECTION)
+        tasks = {task: self.get(task)[0] for task in ("sr", "rescaling")}
+        return {t: {"scale": m.scale, "levels": len(m.levels)} for t, m in tasks.items()}

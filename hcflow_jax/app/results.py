@@ -1,0 +1,118 @@
+"""Between files of a page and networks: pictures read, samples drawn and written."""
+
+import functools
+import math
+
+import numpy as np
+
+from hcflow_jax import images, sampling
+from hcflow_jax.app.asked import Place
+from hcflow_jax.app.jobs import Job
+from hcflow_jax.app.sessions import Stored
+from hcflow_jax.errors import UserError
+from hcflow_jax.images import own, scratch
+from hcflow_jax.images.resize import Resized
+from hcflow_jax.sampling import memory, tiling
+
+SPREAD_GAIN = 8
+"""What standard deviations and errors, of 255, are multiplied by where they are shown."""
+
+
+def read(stored: Stored, place: Place) -> images.Picture:
+    """A picture of a page; ImageError where it cannot be read."""
+    return images.read(stored.path.read_bytes(), place.max_pixels)
+
+
+def check_pixels(place: Place, size: tuple[int, int], count: int = 1) -> None:
+    """UserError where results of (height, width) are too many pixels."""
+    pixels = count * math.prod(size)
+    if pixels > place.max_pixels:
+        what = f"{count} results" if count > 1 else "a result"
+        raise UserError(
+            f"{what} of {size[1]}×{size[0]} pixels would be more than {place.max_pixels:,}; take a "
+            "smaller picture, scale or number of samples, or start the app with a larger "
+            "--max-pixels"
+        )
+
+
+def tiles(model, lr_size: tuple[int, int], job: Job, samples: int = 1) -> int:
+    """The side of tiles that the memory allows; the job is told how many there are."""
+    held = memory.of_results(lr_size, model.scale, 12)
+    tile = memory.fitting(model, lr_size, held, memory.available() // 2)
+    job.total += samples * tiling.count(lr_size, model.scale, tile)
+    return tile
+
+
+def options(model, lr_size: tuple[int, int], job: Job, samples: int = 1) -> dict:
+    """Those of `sampling.sample_all` and `resample_all` that are the same in all jobs."""
+    return {
+        "tile": tiles(model, lr_size, job, samples),
+        "back_project": sampling.BACK_PROJECTION if model.task == "sr" else 0,
+        "progress": job.report,
+        "empty": functools.partial(scratch.empty, folder=job.session.folder),
+    }
+
+
+def checked(sample: sampling.Sample) -> list[str]:
+    """What to tell of a sample, sentences; UserError where it is not finite."""
+    if not sample.finite:
+        raise UserError("the network's result is not finite; start the app with other weights")
+    told = []
+    if sample.colder:
+        told.append(
+            f"{_share(sample.colder)} was drawn again at a lower temperature, as samples did not "
+            "match the picture there."
+        )
+    if sample.bicubic:
+        told.append(
+            f"{_share(sample.bicubic)} is enlarged by bicubic interpolation, as the network fails "
+            "there at temperature 0 too."
+        )
+    return told
+
+
+def _share(fraction):
+    return f"{100 * fraction:.0f} %" if fraction >= 0.01 else "Less than 1 %"
+
+
+def write(job: Job, command: str, picture: images.Picture, rgb, grey=None, facts=None, info=None):
+    """The name of a PNG with the alpha, profile and metadata of `picture`.
+
+    Args:
+      command: of hcflow, whose result it is.
+      rgb: as `images.write` takes it; whole numbers are coded already.
+      grey: whether it has one channel; None: as the picture.
+      info: text chunks.
+    """
+    path = job.session.new_path(".png")
+    size = rgb.shape[:2]
+    alpha = picture.alpha
+    if alpha is not None and alpha.shape != size:
+        alpha = Resized(alpha, size)
+    coded = isinstance(rgb, np.ndarray) and np.issubdtype(rgb.dtype, np.integer)
+    texts = {k: v for k, v in picture.info.items() if not k.startswith(own.PREFIX)} | (info or {})
+    images.write(
+        path,
+        rgb,
+        alpha,
+        picture.grey if grey is None else grey,
+        bits=8 if coded else picture.bits,
+        profile=picture.profile,
+        xmp=picture.xmp,
+        coded=coded,
+        **own.marked(command, True, texts, picture.exif),
+    )
+    return job.session.keep(path, facts)
+
+
+def bicubic(job: Job, picture: images.Picture, size: tuple[int, int]) -> str:
+    """The name of the picture's bicubic enlargement to (height, width), to compare with."""
+    return write(job, "upscale", picture, Resized(picture.pixels[:], size))
+
+
+def plane(job: Job, values: np.ndarray) -> str:
+    """The name of a grey PNG of deviations or errors [H, W], of 255, times SPREAD_GAIN."""
+    path = job.session.new_path(".png")
+    bright = np.clip(SPREAD_GAIN * values / 255, 0, 1).astype(np.float32)
+    images.write(path, np.broadcast_to(bright[..., None], (*bright.shape, 3)), grey=True)
+    return job.session.keep(path)

@@ -1,0 +1,149 @@
+"""What open pages hold: files in a folder of their own, which goes when the page is closed."""
+
+import dataclasses
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from hcflow_jax.errors import UserError
+
+MOST = 32
+"""Pages that may be open together."""
+
+FILES = 120
+"""Files that a page may have; with the next one the oldest is removed."""
+
+UNSEEN, LEFT = 60.0, 10.0
+"""Seconds without a connection after which a page counts as closed: one that never had any, and
+one that had: reloading and a network's short interruptions take less."""
+
+
+class Gone(UserError):
+    """A page, or a file of it, that is no longer there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A file of a session; `facts` are what is known of it beside its bytes."""
+
+    path: Path
+    facts: Any = None
+
+
+class Session:
+    """An open page: its files by random names, which nobody else can guess.
+
+    Attributes:
+      closed: set when the page is; what still works for it should stop.
+      connections: how many streams of events are open to it.
+    """
+
+    def __init__(self, folder: Path):
+        self.name = secrets.token_urlsafe(16)
+        self.folder = folder / self.name
+        self.folder.mkdir(mode=0o700)
+        self.closed = threading.Event()
+        self.connections = 0
+        self._seen = time.monotonic() + UNSEEN - LEFT
+        self._files: dict[str, Stored] = {}
+        self._lock, self._holders = threading.Lock(), 0
+
+    def new_path(self, suffix: str) -> Path:
+        """Where a file may be written that `keep` is then told of."""
+        return self.folder / f"{secrets.token_urlsafe(12)}{suffix}"
+
+    def keep(self, path: Path, facts: Any = None) -> str:
+        """The name by which the page asks for a file from now on."""
+        with self._lock:
+            while len(self._files) >= FILES:
+                oldest = next(iter(self._files))
+                self._files.pop(oldest).path.unlink(missing_ok=True)
+            self._files[path.stem] = Stored(path, facts)
+        return path.stem
+
+    def file(self, name: str) -> Stored:
+        """What `keep` was given; Gone where there is no such file."""
+        found = self._files.get(name) if isinstance(name, str) else None
+        if found is None:
+            raise Gone("the file is no longer here; choose the picture again")
+        return found
+
+    def connect(self) -> None:
+        """A stream of events begins."""
+        self.connections += 1
+
+    def disconnect(self) -> None:
+        """One ends."""
+        self.connections -= 1
+        self._seen = time.monotonic()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it has been without a connection for longer than a page that is open."""
+        return self.connections <= 0 and time.monotonic() - self._seen > LEFT
+
+    def hold(self) -> bool:
+        """Keeps the folder until `release`; False where the session is closed."""
+        with self._lock:
+            self._holders += not self.closed.is_set()
+            return not self.closed.is_set()
+
+    def release(self) -> None:
+        """Ends `hold`."""
+        with self._lock:
+            self._holders -= 1
+        self._remove()
+
+    def close(self) -> None:
+        """Ends it; its files go at once, or when who holds them releases them."""
+        with self._lock:
+            self.closed.set()
+        self._remove()
+
+    def _remove(self):
+        if self.closed.is_set() and self._holders == 0:
+            self._files.clear()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Sessions:
+    """All open pages, in a temporary folder that goes with the process."""
+
+    def __init__(self):
+        self._temporary = tempfile.TemporaryDirectory(prefix="hcflow_app_")
+        self.folder = Path(self._temporary.name)
+        self._open: dict[str, Session] = {}
+
+    def open(self) -> Session:
+        """A new one; UserError where there are too many."""
+        if len(self._open) >= MOST:
+            raise UserError(f"{MOST} pages are open already; close one and reload this one")
+        session = Session(self.folder)
+        self._open[session.name] = session
+        return session
+
+    def find(self, name: str) -> Session:
+        """The open one of that name; Gone where there is none."""
+        if name not in self._open:
+            raise Gone("this page was closed meanwhile; reload it")
+        return self._open[name]
+
+    def close(self, session: Session) -> None:
+        """Ends one."""
+        self._open.pop(session.name, None)
+        session.close()
+
+    def close_left(self) -> None:
+        """Ends those whose pages are closed."""
+        for session in [s for s in self._open.values() if s.is_left]:
+            self.close(session)
+
+    def close_all(self) -> None:
+        """Ends all, and removes the folder."""
+        for session in [*self._open.values()]:
+            self.close(session)
+        self._temporary.cleanup()

@@ -1,0 +1,55 @@
+"""The job of the tab Upscale."""
+
+import math
+
+import numpy as np
+
+from hcflow_jax import sampling
+from hcflow_jax.app import results
+from hcflow_jax.app.asked import Place, Upscale
+from hcflow_jax.app.jobs import Job
+from hcflow_jax.errors import UserError
+from hcflow_jax.images import metrics
+from hcflow_jax.images.resize import Resized
+
+_ROWS = 128  # of results whose spread is computed at a time
+
+
+def upscale(asked: Upscale, job: Job, place: Place) -> dict:
+    """Samples, each as `hcflow upscale` writes it, the bicubic enlargement, and their spread."""
+    model, params = place.networks.get("sr")
+    if asked.scale > model.scale:
+        raise UserError(f"scale {asked.scale:g} is more than the network's ×{model.scale}")
+    picture = results.read(asked.picture, place)
+    whole = tuple(model.scale * side for side in picture.size)
+    size = tuple(max(1, math.floor(asked.scale * side + 0.5)) for side in picture.size)
+    results.check_pixels(place, whole, asked.samples)
+    drawn = sampling.sample_all(
+        model,
+        params,
+        ((picture.pixels, index) for index in range(asked.samples)),
+        asked.temperature,
+        asked.seed,
+        **results.options(model, picture.size, job, asked.samples),
+    )
+    names, notes, finals = [], [*picture.notes], []
+    for sample in drawn:
+        notes += results.checked(sample)
+        final = sample.pixels if size == whole else Resized(sample.pixels, size)
+        names.append(results.write(job, "upscale", picture, final))
+        finals.append(final)
+        job.check()
+    found = {"width": size[1], "height": size[0], "samples": names}
+    found["bicubic"] = results.bicubic(job, picture, size)
+    if len(finals) > 1:
+        found["spread"] = results.plane(job, _spread(finals, size))
+    return found | {"notes": list(dict.fromkeys(notes))}
+
+
+def _spread(samples, size):
+    """[H, W]: standard deviation over samples, of 255, mean of the channels."""
+    spread = np.empty(size, np.float32)
+    for top in range(0, size[0], _ROWS):
+        strips = [metrics.to_uint8(sample[top : top + _ROWS]) for sample in samples]
+        spread[top : top + _ROWS] = metrics.deviation(strips).mean(-1)
+    return spread
