@@ -61,7 +61,7 @@ class Draw:
 
 @dataclasses.dataclass(frozen=True)
 class Redraw:
-    """`state`, a result of `Draw` or `Redraw`, with a region drawn anew as sample `index` has it."""
+    """`state`, a result of `Draw` or `Redraw`, with a region drawn anew, as in sample `index`."""
 
     state: Stored
     region: tuple[int, int, int, int]
@@ -96,14 +96,14 @@ def job(data: Any, session: Session, place: Place) -> Callable[[Job], dict]:
     """What a page's request, JSON values, makes a job do; UserError where it is not understood."""
     if not isinstance(data, dict):
         raise UserError("a job is a JSON object")
-    read = _READERS.get(data.get("kind")) if isinstance(data.get("kind"), str) else None
-    if read is None:
-        raise UserError(f"kind {shown(data.get('kind'), 40)!r} is none of {', '.join(_READERS)}")
-    module, function, request = read(data, session)
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise UserError(f"kind {shown(kind, 40)!r} is none of {', '.join(_KINDS)}")
+    read, module = _KINDS[kind]
+    request = read(data, session)
 
     def work(job):
-        do = getattr(importlib.import_module(f"hcflow_jax.app.{module}"), function)
-        return do(request, job, place)
+        return getattr(importlib.import_module(module), kind)(request, job, place)
 
     return work
 
@@ -112,24 +112,21 @@ def _upscale(data, session):
     temperature, samples = _temperature(data), _whole(data, "samples", 1, MOST_SAMPLES, 1)
     if samples > 1 and temperature == 0:
         raise UserError(f"{samples} samples at temperature 0 would be the same; raise it")
-    request = Upscale(
+    return Upscale(
         _stored(data, "picture", session),
         _number(data, "scale", 1, 64, 4),
         temperature,
         _seed(data, "seed"),
         samples,
     )
-    return "upscaling", "upscale", request
-
-
-def _draw(data, session):
+    return requestdef _draw(data, session):
     between = data.get("between", [0, 0])
     if not isinstance(between, list) or len(between) != 2:
         raise UserError("between is two numbers of samples")
     levels = {name: None for name in ("fine", "coarse")}
     if data.get("fine") is not None or data.get("coarse") is not None:
         levels = {name: _seed(data, name) for name in levels}
-    request = Draw(
+    return Draw(
         _stored(data, "picture", session),
         _temperature(data),
         _seed(data, "seed"),
@@ -138,23 +135,20 @@ def _draw(data, session):
         _number(data, "weight", 0, 1, 0),
         **levels,
     )
-    return "exploring", "draw", request
-
-
-def _redraw(data, session):
+    return requestdef _redraw(data, session):
     region = data.get("region")
     if not isinstance(region, list) or len(region) != 4:
         raise UserError("a region is four whole numbers: x, y, width and height")
     sides = tuple(_whole({"region": side}, "region", 0, 2**31 - 1, 0) for side in region)
-    return "exploring", "redraw", Redraw(_stored(data, "state", session), sides, _seed(data, "index"))
+    return Redraw(_stored(data, "state", session), sides, _seed(data, "index"))
 
 
 def _shrink(data, session):
-    return "shrinking", "shrink", Shrink(_stored(data, "picture", session))
+    return Shrink(_stored(data, "picture", session))
 
 
 def _restore(data, session):
-    return "shrinking", "restore", Restore(_stored(data, "picture", session))
+    return Restore(_stored(data, "picture", session))
 
 
 def _evaluate(data, session):
@@ -166,17 +160,18 @@ def _evaluate(data, session):
     if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_SAMPLES:
         raise UserError(f"temperatures are 1 to {MOST_SAMPLES} numbers")
     found = tuple(dict.fromkeys(_temperature({"temperature": value}) for value in listed))
-    return "evaluating", "evaluate", Evaluate(folder, task, found, _whole(data, "samples", 1, 16, 1))
+    return Evaluate(folder, task, found, _whole(data, "samples", 1, MOST_SAMPLES, 1))
 
 
-_READERS = {
-    "upscale": _upscale,
-    "draw": _draw,
-    "redraw": _redraw,
-    "shrink": _shrink,
-    "restore": _restore,
-    "evaluate": _evaluate,
+_KINDS = {
+    "upscale": (_upscale, "hcflow_jax.app.upscaling"),
+    "draw": (_draw, "hcflow_jax.app.exploring"),
+    "redraw": (_redraw, "hcflow_jax.app.exploring"),
+    "shrink": (_shrink, "hcflow_jax.app.shrinking"),
+    "restore": (_restore, "hcflow_jax.app.shrinking"),
+    "evaluate": (_evaluate, "hcflow_jax.app.evaluating"),
 }
+"""{kind: (its reader, the module whose function of that name does it)}; those need JAX."""
 
 
 def _stored(data, name, session):

@@ -9,9 +9,8 @@ from hcflow_jax import images, sampling
 from hcflow_jax.app import results
 from hcflow_jax.app.asked import Draw, Place, Redraw
 from hcflow_jax.app.jobs import Job
-from hcflow_jax.app.sessions import Stored
+from hcflow_jax.app.sessions import GoneError, Stored
 from hcflow_jax.errors import UserError
-from hcflow_jax.sampling import tiling
 from hcflow_jax.sampling.noise import Noise
 
 
@@ -32,7 +31,7 @@ class State:
 
 
 def draw(asked: Draw, job: Job, place: Place) -> dict:
-    """A sample of a mixture of noise, and on the first time the bicubic enlargement."""
+    """A sample of a mixture of noise."""
     model, params = place.networks.get("sr")
     picture = results.read(asked.picture, place)
     results.check_pixels(place, tuple(model.scale * side for side in picture.size))
@@ -41,7 +40,7 @@ def draw(asked: Draw, job: Job, place: Place) -> dict:
     (sample,) = sampling.sample_all(
         model,
         params,
-        [(picture.pixels, noise)],
+        [(results.pixels(picture), noise)],
         temperature,
         asked.seed,
         codes=[_code(picture).values],
@@ -49,7 +48,6 @@ def draw(asked: Draw, job: Job, place: Place) -> dict:
     )
     state = (asked.picture, temperature, asked.seed, noise)
     found = _kept(job, picture, sample.pixels, state)
-    found["bicubic"] = results.bicubic(job, picture, sample.pixels.shape[:2])
     return found | {"notes": [*picture.notes, *results.checked(sample)]}
 
 
@@ -58,12 +56,14 @@ def redraw(asked: Redraw, job: Job, place: Place) -> dict:
     state = asked.state.facts
     if not isinstance(state, State):
         raise UserError("only what was drawn here can be drawn anew; draw the picture first")
+    if not state.values.exists():
+        raise GoneError("this state is too long ago; take a later one")
     model, params = place.networks.get("sr")
     picture = results.read(state.picture, place)
     (sample,) = sampling.resample_all(
         model,
         params,
-        picture.pixels,
+        results.pixels(picture),
         state.temperature,
         asked.region,
         [asked.index],
@@ -74,9 +74,10 @@ def redraw(asked: Redraw, job: Job, place: Place) -> dict:
     )
     notes = results.checked(sample)
     pixels, before = sample.pixels, np.load(state.values)
-    inside = _around(asked.region, pixels.shape[:2], model.scale)
+    inside = sampling.around_region(asked.region, pixels.shape[:2], model.scale)
     before[inside] = pixels[inside]
-    noise = state.noise.anew(_mask(asked.region, picture.size, model.scale), asked.index)
+    mask = sampling.region_mask(asked.region, picture.size, model.scale)
+    noise = state.noise.anew(mask, asked.index)
     kept = _kept(job, picture, before, (state.picture, state.temperature, state.seed, noise))
     return kept | {"notes": notes}
 
@@ -107,23 +108,3 @@ def _kept(job, picture, pixels, state):
     job.session.keep(values)
     name = results.write(job, "upscale", picture, pixels, facts=State(*state, values))
     return {"width": pixels.shape[1], "height": pixels.shape[0], "state": name}
-
-
-def _mask(region, size, scale):
-    """[h, w], true at LR pixels that overlap the region."""
-    x, y, across, down = region
-    mask = np.zeros(size, bool)
-    mask[y // scale : -(-(y + down) // scale), x // scale : -(-(x + across) // scale)] = True
-    return mask
-
-
-def _around(region, size, scale):
-    """(rows, columns) of the region's LR pixels and of HALO around them, inside (height, width)."""
-    x, y, across, down = region
-    return tuple(
-        slice(
-            max(scale * (first // scale) - tiling.HALO, 0),
-            min(-(-(first + length) // scale) * scale + tiling.HALO, side),
-        )
-        for first, length, side in ((y, down, size[0]), (x, across, size[1]))
-    )

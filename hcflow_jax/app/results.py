@@ -8,7 +8,7 @@ import numpy as np
 from hcflow_jax import images, sampling
 from hcflow_jax.app.asked import Place
 from hcflow_jax.app.jobs import Job
-from hcflow_jax.app.sessions import Stored
+from hcflow_jax.app.sessions import GoneError, Stored
 from hcflow_jax.errors import UserError
 from hcflow_jax.images import own, scratch
 from hcflow_jax.images.resize import Resized
@@ -19,14 +19,22 @@ SPREAD_GAIN = 8
 
 
 def read(stored: Stored, place: Place) -> images.Picture:
-    """A picture of a page; ImageError where it cannot be read."""
-    return images.read(stored.path.read_bytes(), place.max_pixels)
+    """A picture of a page; GoneError or ImageError where it cannot be read."""
+    try:
+        data = stored.path.read_bytes()
+    except FileNotFoundError as error:
+        raise GoneError("the picture is no longer here; choose it again") from error
+    return images.read(data, place.max_pixels)
+
+
+def pixels(picture: images.Picture) -> np.ndarray:
+    """What `sampling` takes of it, computed part by part."""
+    return picture.pixels  # type: ignore[return-value]  # has what is needed of an array
 
 
 def check_pixels(place: Place, size: tuple[int, int], count: int = 1) -> None:
     """UserError where results of (height, width) are too many pixels."""
-    pixels = count * math.prod(size)
-    if pixels > place.max_pixels:
+    if count * math.prod(size) > place.max_pixels:
         what = f"{count} results" if count > 1 else "a result"
         raise UserError(
             f"{what} of {size[1]}×{size[0]} pixels would be more than {place.max_pixels:,}; take a "
@@ -86,7 +94,7 @@ def write(job: Job, command: str, picture: images.Picture, rgb, grey=None, facts
     """
     path = job.session.new_path(".png")
     size = rgb.shape[:2]
-    alpha = picture.alpha
+    alpha: np.ndarray | Resized | None = picture.alpha
     if alpha is not None and alpha.shape != size:
         alpha = Resized(alpha, size)
     coded = isinstance(rgb, np.ndarray) and np.issubdtype(rgb.dtype, np.integer)

@@ -14,15 +14,15 @@ from hcflow_jax.errors import UserError
 MOST = 32
 """Pages that may be open together."""
 
-FILES = 120
-"""Files that a page may have; with the next one the oldest is removed."""
+FILES, BYTES = 200, 2_000_000_000
+"""Files that a page may have, and their bytes together; beyond, the oldest are removed."""
 
 UNSEEN, LEFT = 60.0, 10.0
 """Seconds without a connection after which a page counts as closed: one that never had any, and
 one that had: reloading and a network's short interruptions take less."""
 
 
-class Gone(UserError):
+class GoneError(UserError):
     """A page, or a file of it, that is no longer there."""
 
 
@@ -32,6 +32,7 @@ class Stored:
 
     path: Path
     facts: Any = None
+    size: int = 0
 
 
 class Session:
@@ -59,17 +60,24 @@ class Session:
     def keep(self, path: Path, facts: Any = None) -> str:
         """The name by which the page asks for a file from now on."""
         with self._lock:
-            while len(self._files) >= FILES:
+            self._files[path.stem] = Stored(path, facts, path.stat().st_size)
+            while len(self._files) > FILES or self._is_full():
                 oldest = next(iter(self._files))
                 self._files.pop(oldest).path.unlink(missing_ok=True)
-            self._files[path.stem] = Stored(path, facts)
         return path.stem
 
+    def has(self, path: Path) -> bool:
+        """Whether `keep` was told of a file."""
+        return path.stem in self._files
+
+    def _is_full(self):
+        return len(self._files) > 1 and sum(f.size for f in self._files.values()) > BYTES
+
     def file(self, name: str) -> Stored:
-        """What `keep` was given; Gone where there is no such file."""
+        """What `keep` was given; GoneError where there is no such file."""
         found = self._files.get(name) if isinstance(name, str) else None
         if found is None:
-            raise Gone("the file is no longer here; choose the picture again")
+            raise GoneError("the file is no longer here; choose the picture again")
         return found
 
     def connect(self) -> None:
@@ -127,9 +135,9 @@ class Sessions:
         return session
 
     def find(self, name: str) -> Session:
-        """The open one of that name; Gone where there is none."""
+        """The open one of that name; GoneError where there is none."""
         if name not in self._open:
-            raise Gone("this page was closed meanwhile; reload it")
+            raise GoneError("this page was closed meanwhile; reload it")
         return self._open[name]
 
     def close(self, session: Session) -> None:

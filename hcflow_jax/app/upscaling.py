@@ -21,13 +21,14 @@ def upscale(asked: Upscale, job: Job, place: Place) -> dict:
     if asked.scale > model.scale:
         raise UserError(f"scale {asked.scale:g} is more than the network's ×{model.scale}")
     picture = results.read(asked.picture, place)
-    whole = tuple(model.scale * side for side in picture.size)
-    size = tuple(max(1, math.floor(asked.scale * side + 0.5)) for side in picture.size)
+    height, width = picture.size
+    whole = model.scale * height, model.scale * width
+    size = _scaled(height, asked.scale), _scaled(width, asked.scale)
     results.check_pixels(place, whole, asked.samples)
     drawn = sampling.sample_all(
         model,
         params,
-        ((picture.pixels, index) for index in range(asked.samples)),
+        ((results.pixels(picture), index) for index in range(asked.samples)),
         asked.temperature,
         asked.seed,
         **results.options(model, picture.size, job, asked.samples),
@@ -44,6 +45,10 @@ def upscale(asked: Upscale, job: Job, place: Place) -> dict:
     if len(finals) > 1:
         found["spread"] = results.plane(job, _spread(finals, size))
     return found | {"notes": list(dict.fromkeys(notes))}
+
+
+def _scaled(side, scale):
+    return max(1, math.floor(scale * side + 0.5))
 
 
 def _spread(samples, size):

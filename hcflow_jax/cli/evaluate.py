@@ -108,22 +108,6 @@ def _lpips():
     return lpips.load()
 
 
-def _name(hr):
-    """What a set is called: as papers do, or as its folder, which may have a folder HR in it.
-
-    A picture alone is called as its file is, without the suffix.
-    """
-    from hcflow_jax.evaluation import published
-
-    known = published.find(hr)
-    if known is not None:
-        return known.name
-    path = Path(os.path.abspath(hr))
-    if path.is_file():
-        return path.stem
-    return (path.parent if path.name.lower() == "hr" else path).name or "pictures"
-
-
 def _output(args, name):
     """The folder of the report; UserError where it cannot be made."""
     from hcflow_jax import paths
@@ -177,7 +161,7 @@ def _announce(work, methods, folder):
 def _evaluate(args):
     from hcflow_jax import images
     from hcflow_jax.evaluation import methods as compared
-    from hcflow_jax.evaluation import pairs, running
+    from hcflow_jax.evaluation import pairs, reports, running, tables
     from hcflow_jax.evaluation.kept import Kept
     from hcflow_jax.sampling import tiling
 
@@ -191,7 +175,7 @@ def _evaluate(args):
     if results:
         print(f"left out: {counted(results, 'result')} of hcflow", file=sys.stderr, flush=True)
     files = pairs.find(found, args.lr, scale)
-    folder = _output(args, _name(Path(args.hr)))
+    folder = _output(args, reports.name(Path(args.hr)))
     _check_replaced(args, folder)
     images.check_writable(folder / "any.png")
     methods = compared.methods(networks, args.temperatures, args.samples, args.back_project)
@@ -205,7 +189,9 @@ def _evaluate(args):
         print(f"cropped at the right and bottom to multiples of {scale}: {cropped}")
     rows = _run(work, folder)
     if rows:
-        _write(_report(args, settings, methods, rows, work), kept, folder)
+        report = reports.make(args.hr, args.lr, settings, methods, rows, work)
+        print(tables.console(report), flush=True)
+        reports.write(report, kept, folder)
     if work.failed:
         print(
             f"hcflow: {len(work.failed)} of {counted(len(files), 'picture')} failed:",
@@ -218,30 +204,6 @@ def _evaluate(args):
     return 0 if not work.failed else 1 if rows else 2
 
 
-def _report(args, settings, methods, rows, work):
-    """The report, with what papers say of the set."""
-    from hcflow_jax.evaluation import published
-    from hcflow_jax.evaluation.report import Report
-
-    known = published.find(Path(args.hr))
-    tasks = {method.task for method in methods}
-    return Report(
-        shown(_name(Path(args.hr))),
-        {
-            "hr": shown(args.hr),
-            "lr": args.lr and shown(args.lr),
-            "hr_path": os.path.realpath(args.hr),
-        },
-        settings,
-        methods,
-        rows,
-        [(files.name, str(error)) for files, error in work.failed.items()],
-        work.cropped,
-        published.rows(known, tasks, settings.scale),
-        known.pictures if known else 0,
-    )
-
-
 def _run(work, folder):
     """The rows; when it is interrupted, after a line about what is kept."""
     try:
@@ -251,20 +213,3 @@ def _run(work, folder):
         kept = f"{work.total - work.left} of {work.total} results are kept in {shown(folder)}"
         print(f"{kept}; the same command continues", file=sys.stderr)
         raise
-
-
-def _write(report, kept, folder):
-    """Prints the table, and writes all files of the report."""
-    from hcflow_jax import images
-    from hcflow_jax.evaluation import page, tables, views
-
-    print(tables.console(report), flush=True)
-    texts = {
-        "results.json": tables.as_json(report),
-        "results.csv": tables.as_csv(report),
-        "results.md": tables.markdown(report),
-        "index.html": page.render(report, *views.show(report, kept)),
-    }
-    for name, text in texts.items():
-        data = text.encode()
-        images.write_beside(folder / name, lambda file, data=data: file.write(data))

@@ -106,7 +106,7 @@ def resample_all(
     """
     noise.check_temperature(temperature)
     check_region(region, lr.shape[:2], model.scale, temperature)
-    mask = _mask(region, lr.shape[:2], model.scale)
+    mask = region_mask(region, lr.shape[:2], model.scale)
     sampler = pictures.Sampler(
         model, params, seed, tile, halo, check, back_project, progress, batch, empty
     )
@@ -114,7 +114,7 @@ def resample_all(
     old = sampler.picture(lr, temperature, of, code)
     asked = old.temperatures
     kept = sampler.finish(next(sampler.draw([old])), asked).pixels
-    around = _around(region, kept.shape[:2], model.scale, halo)
+    around = around_region(region, kept.shape[:2], model.scale, halo)
     for index in indices:
         new = sampler.picture(lr, temperature, of.anew(mask, index), code)
         new.temperatures = np.where(mask, asked, old.temperatures)
@@ -168,21 +168,27 @@ def check_region(
             f"region {name} is not inside the result of {width}×{height} pixels; give x,y,w,h "
             f"with x + w up to {width} and y + h up to {height}"
         )
-    if not noise.stretched(temperature, *lr_size)[_mask(region, lr_size, scale)].any():
+    if not noise.stretched(temperature, *lr_size)[region_mask(region, lr_size, scale)].any():
         raise UserError(
             f"region {name} would stay as it is at temperature 0; give a higher one there"
         )
 
 
-def _mask(region, size, scale):
-    """[h, w], true at LR pixels that overlap the region."""
+def region_mask(region: Region, size: tuple[int, int], scale: int) -> np.ndarray:
+    """[h, w], true at LR pixels that overlap the region.
+
+    Args:
+      size: (height, width) of the LR picture.
+    """
     x, y, across, down = region
     mask = np.zeros(size, bool)
     mask[y // scale : -(-(y + down) // scale), x // scale : -(-(x + across) // scale)] = True
     return mask
 
 
-def _around(region, size, scale, reach):
+def around_region(
+    region: Region, size: tuple[int, int], scale: int, reach: int = tiling.HALO
+) -> tuple[slice, ...]:
     """(rows, columns) of the whole LR pixels of a region and of `reach` pixels around them.
 
     Args:

@@ -81,7 +81,7 @@ MIDDLE, CORNER = (200, 140, 37, 21), (400, 280, 34, 20)
 
 
 def test_a_region_is_widened_to_whole_lr_pixels():
-    mask = exploring._mask((7, 8, 2, 5), (10, 12), 4)
+    mask = exploring.region_mask((7, 8, 2, 5), (10, 12), 4)
     assert np.argwhere(mask).tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
 
 
@@ -100,7 +100,7 @@ def test_pixels_beyond_the_halo_are_equal_to_the_bit(params, old, region):
 
 def test_nothing_is_cut_off_where_the_network_sees_less_than_the_halo(params, old):
     """What noise reaches, by gradients, is what is changed, and no pixel more."""
-    mask = exploring._mask(MIDDLE, LARGE.shape[:2], 2)
+    mask = exploring.region_mask(MIDDLE, LARGE.shape[:2], 2)
     of = Noise((0,)).anew(mask, 1)
     whole = next(
         sampling.sample_all(MODEL, params, [(LARGE, of)], 0.8, tile=512, check=False)

@@ -1,0 +1,84 @@
+"""A socket for the app, and the server that answers there."""
+
+import contextlib
+import ipaddress
+import os
+import socket
+import sys
+import threading
+import webbrowser
+
+import uvicorn
+
+from hcflow_jax.app.server import App
+from hcflow_jax.errors import UserError
+
+FIRST_PORT, PORTS = 7860, 20
+"""The port that is taken unless another is asked for, and how many from it on are tried."""
+
+
+def bound(host: str, port: int | None) -> socket.socket:
+    """A listening socket; UserError where the host is unknown or no port is free.
+
+    Args:
+      port: None for the first free one of PORTS from FIRST_PORT on.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"--host {host} is no address of this machine; give 127.0.0.1") from error
+    wanted = [port] if port else range(FIRST_PORT, FIRST_PORT + PORTS)
+    for number in wanted:
+        found = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            if os.name == "posix":
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind((address[0], number, *address[2:]))
+            found.listen(128)
+            return found
+        except OSError as error:
+            found.close()
+            why = error.strerror or str(error)
+    ports = f"port {port}" if port else f"a port from {wanted[0]} to {wanted[-1]}"
+    raise UserError(f"cannot listen at {host} on {ports} ({why}); name another --port")
+
+
+def is_loopback(found: socket.socket) -> bool:
+    """Whether a bound socket can be reached from this machine alone."""
+    return ipaddress.ip_address(found.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def open_browser(address: str) -> None:
+    """Opens a page in the user's browser where there is a screen for one; else does nothing."""
+    if os.name == "posix" and sys.platform != "darwin":
+        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            return  # what there may be are browsers of text, which take the terminal
+    with contextlib.suppress(webbrowser.Error):
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+
+class Server(uvicorn.Server):
+    """Answers at a bound socket until it is interrupted; `run_at` is that."""
+
+    def __init__(self, app: App):
+        self._app = app
+        super().__init__(
+            uvicorn.Config(
+                app.asgi,
+                log_level="error",
+                access_log=False,
+                server_header=False,
+                ws="none",
+                proxy_headers=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+
+    def run_at(self, found: socket.socket) -> None:
+        """Answers there; KeyboardInterrupt in the end when it is interrupted."""
+        self.run(sockets=[found])
+
+    def handle_exit(self, sig, frame) -> None:
+        """Ends the streams of events before uvicorn waits for them."""
+        self._app.stop()
+        super().handle_exit(sig, frame)
