@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -119,7 +118,9 @@ def _upscale(data, session):
         _seed(data, "seed"),
         samples,
     )
-    return requestdef _draw(data, session):
+
+
+def _draw(data, session):
     between = data.get("between", [0, 0])
     if not isinstance(between, list) or len(between) != 2:
         raise UserError("between is two numbers of samples")
@@ -135,7 +136,9 @@ def _upscale(data, session):
         _number(data, "weight", 0, 1, 0),
         **levels,
     )
-    return requestdef _redraw(data, session):
+
+
+def _redraw(data, session):
     region = data.get("region")
     if not isinstance(region, list) or len(region) != 4:
         raise UserError("a region is four whole numbers: x, y, width and height")
@@ -189,7 +192,7 @@ def _seed(data, name):
 def _number(data, name, least, most, default):
     value = data.get(name, default)
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or not math.isfinite(value) or not least <= value <= most:
+    if not known or not least <= value <= most:  # nor is NaN
         raise UserError(f"{name} {shown(value, 40)!r} is not a number from {least} to {most}")
     return value
 

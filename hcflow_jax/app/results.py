@@ -94,9 +94,7 @@ def write(job: Job, command: str, picture: images.Picture, rgb, grey=None, facts
     """
     path = job.session.new_path(".png")
     size = rgb.shape[:2]
-    alpha: np.ndarray | Resized | None = picture.alpha
-    if alpha is not None and alpha.shape != size:
-        alpha = Resized(alpha, size)
+    alpha = _resized(picture.alpha, size)
     coded = isinstance(rgb, np.ndarray) and np.issubdtype(rgb.dtype, np.integer)
     texts = {k: v for k, v in picture.info.items() if not k.startswith(own.PREFIX)} | (info or {})
     images.write(
@@ -111,6 +109,10 @@ def write(job: Job, command: str, picture: images.Picture, rgb, grey=None, facts
         **own.marked(command, True, texts, picture.exif),
     )
     return job.session.keep(path, facts)
+
+
+def _resized(alpha, size):
+    return alpha if alpha is None or alpha.shape == size else Resized(alpha, size)
 
 
 def bicubic(job: Job, picture: images.Picture, size: tuple[int, int]) -> str:

@@ -26,9 +26,8 @@ def shrink(asked: Shrink, job: Job, place: Place) -> dict:
     picture = results.read(asked.picture, place)
     small_size = tuple(-(-side // model.scale) for side in picture.size)
     tile = results.tiles(model, small_size, job)
-    (lr,) = sampling.downscale_all(
-        model, params, [results.pixels(picture)], tile=tile, progress=job.report
-    )
+    inputs, report = [results.pixels(picture)], job.report
+    (lr,) = sampling.downscale_all(model, params, inputs, tile=tile, progress=report)
     if not np.all(np.isfinite(lr)):
         raise UserError("the network's result is not finite; start the app with other weights")
     small = _write_small(job, picture, lr, model.scale)
