@@ -107,4 +107,5 @@ def _kept(job, picture, pixels, state):
     np.save(values, pixels)
     job.session.keep(values)
     name = results.write(job, "upscale", picture, pixels, facts=State(*state, values))
-    return {"width": pixels.shape[1], "height": pixels.shape[0], "state": name}
+    found = {"width": pixels.shape[1], "height": pixels.shape[0], "state": name}
+    return found | {"jpeg": picture.alpha is None}

@@ -78,6 +78,11 @@ def as_jpeg(session: Session, path: Path, max_pixels: int) -> Path:
     return target
 
 
+def is_shown(stored: Stored) -> bool:
+    """Whether browsers show it."""
+    return media_type(stored) != _BYTES
+
+
 def media_type(stored: Stored) -> str:
     """What browsers are told that a file is: one that they show, or bytes to save."""
     if stored.path.suffix:  # the app has written it

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from hcflow_jax import images, sampling
+from hcflow_jax.app import pictures
 from hcflow_jax.app.asked import Place
 from hcflow_jax.app.jobs import Job
 from hcflow_jax.app.sessions import GoneError, Stored
@@ -113,6 +114,13 @@ def write(job: Job, command: str, picture: images.Picture, rgb, grey=None, facts
 
 def _resized(alpha, size):
     return alpha if alpha is None or alpha.shape == size else Resized(alpha, size)
+
+
+def view(stored: Stored, job: Job, picture: images.Picture) -> str:
+    """The name of a picture of a page in a format that browsers show."""
+    if pictures.is_shown(stored):
+        return stored.path.stem
+    return write(job, "upscale", picture, Resized(picture.pixels[:], picture.size))
 
 
 def bicubic(job: Job, picture: images.Picture, size: tuple[int, int]) -> str:

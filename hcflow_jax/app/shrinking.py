@@ -1,5 +1,6 @@
 """The jobs of the tab Shrink and restore."""
 
+import math
 import re
 
 import numpy as np
@@ -37,12 +38,13 @@ def shrink(asked: Shrink, job: Job, place: Place) -> dict:
     error = np.abs(before.astype(np.int16) - after).mean(-1)
     files = {"original": asked.picture.path, "small": job.session.file(small).path}
     return found | {
+        "original": results.view(asked.picture, job, picture),
         "small": small,
         "small_width": small_size[1],
         "small_height": small_size[0],
         "error": results.plane(job, error),
-        "psnr": metrics.psnr(before, after),
-        "psnr_bicubic": metrics.psnr(before, _there_and_back(before, small_size)),
+        "psnr": _psnr(before, after),
+        "psnr_bicubic": _psnr(before, _there_and_back(before, small_size)),
         "bytes": {name: path.stat().st_size for name, path in files.items()},
         "notes": [*picture.notes, *found["notes"]],
     }
@@ -96,11 +98,18 @@ def _restored(job, place, stored, size):
         picture.values, alpha, grey, {}, picture.bits, picture.profile, picture.exif, picture.xmp
     )
     name = results.write(job, "restore", whole, sample.pixels[: size[0], : size[1]])
-    return {"restored": name, "width": size[1], "height": size[0], "notes": notes}
+    found = {"restored": name, "width": size[1], "height": size[0], "notes": notes}
+    return found | {"jpeg": picture.alpha is None}
 
 
 def _opaque(picture):
     return images.Picture(picture.values, None, picture.grey, {}, profile=picture.profile)
+
+
+def _psnr(before, after):
+    """In dB; None, which JSON has, for equal pictures."""
+    found = metrics.psnr(before, after)
+    return found if math.isfinite(found) else None
 
 
 def _there_and_back(rgb, small_size):

@@ -41,6 +41,7 @@ def upscale(asked: Upscale, job: Job, place: Place) -> dict:
         finals.append(final)
         job.check()
     found = {"width": size[1], "height": size[0], "samples": names}
+    found["jpeg"] = picture.alpha is None
     found["bicubic"] = results.bicubic(job, picture, size)
     if len(finals) > 1:
         found["spread"] = results.plane(job, _spread(finals, size))

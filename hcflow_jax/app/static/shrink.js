@@ -1,0 +1,69 @@
+// The tab Shrink and restore.
+
+import { fileAddress } from "./api.js";
+import { Compare, bytes, choices, downloads, make, notes, reveal, run } from "./parts.js";
+
+export function shrink(panel, picture) {
+  const form = panel.querySelector("form");
+  const compare = new Compare(panel.querySelector(".compare"));
+  const small = panel.querySelector(".small");
+  const place = panel.querySelector(".downloads");
+  const table = panel.querySelector(".figures");
+
+  async function start(kind) {
+    const chosen = picture();
+    if (!chosen) return;
+    const done = await run(panel, { kind, picture: chosen.picture });
+    if (!done) return;
+    reveal(panel);
+    notes(panel, done.result.notes);
+    (kind === "shrink" ? showBoth : showRestored)(done.result, chosen);
+  }
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    start("shrink");
+  };
+  form.restore.onclick = () => start("restore");
+
+  function showSmall(address, width, height, size) {
+    const image = small.querySelector("img");
+    [image.src, image.width, image.height] = [address, width, height];
+    small.querySelector("figcaption").textContent = `small picture, ${width} × ${height}, ${bytes(size)}`;
+  }
+
+  function showBoth(result, chosen) {
+    showSmall(fileAddress(result.small), result.small_width, result.small_height, result.bytes.small);
+    const original = { address: fileAddress(result.original), name: "original" };
+    const restored = { address: fileAddress(result.restored), name: "restored" };
+    const error = { address: fileAddress(result.error), name: "error ×8" };
+    choices(panel.querySelector(".views"), [
+      { label: "original and restored", show: () => compare.show(original, restored) },
+      { label: "restored and error map", show: () => compare.show(restored, error) },
+    ]);
+    panel.querySelector(".views").hidden = false;
+    table.hidden = false;
+    const psnr = (value) => (value === null ? "equal" : `${value.toFixed(2)} dB`);
+    const rows = [
+      ["Original file", bytes(result.bytes.original)],
+      ["Small PNG", bytes(result.bytes.small)],
+      ["PSNR of what is restored", psnr(result.psnr)],
+      ["PSNR of bicubic, down and up", psnr(result.psnr_bicubic)],
+    ].map(([name, value]) =>
+      make("tr", {}, make("th", { scope: "row", textContent: name }), make("td", { textContent: value })),
+    );
+    table.querySelector("tbody").replaceChildren(...rows);
+    downloads(place, result.restored, `${chosen.name}_restored`, result.jpeg);
+    const link = { className: "button", href: fileAddress(result.small), textContent: "Save small PNG" };
+    place.prepend(make("a", { ...link, download: `${chosen.name}_lr.png` }));
+  }
+
+  function showRestored(result, chosen) {
+    showSmall(fileAddress(chosen.picture), chosen.width, chosen.height, chosen.bytes);
+    compare.show(
+      { address: fileAddress(result.bicubic), name: "bicubic" },
+      { address: fileAddress(result.restored), name: "restored" },
+    );
+    panel.querySelector(".views").hidden = table.hidden = true;
+    downloads(place, result.restored, `${chosen.name}_restored`, result.jpeg);
+  }
+}

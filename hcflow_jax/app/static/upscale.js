@@ -1,0 +1,65 @@
+// The tab Upscale.
+
+import { fileAddress, networks, on } from "./api.js";
+import { Compare, choices, downloads, notes, reveal, run, tellValues } from "./parts.js";
+
+export function upscale(panel, picture) {
+  const form = panel.querySelector("form");
+  const compare = new Compare(panel.querySelector(".compare"));
+  tellValues(form);
+  on("ready", () => {
+    form.scale.max = networks().sr.scale;
+    form.scale.value = networks().sr.scale;
+    form.scale.dispatchEvent(new Event("input"));
+  });
+  form.temperature.addEventListener("input", () => {
+    if (form.temperature.value === "0") form.samples.value = 1;
+  });
+  form.samples.addEventListener("input", () => {
+    if (form.samples.value > 1 && form.temperature.value === "0") {
+      form.temperature.value = 0.8; // at 0 all samples are the same
+      form.temperature.dispatchEvent(new Event("input"));
+    }
+  });
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    const chosen = picture();
+    if (!chosen) return;
+    const numbers = ["scale", "temperature", "seed", "samples"].map((n) => [n, Number(form[n].value)]);
+    const job = { kind: "upscale", picture: chosen.picture, ...Object.fromEntries(numbers) };
+    const done = await run(panel, job);
+    if (done) show(done, chosen, job);
+  };
+
+  function show({ result, seconds }, chosen, { scale }) {
+    reveal(panel);
+    const bicubic = { address: fileAddress(result.bicubic), name: "bicubic" };
+    const label = (i) => (result.samples.length > 1 ? `sample ${i + 1}` : "hcflow");
+    const place = panel.querySelector(".downloads");
+    const views = result.samples.map((name, i) => ({
+      label: label(i),
+      thumbnail: fileAddress(name),
+      show() {
+        compare.show(bicubic, { address: fileAddress(name), name: label(i) });
+        const number = result.samples.length > 1 ? `_${i + 1}` : "";
+        downloads(place, name, `${chosen.name}_x${scale}${number}`, result.jpeg);
+      },
+    }));
+    if (result.spread) {
+      views.push({
+        label: "spread ×8",
+        thumbnail: fileAddress(result.spread),
+        show() {
+          const spread = { address: fileAddress(result.spread), name: "standard deviation of samples, ×8" };
+          compare.show({ address: fileAddress(result.samples[0]), name: label(0) }, spread);
+          downloads(place, result.spread, `${chosen.name}_spread`, true);
+        },
+      });
+    }
+    choices(panel.querySelector(".views"), views);
+    panel.querySelector(".views").hidden = views.length < 2;
+    const size = `${chosen.width} × ${chosen.height} → ${result.width} × ${result.height} pixels`;
+    panel.querySelector("[data-facts]").textContent = `${size} in ${seconds.toFixed(1)} s`;
+    notes(panel, result.notes);
+  }
+}
