@@ -8,7 +8,7 @@ from hcflow_jax.app.sessions import GoneError, Session, Stored
 from hcflow_jax.errors import UserError, shown
 from hcflow_jax.images import own
 
-SAMPLES = {"face": (125, 60, 128, 128), "cat": None}
+SAMPLES = {"eye": (125, 60, 128, 128), "cat": None}
 """Parts x, y, width, height of the photograph that ships with the package, by name; None: all."""
 
 _SHOWN = {

@@ -15,9 +15,6 @@ from hcflow_jax.images import own, scratch
 from hcflow_jax.images.resize import Resized
 from hcflow_jax.sampling import memory, tiling
 
-SPREAD_GAIN = 8
-"""What standard deviations and errors, of 255, are multiplied by where they are shown."""
-
 
 def read(stored: Stored, place: Place) -> images.Picture:
     """A picture of a page; GoneError or ImageError where it cannot be read."""
@@ -128,9 +125,13 @@ def bicubic(job: Job, picture: images.Picture, size: tuple[int, int]) -> str:
     return write(job, "upscale", picture, Resized(picture.pixels[:], size))
 
 
-def plane(job: Job, values: np.ndarray) -> str:
-    """The name of a grey PNG of deviations or errors [H, W], of 255, times SPREAD_GAIN."""
+def plane(job: Job, values: np.ndarray) -> dict:
+    """{"name", "white"} of a grey PNG of deviations or errors [H, W], and what is white in it.
+
+    That is their 99.9th percentile, at least 1, so that small ones are seen too.
+    """
     path = job.session.new_path(".png")
-    bright = np.clip(SPREAD_GAIN * values / 255, 0, 1).astype(np.float32)
+    white = max(1.0, float(np.percentile(values, 99.9)))
+    bright = np.clip(values / white, 0, 1).astype(np.float32)
     images.write(path, np.broadcast_to(bright[..., None], (*bright.shape, 3)), grey=True)
-    return job.session.keep(path)
+    return {"name": job.session.keep(path), "white": white}

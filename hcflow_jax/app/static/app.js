@@ -40,6 +40,7 @@ async function take(sending, name) {
     const found = await sending();
     chosen = { ...found, name: name.replace(/\.[^.]*$/, "") };
     find("about").textContent = `${name}: ${found.width} × ${found.height} pixels, ${bytes(found.bytes)}`;
+    document.querySelector(".drop .button").classList.remove("main"); // now what is done with it is
     preview.hidden = !found.shown;
     if (found.shown) preview.src = fileAddress(found.picture);
   } catch (error) {

@@ -59,7 +59,7 @@ export function explore(panel, picture) {
     const state = { ...result, name, label, parent, chosen, base, seconds: done.seconds };
     states = [...states, state].slice(-KEPT);
     reveal(panel);
-    for (const part of form.querySelectorAll(".after")) part.disabled = false;
+    for (const part of form.querySelectorAll("fieldset")) part.disabled = false;
     select(state);
   }
 

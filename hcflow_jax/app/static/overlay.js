@@ -117,9 +117,10 @@ export class Overlay {
     const context = this.canvas.getContext("2d");
     const factor = this.canvas.width / this.width;
     if (this.painting) {
-      context.globalAlpha = 0.4;
       context.drawImage(this.mask, 0, 0, this.canvas.width, this.canvas.height);
-      context.globalAlpha = 1;
+      [context.globalCompositeOperation, context.fillStyle] = ["source-in", "#2f7de180"];
+      context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+      context.globalCompositeOperation = "source-over";
       context.beginPath();
       context.arc(this.cursor[0] * factor, this.cursor[1] * factor, this.radius * factor, 0, 7);
       this.outline(context, []);

@@ -100,8 +100,7 @@ export class Compare {
       const on = this.sheet.classList.toggle("true");
       this.true.setAttribute("aria-pressed", on);
     };
-    const bar = make("div", { className: "bar" }, this.names, this.range);
-    place.replaceChildren(pane, bar, this.true);
+    place.replaceChildren(this.names, pane, this.range, this.true);
     this.sheet.onpointerdown = (event) => {
       this.sheet.setPointerCapture(event.pointerId);
       this.follow(event);

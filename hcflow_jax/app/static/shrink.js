@@ -35,7 +35,8 @@ export function shrink(panel, picture) {
     showSmall(fileAddress(result.small), result.small_width, result.small_height, result.bytes.small);
     const original = { address: fileAddress(result.original), name: "original" };
     const restored = { address: fileAddress(result.restored), name: "restored" };
-    const error = { address: fileAddress(result.error), name: "error ×8" };
+    const white = `error; white: ${result.error.white.toFixed(0)} of 255`;
+    const error = { address: fileAddress(result.error.name), name: white };
     choices(panel.querySelector(".views"), [
       { label: "original and restored", show: () => compare.show(original, restored) },
       { label: "restored and error map", show: () => compare.show(restored, error) },

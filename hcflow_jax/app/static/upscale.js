@@ -47,12 +47,13 @@ export function upscale(panel, picture) {
     }));
     if (result.spread) {
       views.push({
-        label: "spread ×8",
-        thumbnail: fileAddress(result.spread),
+        label: "spread",
+        thumbnail: fileAddress(result.spread.name),
         show() {
-          const spread = { address: fileAddress(result.spread), name: "standard deviation of samples, ×8" };
+          const name = `standard deviation; white: ${result.spread.white.toFixed(1)} of 255`;
+          const spread = { address: fileAddress(result.spread.name), name };
           compare.show({ address: fileAddress(result.samples[0]), name: label(0) }, spread);
-          downloads(place, result.spread, `${chosen.name}_spread`, true);
+          downloads(place, result.spread.name, `${chosen.name}_spread`, true);
         },
       });
     }
