@@ -116,7 +116,12 @@ class Queue:
                 job.stopped.set()
             self._changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=1)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job still runs, though all were stopped: in a compiler, for example."""
+        return self._thread.is_alive()
 
     @staticmethod
     def _one(job, ahead):

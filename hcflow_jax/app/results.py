@@ -100,7 +100,7 @@ def write(job: Job, command: str, picture: images.Picture, rgb, grey=None, facts
         rgb,
         alpha,
         picture.grey if grey is None else grey,
-        bits=8 if coded else picture.bits,
+        bits=8 * rgb.dtype.itemsize if coded else picture.bits,
         profile=picture.profile,
         xmp=picture.xmp,
         coded=coded,

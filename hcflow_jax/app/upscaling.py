@@ -1,15 +1,17 @@
 """The job of the tab Upscale."""
 
+import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 
-from hcflow_jax import sampling
+from hcflow_jax import images, sampling
 from hcflow_jax.app import results
 from hcflow_jax.app.asked import Place, Upscale
 from hcflow_jax.app.jobs import Job
 from hcflow_jax.errors import UserError
-from hcflow_jax.images import metrics
+from hcflow_jax.images import coding, metrics
 from hcflow_jax.images.resize import Resized
 
 _ROWS = 128  # of results whose spread is computed at a time
@@ -31,12 +33,15 @@ def upscale(asked: Upscale, job: Job, place: Place) -> dict:
         ((results.pixels(picture), index) for index in range(asked.samples)),
         asked.temperature,
         asked.seed,
+        codes=itertools.repeat(_code(picture, size == whole).values),
         **results.options(model, picture.size, job, asked.samples),
     )
     names, notes, finals = [], [*picture.notes], []
     for sample in drawn:
         notes += results.checked(sample)
-        final = sample.pixels if size == whole else Resized(sample.pixels, size)
+        final = sample.pixels
+        if size != whole:
+            final = Resized(final, size, factor=1 / 65535)
         names.append(results.write(job, "upscale", picture, final))
         finals.append(final)
         job.check()
@@ -52,10 +57,24 @@ def _scaled(side, scale):
     return max(1, math.floor(scale * side + 0.5))
 
 
+def _code(picture, whole):
+    """How samples are kept until they are written: as files have them, or to be shrunk."""
+    if not whole:
+        return coding.Coding(16)
+    file = Path("any.png")
+    return images.result_coding(file, picture.grey, picture.bits, picture.profile)
+
+
+def _in_8_bits(pixels):
+    if pixels.dtype == np.uint8:
+        return pixels
+    return metrics.to_uint8(pixels / 65535 if pixels.dtype == np.uint16 else pixels)
+
+
 def _spread(samples, size):
     """[H, W]: standard deviation over samples, of 255, mean of the channels."""
     spread = np.empty(size, np.float32)
     for top in range(0, size[0], _ROWS):
-        strips = [metrics.to_uint8(sample[top : top + _ROWS]) for sample in samples]
+        strips = [_in_8_bits(sample[top : top + _ROWS]) for sample in samples]
         spread[top : top + _ROWS] = metrics.deviation(strips).mean(-1)
     return spread

@@ -1,5 +1,6 @@
 """`hcflow app`."""
 
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -91,7 +92,14 @@ def _app(args):
         print(f"{address}  (Ctrl-C ends it)", flush=True)
         if not args.no_browser:
             serving.open_browser(address)
-        serving.Server(App(networks, settings)).run_at(found)
+        app = App(networks, settings)
+        try:
+            serving.Server(app).run_at(found)
+        except KeyboardInterrupt:
+            if app.queue.is_busy:  # Python's end would wait for it, or crash in the midst of it
+                print("hcflow: interrupted", file=sys.stderr, flush=True)
+                os._exit(130)
+            raise
 
 
 def _address(host, port, token):

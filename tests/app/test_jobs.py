@@ -1,0 +1,221 @@
+"""What the app makes of pictures is what the commands make of them."""
+
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hcflow_jax import cli, images
+from hcflow_jax.images import metrics
+from hcflow_jax.images.resize import imresize
+from hcflow_jax.sampling import checking
+from tests.app.conftest import write_noise
+from tests.app.serving import Page, ask
+
+
+@pytest.fixture
+def page(served, monkeypatch):
+    monkeypatch.setattr(checking, "LIMIT", math.inf)  # what random weights sample strays
+    with Page(served[1]) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """A picture of which parts are far from one another."""
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    write_noise(path, np.random.default_rng(1), (100, 110))
+    return path
+
+
+def pixels(data):
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize("scale, temperature", [(2, 0), (1.5, 0.5)])
+def test_upscaling_is_that_of_the_command(page, photo, weights, tmp_path, scale, temperature):
+    sent = page.send(photo.read_bytes())
+    assert (sent["width"], sent["height"], sent["kind"]) == (110, 100, "PNG")
+    asked = {"scale": scale, "temperature": temperature, "seed": 3}
+    result = page.result(kind="upscale", picture=sent["picture"], **asked)
+    options = ["--scale", str(scale), "-t", str(temperature), "-s", "3"]
+    checkpoint = ["--checkpoint", weights["sr"]]
+    assert (
+        cli.main(["upscale", str(photo), "-o", str(tmp_path / "a.png"), *options, *checkpoint]) == 0
+    )
+    (name,) = result["samples"]
+    assert page.file(name) == (tmp_path / "a.png").read_bytes()
+    assert (result["width"], result["height"]) == (110 * scale, 100 * scale)
+    jpeg = page.file(name, "?as=jpg")
+    assert np.abs(pixels(jpeg).astype(int) - pixels(page.file(name))).mean() < 8
+    assert page.ready == {task: {"scale": 2, "levels": 1} for task in ("sr", "rescaling")}
+
+
+def test_samples_have_a_spread(page, photo):
+    sent = page.send(photo.read_bytes())["picture"]
+    result = page.result(kind="upscale", picture=sent, scale=2, temperature=1, samples=3)
+    samples = [pixels(page.file(name)) for name in result["samples"]]
+    spread = metrics.deviation(samples).mean(-1)
+    shown = pixels(page.file(result["spread"]["name"]))
+    assert len(samples) == 3 and spread.max() > 1
+    expected = np.clip(255 * spread / result["spread"]["white"], 0, 255)
+    assert np.abs(shown - expected).max() <= 0.51
+    bicubic = pixels(page.file(result["bicubic"]))
+    small = images.read(photo).rgb
+    assert np.array_equal(bicubic, metrics.to_uint8(imresize(small, size=(200, 220))))
+
+
+def test_a_part_drawn_anew_leaves_the_rest_as_it_was(page, photo):
+    sent = page.send(photo.read_bytes())["picture"]
+    drawn = page.result(kind="draw", picture=sent, temperature=1, seed=2)
+    regions, states = [(0, 0, 9, 8), (180, 150, 20, 40)], [drawn["state"]]
+    for index, region in enumerate(regions, 1):
+        asked = {"state": states[-1], "region": region, "index": index}
+        states.append(page.result(kind="redraw", **asked)["state"])
+    before, once, twice = (pixels(page.file(name)) for name in states)
+    assert (before[:8, :9] != once[:8, :9]).any()
+    assert np.array_equal(before[72:], once[72:]) and np.array_equal(before[:, 74:], once[:, 74:])
+    assert (once[150:190, 180:200] != twice[150:190, 180:200]).any()
+    assert np.array_equal(once[:86], twice[:86]) and np.array_equal(once[:, :116], twice[:, :116])
+
+
+def test_a_part_drawn_anew_is_that_of_the_command(page, photo, weights, tmp_path):
+    sent = page.send(photo.read_bytes())["picture"]
+    drawn = page.result(kind="draw", picture=sent, temperature=0.5)
+    new = page.result(kind="redraw", state=drawn["state"], region=[40, 30, 20, 20], index=2)
+    options = ["-t", "0.5", "--region", "40,30,20,20", "--region-seed", "2"]
+    argv = ["upscale", str(photo), "-o", str(tmp_path / "a.png"), *options]
+    assert cli.main([*argv, "--checkpoint", weights["sr"]]) == 0
+    assert page.file(new["state"]) == (tmp_path / "a.png").read_bytes()
+
+
+def test_between_samples_stand_the_samples(page, photo):
+    sent = page.send(photo.read_bytes())["picture"]
+
+    def drawn(**asked):
+        job = {"kind": "draw", "picture": sent, "temperature": 1, **asked}
+        return page.file(page.result(**job)["state"])
+
+    both = page.result(kind="upscale", picture=sent, scale=2, temperature=1, samples=2)
+    first, second = (pixels(page.file(name)) for name in both["samples"])
+    ends = [pixels(drawn(between=[0, 1], weight=weight)) for weight in (0, 1)]
+    assert np.array_equal(ends[0], first) and np.array_equal(ends[1], second)
+    middle = pixels(drawn(between=[0, 1], weight=0.5))
+    assert (middle != first).any() and (middle != second).any()
+    assert np.array_equal(pixels(drawn(fine=1, coarse=0)), second)  # of a single level
+
+
+def test_a_painted_temperature_holds_where_it_is_painted(page, photo):
+    sent = page.send(photo.read_bytes())["picture"]
+    mask = Image.new("L", (110, 100))
+    mask.paste(255, (0, 0, 10, 10))
+    file = io.BytesIO()
+    mask.save(file, "PNG")
+    brush = page.send(file.getvalue())["picture"]
+    cold, painted, hot = (
+        pixels(page.file(page.result(kind="draw", picture=sent, **asked)["state"]))
+        for asked in ({}, {"temperature": 1, "brush": brush}, {"temperature": 1})
+    )
+    assert np.array_equal(painted[120:], cold[120:]) and (hot[120:] != cold[120:]).any()
+    assert (painted[:16, :16] != cold[:16, :16]).any()
+
+
+def test_what_is_shrunk_is_restored_as_the_command_does(page, photo, weights, tmp_path):
+    sent = page.send(photo.read_bytes())
+    result = page.result(kind="shrink", picture=sent["picture"])
+    small, checkpoint = tmp_path / "small.png", ["--checkpoint", weights["rescaling"]]
+    assert cli.main(["downscale", str(photo), "-o", str(small), *checkpoint]) == 0
+    assert page.file(result["small"]) == small.read_bytes()
+    assert cli.main(["restore", str(small), "-o", str(tmp_path / "again.png"), *checkpoint]) == 0
+    again = pixels((tmp_path / "again.png").read_bytes())
+    assert np.array_equal(pixels(page.file(result["restored"])), again)
+    original = pixels(photo.read_bytes())
+    assert result["psnr"] == pytest.approx(metrics.psnr(original, again))
+    assert result["bytes"] == {"original": sent["bytes"], "small": small.stat().st_size}
+    error = np.abs(original.astype(int) - again).mean(-1)
+    shown = pixels(page.file(result["error"]["name"]))
+    assert np.abs(shown - np.clip(255 * error / result["error"]["white"], 0, 255)).max() <= 0.51
+    sent = page.send(small.read_bytes())
+    assert sent["small"]
+    restored = page.result(kind="restore", picture=sent["picture"])
+    assert np.array_equal(pixels(page.file(restored["restored"])), again)
+    assert not restored["notes"]
+
+
+def test_other_pictures_are_restored_with_a_warning(page, photo):
+    sent = page.send(photo.read_bytes())
+    assert not sent["small"]
+    result = page.result(kind="restore", picture=sent["picture"])
+    assert "false" in result["notes"][0] and (result["width"], result["height"]) == (220, 200)
+
+
+def test_transparency_and_greys_stay(page, tmp_path):
+    rng = np.random.default_rng(2)
+    write_noise(tmp_path / "a.png", rng, (20, 24), channels=4)
+    Image.fromarray(rng.integers(0, 256, (20, 24), dtype=np.uint8)).save(tmp_path / "b.png")
+    for name, mode, jpeg in (("a", "RGBA", False), ("b", "L", True)):
+        sent = page.send((tmp_path / f"{name}.png").read_bytes())["picture"]
+        upscaled = page.result(kind="upscale", picture=sent, scale=2)
+        drawn = page.result(kind="draw", picture=sent, temperature=1)
+        new = page.result(kind="redraw", state=drawn["state"], region=[0, 0, 4, 4], index=1)
+        shrunk = page.result(kind="shrink", picture=sent)
+        names = [upscaled["samples"][0], upscaled["bicubic"], drawn["state"], new["state"]]
+        names += [shrunk["restored"], shrunk["original"]]
+        assert [Image.open(io.BytesIO(page.file(n))).mode for n in names] == [mode] * 6
+        assert {found["jpeg"] for found in (upscaled, drawn, new, shrunk)} == {jpeg}
+        status, _, data = ask(page.port, "GET", f"{page.address}/files/{names[0]}?as=jpg")
+        assert status == (200 if jpeg else 400), data
+
+
+def test_a_folder_is_evaluated_and_its_report_is_a_page_of_its_own(page, served):
+    assert page.opened["folders"] == ["photos"]
+    done = page.do(kind="evaluate", folder="photos", temperatures=[0, 0.5], samples=2)
+    assert done["state"] == "done", done
+    assert (done["done"], done["total"]) == (10, 10)
+    address = f"{page.address}/files/{done['result']['report']}"
+    status, headers, body = ask(page.port, "GET", address)
+    assert status == 200 and b"<title>photos" in body and headers["content-type"][:9] == "text/html"
+    policy = headers["content-security-policy"]
+    assert "sandbox allow-scripts;" in policy and "allow-same-origin" not in policy
+    assert sorted(path.name for path in served[2].iterdir()) == ["empty", "photos"]
+
+
+@pytest.mark.parametrize(
+    "asked, words",
+    [
+        ({"kind": "evaluate", "folder": "../photos"}, "below the root"),
+        ({"kind": "evaluate", "folder": "empty"}, "holds no images"),
+        ({"kind": "upscale", "scale": 3}, "more than the network's ×2"),
+        ({"kind": "upscale", "scale": 2, "temperature": 1, "samples": 16}, "would be more than"),
+        ({"kind": "redraw", "region": [0, 0, 1, 1]}, "draw the picture first"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(page, photo, monkeypatch, asked, words, served):
+    place = served[0]._place
+    object.__setattr__(place, "max_pixels", 100_000)
+    try:
+        name = page.send(photo.read_bytes())["picture"]
+        done = page.do(picture=name, state=name, **asked)
+    finally:
+        object.__setattr__(place, "max_pixels", 50_000_000)
+    assert done["state"] == "failed" and words in done["error"] and "\n" not in done["error"]
+
+
+def test_a_region_outside_is_refused(page, photo):
+    name = page.send(photo.read_bytes())["picture"]
+    state = page.result(kind="draw", picture=name, temperature=1)["state"]
+    done = page.do(kind="redraw", state=state, region=[0, 0, 221, 1], index=1)
+    assert "is not inside the result" in done["error"]
+
+
+def test_samples_ship_with_the_app(page):
+    sizes = {}
+    for name in page.opened["samples"]:
+        status, _, body = ask(page.port, "POST", f"{page.address}/samples/{name}")
+        sizes[name] = [json.loads(body)[side] for side in ("width", "height")]
+        assert status == 200
+    assert sizes == {"eye": [128, 128], "cat": [400, 300]}
+    assert ask(page.port, "POST", f"{page.address}/samples/dog")[0] == 404
