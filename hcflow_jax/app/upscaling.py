@@ -39,9 +39,8 @@ def upscale(asked: Upscale, job: Job, place: Place) -> dict:
     names, notes, finals = [], [*picture.notes], []
     for sample in drawn:
         notes += results.checked(sample)
-        final = sample.pixels
-        if size != whole:
-            final = Resized(final, size, factor=1 / 65535)
+        kept = sample.pixels
+        final = kept if size == whole else Resized(kept, size, factor=1 / 65535)
         names.append(results.write(job, "upscale", picture, final))
         finals.append(final)
         job.check()
