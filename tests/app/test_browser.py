@@ -1,0 +1,247 @@
+"""The page in a real browser: every flow, wide and narrow, by pointer and by keyboard alone."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from hcflow_jax.app.networks import Networks
+from tests.app.conftest import write_noise
+from tests.app.serving import running
+
+api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+pytestmark = pytest.mark.slow
+WIDE, NARROW = (1280, 900), (390, 844)
+PATIENCE_MS = 120_000
+SERIOUS = ("serious", "critical")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    with api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        try:
+            browser = playwright.chromium.launch(executable_path=found, args=arguments)
+        except api.Error as error:
+            pytest.skip(f"no Chromium starts here: {error.message.splitlines()[0]}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(weights, tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    (root / "photos").mkdir()
+    write_noise(root / "photos/1.png", np.random.default_rng(0), (40, 48))
+    with running(Networks(weights.values()), root=root) as (_, port):
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    write_noise(path, np.random.default_rng(1), (60, 80))
+    return path
+
+
+@pytest.fixture(params=[WIDE, NARROW], ids=["wide", "narrow"])
+def page(browser, address, request):
+    """The page, ready; in the end, that it told of no error, and asked no other host."""
+    context = browser.new_context(
+        viewport=dict(zip(("width", "height"), request.param, strict=True))
+    )
+    page, wrong = context.new_page(), []
+    page.set_default_timeout(PATIENCE_MS)
+    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("requestfailed", lambda r: wrong.append(r.url) if "/events" not in r.url else None)
+    page.on(
+        "request", lambda r: r.url.startswith((address, "blob:", "data:")) or wrong.append(r.url)
+    )
+    page.goto(address)
+    api.expect(page.get_by_role("status").first).to_have_text(
+        re.compile("^Ready"), timeout=PATIENCE_MS
+    )
+    yield page
+    assert page.evaluate("document.documentElement.scrollWidth") <= request.param[0]
+    context.close()
+    assert not wrong
+
+
+def take(page, photo):
+    page.set_input_files("#file", photo)
+    api.expect(page.locator("#about")).to_contain_text("80 × 60 pixels")
+
+
+def accessible(page):
+    found = axe.Axe().run(page).response["violations"]
+    assert not [(v["id"], v["nodes"]) for v in found if v["impact"] in SERIOUS]
+
+
+def saved(page, name):
+    """The file that a link saves: (its name, its bytes)."""
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name=name).locator("visible=true").click()
+    return waiting.value.suggested_filename, waiting.value.path().read_bytes()
+
+
+def loaded(page, selector):
+    """Sizes of the pictures there, all of which are shown."""
+    images = page.locator(f"{selector} >> visible=true")
+    for image in images.all():
+        api.expect(image).to_have_js_property("complete", True)
+    return [
+        image.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+        for image in images.all()
+    ]
+
+
+def test_upscaling(page, photo):
+    accessible(page)
+    take(page, photo)
+    page.fill("#upscale [name=samples]", "2")
+    page.get_by_role("button", name="Upscale").click()
+    page.wait_for_selector("#upscale .shown")
+    assert loaded(page, "#upscale .sheet img") == [[160, 120]] * 2
+    views = page.locator("#upscale .views button")
+    assert views.all_inner_texts() == ["sample 1", "sample 2", "spread"]
+    views.nth(1).click()
+    assert saved(page, "Save PNG")[0] == "photo_x2_2.png"
+    name, data = saved(page, "Save JPEG")
+    assert name == "photo_x2_2.jpg" and data[:2] == b"\xff\xd8"
+    box = page.locator("#upscale .sheet").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 20, steps=3)
+    page.mouse.up()
+    assert 24 <= float(page.get_by_label("Divider").input_value()) <= 26
+    accessible(page)
+
+
+def test_upscaling_by_the_keyboard_alone(page):
+    def to(name):
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            if (
+                page.evaluate("document.activeElement.textContent || document.activeElement.name")
+                == name
+            ):
+                return
+        raise AssertionError(f"{name} is not reached")
+
+    to("Sample: eye")
+    page.keyboard.press("Enter")
+    api.expect(page.locator("#about")).to_contain_text("128 × 128")
+    to("Upscale")  # the tab
+    to("temperature")
+    page.keyboard.press("ArrowRight")
+    to("Upscale")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#upscale .shown")
+    api.expect(page.locator("#upscale [data-facts]")).to_contain_text("256 × 256 pixels")
+    page.get_by_label("Divider").focus()
+    page.keyboard.press("End")
+    assert page.get_by_label("Divider").input_value() == "100"
+    page.locator("#tab-upscale").focus()
+    for name in ("Explore", "Shrink and restore", "Evaluate", "Upscale"):
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("document.activeElement.textContent") == name
+
+
+def test_cancelling(page, photo):
+    take(page, photo)
+    page.fill("#upscale [name=samples]", "16")
+    page.get_by_role("button", name="Upscale").click()
+    page.get_by_role("button", name="Cancel").click()
+    api.expect(page.locator("#upscale .job")).to_have_text("Cancelled.", timeout=PATIENCE_MS)
+    assert page.get_by_role("button", name="Upscale").is_enabled()
+
+
+def test_exploring(page, photo):
+    take(page, photo)
+    page.get_by_role("tab", name="Explore").click()
+    page.get_by_role("button", name="Draw the picture").click()
+    states = page.locator(".history li")
+    api.expect(states).to_have_count(1, timeout=PATIENCE_MS)
+    canvas = page.locator("#explore canvas")
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 10, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 50, box["y"] + 60, steps=3)
+    page.mouse.up()
+    assert [page.locator(f"#explore [name={n}]").input_value() for n in "xywh"] == [
+        "10",
+        "20",
+        "40",
+        "40",
+    ]
+    page.get_by_role("button", name="Draw this part anew").click()
+    api.expect(states).to_have_count(2, timeout=PATIENCE_MS)
+    page.get_by_role("button", name="Coarse kept, fine anew").click()
+    api.expect(states).to_have_count(3, timeout=PATIENCE_MS)
+    page.locator("#explore [name=weight]").focus()
+    page.keyboard.press("End")
+    api.expect(states).to_have_count(4, timeout=PATIENCE_MS)
+    page.get_by_label("Paint where").check()
+    canvas.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Draw with these temperatures").click()
+    api.expect(states).to_have_count(5, timeout=PATIENCE_MS)
+    labels = ["sample 0", "a part anew", "fine anew", "0 to 1, 1", "painted"]
+    assert states.all_inner_texts() == labels
+    shown = page.locator("#explore .canvas img")
+    last = shown.get_attribute("src")
+    page.get_by_role("button", name="Show the state before").click()
+    assert shown.get_attribute("src") != last
+    page.get_by_role("button", name="Undo").click()
+    api.expect(page.locator("#explore [data-facts]")).to_contain_text("0 to 1, 1")
+    assert loaded(page, ".history img") == [[160, 120]] * 5
+    accessible(page)
+
+
+def test_shrinking_and_restoring(page, photo, tmp_path):
+    take(page, photo)
+    page.get_by_role("tab", name="Shrink and restore").click()
+    page.locator("#shrink [name=shrink]").click()
+    page.wait_for_selector("#shrink .shown")
+    assert loaded(page, "#shrink .small img") == [[40, 30]]
+    assert page.locator("#shrink .small img").bounding_box()["width"] == 40
+    page.get_by_role("button", name="restored and error map").click()
+    assert loaded(page, "#shrink .sheet img") == [[80, 60]] * 2
+    assert page.locator("#shrink td").all_inner_texts()[2].endswith(" dB")
+    accessible(page)
+    name, data = saved(page, "Save small PNG")
+    (tmp_path / name).write_bytes(data)
+    page.set_input_files("#file", tmp_path / name)
+    api.expect(page.locator("#about")).to_contain_text("photo_lr.png: 40 × 30")
+    page.get_by_role("button", name="Restore this small picture").click()
+    api.expect(page.locator("#shrink .names")).to_have_text("bicubicrestored", timeout=PATIENCE_MS)
+
+
+def test_evaluating(page, address):
+    page.get_by_role("tab", name="Evaluate").click()
+    page.locator("#evaluate button").click()
+    page.wait_for_selector("#evaluate .shown")
+    accessible(page)
+    with page.expect_popup() as waiting:
+        page.get_by_role("link", name="Open the report").click()
+    report = waiting.value
+    report.wait_for_load_state()
+    assert report.title() == "photos, ×2"
+    assert report.evaluate("self.origin") == "null"  # it is no part of the app
+    report.close()
+
+
+def test_what_is_no_picture_is_told_beside_the_button(page, photo):
+    page.set_input_files(
+        "#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}
+    )
+    api.expect(page.locator("#refused")).to_contain_text("is not an image of a known format")
+    take(page, photo)
+    api.expect(page.locator("#refused")).to_be_empty()
