@@ -15,7 +15,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 pytestmark = pytest.mark.slow
 WIDE, NARROW = (1280, 900), (390, 844)
-PATIENCE_MS = 120_000
+PATIENCE_MS = 20_000
 SERIOUS = ("serious", "critical")
 
 
@@ -49,6 +49,11 @@ def photo(tmp_path_factory):
     return path
 
 
+def is_wrong(line):
+    """Whether a line of the console tells of an error, other than of a request that was refused."""
+    return line.type == "error" and "status of 400" not in line.text
+
+
 @pytest.fixture(params=[WIDE, NARROW], ids=["wide", "narrow"])
 def page(browser, address, request):
     """The page, ready; in the end, that it told of no error, and asked no other host."""
@@ -57,7 +62,7 @@ def page(browser, address, request):
     )
     page, wrong = context.new_page(), []
     page.set_default_timeout(PATIENCE_MS)
-    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+    page.on("console", lambda line: wrong.append(line.text) if is_wrong(line) else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("requestfailed", lambda r: wrong.append(r.url) if "/events" not in r.url else None)
     page.on(
@@ -119,7 +124,7 @@ def test_upscaling(page, photo):
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 20, steps=3)
     page.mouse.up()
-    assert 24 <= float(page.get_by_label("Divider").input_value()) <= 26
+    assert 24 <= float(page.locator("#upscale .compare input").input_value()) <= 26
     accessible(page)
 
 
@@ -144,9 +149,9 @@ def test_upscaling_by_the_keyboard_alone(page):
     page.keyboard.press("Enter")
     page.wait_for_selector("#upscale .shown")
     api.expect(page.locator("#upscale [data-facts]")).to_contain_text("256 × 256 pixels")
-    page.get_by_label("Divider").focus()
+    page.locator("#upscale .compare input").focus()
     page.keyboard.press("End")
-    assert page.get_by_label("Divider").input_value() == "100"
+    assert page.locator("#upscale .compare input").input_value() == "100"
     page.locator("#tab-upscale").focus()
     for name in ("Explore", "Shrink and restore", "Evaluate", "Upscale"):
         page.keyboard.press("ArrowRight")
