@@ -59,9 +59,11 @@ def put_sample(name: str, path: Path) -> None:
 def as_jpeg(session: Session, path: Path, max_pixels: int) -> Path:
     """A copy of a picture as JPEG; ImageError where it cannot be one."""
     target = path.with_name(f"{path.stem}_as.jpg")
-    if target.exists() or not session.hold():
-        return target
+    if not session.hold():
+        raise GoneError("this page was closed meanwhile; reload it")
     try:
+        if target.exists():
+            return target
         picture = images.read(path.read_bytes(), max_pixels)
         images.write(
             target,

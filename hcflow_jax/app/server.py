@@ -182,6 +182,8 @@ class App:
             return await self._known(session, path)
         except ClientDisconnect:
             return Response(status_code=400)
+        except FileNotFoundError as error:
+            raise GoneError("this page was closed meanwhile; reload it") from error
         finally:
             if not session.has(path):
                 path.unlink(missing_ok=True)

@@ -76,7 +76,7 @@ class Session:
     def file(self, name: str) -> Stored:
         """What `keep` was given; GoneError where there is no such file."""
         found = self._files.get(name) if isinstance(name, str) else None
-        if found is None:
+        if found is None or not found.path.exists():
             raise GoneError("the file is no longer here; choose the picture again")
         return found
 

@@ -15,7 +15,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 pytestmark = pytest.mark.slow
 WIDE, NARROW = (1280, 900), (390, 844)
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 SERIOUS = ("serious", "critical")
 
 
