@@ -146,7 +146,7 @@ def test_what_is_no_picture_is_one_line_and_not_kept(app, page, data):
 
 @pytest.mark.parametrize("told_length", [True, False])
 def test_a_file_that_is_too_large_is_refused_and_not_kept(app, page, told_length):
-    connection = http.client.HTTPConnection(HOST, app[1])
+    connection = http.client.HTTPConnection(HOST, app[1], timeout=30)
     connection.putrequest("POST", f"{page.address}/pictures")
     if told_length:
         connection.putheader("Content-Length", str(10**9))
