@@ -119,6 +119,12 @@ class Queue:
             self._thread.join(timeout=1)
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether a job waits."""
+        with self._changed:
+            return bool(self._waiting)
+
+    @property
     def is_busy(self) -> bool:
         """Whether a job still runs, though all were stopped: in a compiler, for example."""
         return self._thread.is_alive()

@@ -43,12 +43,13 @@ class Networks:
             self._loaded[task] = sampling.load(path, task)
         return self._loaded[task]
 
-    def warm(self, _job=None) -> dict:
-        """Loads all, and draws a picture of the size that most first ones have.
+    def load(self) -> dict:
+        """Loads what most first jobs need; {"sr": {"scale", "levels"}}."""
+        model, _ = self.get("sr")
+        return {"sr": {"scale": model.scale, "levels": len(model.levels)}}
 
-        Returns:
-          {task: {"scale", "levels"}}.
-        """
+    def warm(self) -> None:
+        """Draws a picture as large as most first results are, so that its program is there."""
         import numpy as np
 
         from hcflow_jax import sampling
@@ -56,5 +57,3 @@ class Networks:
         model, params = self.get("sr")
         lr = np.full((512 // model.scale, 512 // model.scale, 3), 0.5, np.float32)
         sampling.sample(model, params, lr, 0.0, back_project=sampling.BACK_PROJECTION)
-        tasks = {task: self.get(task)[0] for task in ("sr", "rescaling")}
-        return {t: {"scale": m.scale, "levels": len(m.levels)} for t, m in tasks.items()}

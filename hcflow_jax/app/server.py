@@ -124,7 +124,9 @@ class App:
 
     def _warm(self, job):
         try:
-            self._ready = self._networks.warm()
+            self._ready = self._networks.load()
+            if not self.queue.has_waiting:  # else a job compiles what it needs itself
+                self._networks.warm()
         except BaseException:
             self._warming = False
             raise

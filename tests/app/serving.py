@@ -16,8 +16,11 @@ PATIENCE = 120  # seconds; no test is about speed
 class NoNetworks:
     """Stands for networks where none is needed."""
 
-    def warm(self):
+    def load(self):
         return {"sr": {"scale": 4, "levels": 2}}
+
+    def warm(self):
+        """There is nothing to draw with."""
 
 
 @contextlib.contextmanager

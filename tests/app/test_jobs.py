@@ -49,7 +49,7 @@ def test_upscaling_is_that_of_the_command(page, photo, weights, tmp_path, scale,
     assert page.file(name) == (tmp_path / "a.png").read_bytes()
     assert page.file(name, "?as=jpg") == (tmp_path / "a.jpg").read_bytes()
     assert (result["width"], result["height"]) == (110 * scale, 100 * scale)
-    assert page.ready == {task: {"scale": 2, "levels": 1} for task in ("sr", "rescaling")}
+    assert page.ready == {"sr": {"scale": 2, "levels": 1}}
 
 
 def test_samples_have_a_spread(page, photo):
@@ -69,14 +69,16 @@ def test_samples_have_a_spread(page, photo):
 def test_a_part_drawn_anew_leaves_the_rest_as_it_was(page, photo):
     sent = page.send(photo.read_bytes())["picture"]
     drawn = page.result(kind="draw", picture=sent, temperature=1, seed=2)
-    regions, states = [(0, 0, 9, 8), (180, 150, 20, 40)], [drawn["state"]]
+    regions = [(0, 0, 9, 8), (180, 150, 20, 40), (40, 0, 8, 8)]
+    states = [drawn["state"]]
     for index, region in enumerate(regions, 1):
         asked = {"state": states[-1], "region": region, "index": index}
         states.append(page.result(kind="redraw", **asked)["state"])
-    before, once, twice = (pixels(page.file(name)) for name in states)
+    before, once, twice, thrice = (pixels(page.file(name)) for name in states)
     assert (before[:8, :9] != once[:8, :9]).any()
     assert np.array_equal(before[72:], once[72:]) and np.array_equal(before[:, 74:], once[:, 74:])
     assert (once[150:190, 180:200] != twice[150:190, 180:200]).any()
+    assert np.array_equal(twice[:8, :9], thrice[:8, :9])  # near the third, whose halo it is in
     assert np.array_equal(once[:86], twice[:86]) and np.array_equal(once[:, :116], twice[:, :116])
 
 
