@@ -11,9 +11,10 @@ from PIL import Image
 from hcflow_jax import cli, images
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
-from hcflow_jax.sampling import checking
+from hcflow_jax.sampling import checking, pictures
 from tests.app.conftest import write_noise
 from tests.app.serving import Page, ask
+from tests.sampling import test_checking
 
 
 @pytest.fixture
@@ -80,6 +81,25 @@ def test_a_part_drawn_anew_leaves_the_rest_as_it_was(page, photo):
     assert (once[150:190, 180:200] != twice[150:190, 180:200]).any()
     assert np.array_equal(twice[:8, :9], thrice[:8, :9])  # near the third, whose halo it is in
     assert np.array_equal(once[:86], twice[:86]) and np.array_equal(once[:, :116], twice[:, :116])
+
+
+def test_what_was_drawn_colder_stays_as_it_was_too(page, monkeypatch):
+    """A part whose sample strays is drawn colder inside it alone; as a whole it would be around."""
+    monkeypatch.undo()  # what strays is drawn again
+    monkeypatch.setattr(pictures, "_sample_windows", test_checking._sampler)
+    monkeypatch.setattr(test_checking, "FICKLE", 191 / 255)
+    picture = np.full((128, 128, 3), 128, np.uint8)
+    picture[60:72, 60:72, 0] = 191
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    sent = page.send(file.getvalue())["picture"]
+    states = [page.result(kind="draw", picture=sent, temperature=1)["state"]]
+    for index, region in enumerate([(120, 120, 24, 24), (0, 0, 8, 8)], 1):
+        asked = {"state": states[-1], "region": region, "index": index}
+        states.append(page.result(kind="redraw", **asked)["state"])
+    before, once, twice = (pixels(page.file(name)) for name in states)
+    assert (before[120:144, 120:144] != once[120:144, 120:144]).any()
+    assert np.array_equal(once[72:], twice[72:]) and np.array_equal(once[:, 72:], twice[:, 72:])
 
 
 def test_a_part_drawn_anew_is_that_of_the_command(page, photo, weights, tmp_path):
