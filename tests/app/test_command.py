@@ -105,7 +105,7 @@ def test_the_first_page_does_not_wait_for_jax():
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_ctrl_c_ends_it_at_once_and_leaves_nothing(tmp_path):
-    command = [sys.executable, "-m", "hcflow_jax.cli", "app", "--no-browser"]
+    command = [sys.executable, "-m", "hcflow_jax", "app", "--no-browser"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
