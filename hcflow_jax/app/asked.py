@@ -69,9 +69,14 @@ class Redraw:
 
 @dataclasses.dataclass(frozen=True)
 class Shrink:
-    """A small picture, made to be restored, and what comes back of it."""
+    """A small picture, made to be restored, and what comes back of it.
+
+    Attributes:
+      jpeg: whether it is a JPEG, else a PNG.
+    """
 
     picture: Stored
+    jpeg: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +152,10 @@ def _redraw(data, session):
 
 
 def _shrink(data, session):
-    return Shrink(_stored(data, "picture", session))
+    kind = data.get("format", "png")
+    if kind not in ("png", "jpg"):
+        raise UserError(f"format {shown(kind, 40)!r} is neither png nor jpg")
+    return Shrink(_stored(data, "picture", session), kind == "jpg")
 
 
 def _restore(data, session):

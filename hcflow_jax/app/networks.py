@@ -26,7 +26,7 @@ class Networks:
             if task in self._given:
                 raise UserError(f"{self._given[task]} and {path} are both for {task}; name one")
             self._given[task] = path
-            self._loaded[task] = sampling.load(path, task)
+            self._loaded[task, False] = sampling.load(path, task)
 
     def path(self, task: str) -> str | None:
         """The checkpoint of a task; None for the shipped one."""
@@ -34,14 +34,19 @@ class Networks:
             self.check()
         return self._given.get(task)
 
-    def get(self, task: str) -> tuple:
-        """(model, params) of "sr" or "rescaling"."""
+    def get(self, task: str, jpeg: bool = False) -> tuple:
+        """(model, params) of "sr" or "rescaling".
+
+        Args:
+          jpeg: of the shipped ones those whose small pictures are JPEGs.
+        """
         from hcflow_jax import sampling
 
         path = self.path(task)
-        if task not in self._loaded:
-            self._loaded[task] = sampling.load(path, task)
-        return self._loaded[task]
+        which = task, jpeg and path is None
+        if which not in self._loaded:
+            self._loaded[which] = sampling.load(path, task, jpeg=which[1])
+        return self._loaded[which]
 
     def load(self) -> dict:
         """Loads what most first jobs need; {"sr": {"scale", "levels"}}."""

@@ -22,6 +22,9 @@ _SHOWN = {
 }
 """Formats that browsers show, and what they call them."""
 
+_WRITTEN = {".png": "image/png", ".jpg": "image/jpeg", ".html": "text/html"}
+"""What browsers are told that files of the app are, by suffix."""
+
 _BYTES = "application/octet-stream"
 
 
@@ -88,5 +91,5 @@ def is_shown(stored: Stored) -> bool:
 def media_type(stored: Stored) -> str:
     """What browsers are told that a file is: one that they show, or bytes to save."""
     if stored.path.suffix:  # the app has written it
-        return {".png": "image/png", ".html": "text/html"}.get(stored.path.suffix, _BYTES)
+        return _WRITTEN.get(stored.path.suffix, _BYTES)
     return _SHOWN.get(stored.facts, _BYTES)

@@ -81,32 +81,34 @@ def _share(fraction):
     return f"{100 * fraction:.0f} %" if fraction >= 0.01 else "Less than 1 %"
 
 
-def write(job: Job, command: str, picture: images.Picture, rgb, grey=None, facts=None, info=None):
+def write(job: Job, command: str, picture: images.Picture, rgb, facts=None):
     """The name of a PNG with the alpha, profile and metadata of `picture`.
 
     Args:
       command: of hcflow, whose result it is.
       rgb: as `images.write` takes it; whole numbers are coded already.
-      grey: whether it has one channel; None: as the picture.
-      info: text chunks.
     """
     path = job.session.new_path(".png")
     size = rgb.shape[:2]
     alpha = _resized(picture.alpha, size)
     coded = isinstance(rgb, np.ndarray) and np.issubdtype(rgb.dtype, np.integer)
-    texts = {k: v for k, v in picture.info.items() if not k.startswith(own.PREFIX)} | (info or {})
     images.write(
         path,
         rgb,
         alpha,
-        picture.grey if grey is None else grey,
+        picture.grey,
         bits=8 * rgb.dtype.itemsize if coded else picture.bits,
         profile=picture.profile,
         xmp=picture.xmp,
         coded=coded,
-        **own.marked(command, True, texts, picture.exif),
+        **own.marked(command, True, texts(picture), picture.exif),
     )
     return job.session.keep(path, facts)
+
+
+def texts(picture: images.Picture) -> dict[str, str]:
+    """Those of a picture that its results have too: all but this program's own."""
+    return {k: v for k, v in picture.info.items() if not k.startswith(own.PREFIX)}
 
 
 def _resized(alpha, size):

@@ -1,7 +1,7 @@
 """The jobs of the tab Shrink and restore."""
 
+import dataclasses
 import math
-import re
 
 import numpy as np
 
@@ -10,20 +10,17 @@ from hcflow_jax.app import results
 from hcflow_jax.app.asked import Place, Restore, Shrink
 from hcflow_jax.app.jobs import Job
 from hcflow_jax.errors import UserError
-from hcflow_jax.images import metrics, own, transparency
+from hcflow_jax.images import metrics, own, small, transparency
 from hcflow_jax.images.resize import Resized, imresize
-
-_SIZE, _GREY = f"{own.PREFIX}size", f"{own.PREFIX}grey"
-"""Text chunks of small pictures, as `hcflow downscale` writes and `hcflow restore` reads them."""
 
 
 def shrink(asked: Shrink, job: Job, place: Place) -> dict:
     """The small picture, what `restore` makes of its file, and how far that is from the original.
 
     "psnr" in dB, of RGB in 8 bits, without a border; "psnr_bicubic": that of bicubic interpolation
-    down and up again; "bytes": {"original", "small"} of the files.
+    down and up again, with the same kind of file between; "bytes": {"original", "small"} of files.
     """
-    model, params = place.networks.get("rescaling")
+    model, params = place.networks.get("rescaling", asked.jpeg)
     picture = results.read(asked.picture, place)
     small_size = tuple(-(-side // model.scale) for side in picture.size)
     tile = results.tiles(model, small_size, job)
@@ -31,20 +28,21 @@ def shrink(asked: Shrink, job: Job, place: Place) -> dict:
     (lr,) = sampling.downscale_all(model, params, inputs, tile=tile, progress=report)
     if not np.all(np.isfinite(lr)):
         raise UserError("the network's result is not finite; start the app with other weights")
-    small = _write_small(job, picture, lr, model.scale)
-    found = _restored(job, place, job.session.file(small), picture.size)
+    kind = small.JPEG if asked.jpeg else small.PNG
+    name = _write_small(job, place, picture, lr, model.scale, kind)
+    found = _restored(job, place, job.session.file(name), picture.size)
     restored = images.read(job.session.file(found["restored"]).path).rgb
     before, after = metrics.to_uint8(picture.rgb), metrics.to_uint8(restored)
     error = np.abs(before.astype(np.int16) - after).mean(-1)
-    files = {"original": asked.picture.path, "small": job.session.file(small).path}
+    files = {"original": asked.picture.path, "small": job.session.file(name).path}
     return found | {
         "original": results.view(asked.picture, job, picture),
-        "small": small,
+        "small": name,
         "small_width": small_size[1],
         "small_height": small_size[0],
         "error": results.plane(job, error),
         "psnr": _psnr(before, after),
-        "psnr_bicubic": _psnr(before, _there_and_back(before, small_size)),
+        "psnr_bicubic": _psnr(before, _there_and_back(job, before, small_size, asked.jpeg)),
         "bytes": {name: path.stat().st_size for name, path in files.items()},
         "notes": [*picture.notes, *found["notes"]],
     }
@@ -52,15 +50,20 @@ def shrink(asked: Shrink, job: Job, place: Place) -> dict:
 
 def restore(asked: Restore, job: Job, place: Place) -> dict:
     """A small picture brought back, to the size that it says, and its bicubic enlargement."""
-    model, _ = place.networks.get("rescaling")
     picture = results.read(asked.picture, place)
-    size = _original_size(picture, model.scale)
+    model, _ = place.networks.get("rescaling", _is_for_jpeg(asked.picture, place))
+    size = small.original_size(picture, model.scale)
     results.check_pixels(place, size)
     found = _restored(job, place, asked.picture, size)
-    if _SIZE not in picture.info:
+    if not small.is_told(picture):
         found["notes"].append(
             "This is not as hcflow shrinks pictures: detail that is restored of it is false; take "
             "Upscale for it."
+        )
+    elif small.was_png(picture) and _is_for_jpeg(asked.picture, place):
+        found["notes"].append(
+            "A small PNG that was saved again as JPEG, which costs much of its detail: a small "
+            "JPEG of the original keeps more."
         )
     whole = tuple(model.scale * side for side in picture.size)
     enlarged = Resized(picture.pixels[:], whole, size)
@@ -68,19 +71,34 @@ def restore(asked: Restore, job: Job, place: Place) -> dict:
     return found
 
 
-def _write_small(job, picture, lr, scale):
-    height, width = picture.size
+def _is_for_jpeg(stored, place):
+    """Whether a small picture is restored by the weights for JPEGs."""
+    with images.opened(stored.path.read_bytes(), place.max_pixels) as image:
+        return small.weights(image) == small.JPEG
+
+
+def _write_small(job, place, picture, lr, scale, kind):
+    """The name of the small picture's file, as `hcflow downscale` writes it."""
+    jpeg = kind == small.JPEG
+    path = job.session.new_path(".jpg" if jpeg else ".png")
     alpha = transparency.resized(picture.alpha, lr.shape[:2], scale)
-    info = {_SIZE: f"{width}x{height}", _GREY: str(int(picture.grey))}
-    path = job.session.new_path(".png")
-    marks = own.marked("downscale", True, info, b"")
-    images.write(path, lr, alpha, bits=picture.bits, profile=picture.profile, **marks)
+    told = small.texts(picture, kind if place.networks.path("rescaling") is None else None)
+    images.write(
+        path,
+        lr,
+        alpha,
+        bits=images.result_bits(path, picture.bits),
+        profile=picture.profile,
+        xmp=picture.xmp,
+        quality=small.QUALITY if jpeg else None,
+        **own.marked("downscale", not jpeg, results.texts(picture) | told, picture.exif),
+    )
     return job.session.keep(path)
 
 
 def _restored(job, place, stored, size):
     """{"restored", "width", "height", "notes"} of a small picture's file."""
-    model, params = place.networks.get("rescaling")
+    model, params = place.networks.get("rescaling", _is_for_jpeg(stored, place))
     picture = results.read(stored, place)
     (sample,) = sampling.sample_all(
         model,
@@ -93,10 +111,7 @@ def _restored(job, place, stored, size):
     alpha = picture.alpha
     if alpha is not None:
         alpha = np.asarray(Resized(alpha, sample.pixels.shape[:2], size)[:], np.float32)
-    grey = picture.info.get(_GREY, str(int(picture.grey))) == "1"
-    whole = images.Picture(
-        picture.values, alpha, grey, {}, picture.bits, picture.profile, picture.exif, picture.xmp
-    )
+    whole = dataclasses.replace(picture, alpha=alpha, grey=small.was_grey(picture))
     name = results.write(job, "restore", whole, sample.pixels[: size[0], : size[1]])
     found = {"restored": name, "width": size[1], "height": size[0], "notes": notes}
     return found | {"jpeg": picture.alpha is None}
@@ -112,22 +127,12 @@ def _psnr(before, after):
     return found if math.isfinite(found) else None
 
 
-def _there_and_back(rgb, small_size):
-    return imresize(imresize(rgb, size=small_size), size=rgb.shape[:2])
-
-
-def _original_size(picture, scale):
-    """(height, width) by the text chunk, else those of the whole result."""
-    height, width = picture.size
-    text = picture.info.get(_SIZE)
-    if text is None:
-        return height * scale, width * scale
-    if not re.fullmatch(r"[0-9]{1,9}x[0-9]{1,9}", text):
-        raise UserError(f"the picture's {_SIZE} is not a size; shrink the original again")
-    full_width, full_height = (int(part) for part in text.split("x"))
-    if (-(-full_height // scale), -(-full_width // scale)) != (height, width):
-        raise UserError(
-            f"the picture is {width}×{height} but was made from {full_width}×{full_height}: it was "
-            "resized or cropped since; shrink the original again"
-        )
-    return full_height, full_width
+def _there_and_back(job, rgb, size, jpeg):
+    """Shrunk and enlarged by bicubic interpolation; in between saved as small pictures are."""
+    found = imresize(rgb, size=size)
+    if jpeg:
+        path = job.session.new_path(".jpg")
+        images.write(path, found.astype(np.float32) / 255, quality=small.QUALITY)
+        found = images.read_uint8(path)
+        path.unlink()
+    return imresize(found, size=rgb.shape[:2])

@@ -4,21 +4,10 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import re
 
 from hcflow_jax.cli import batch, heaps, progress
 from hcflow_jax.cli.arguments import add_picture_command, add_sampling, whole_number
 from hcflow_jax.errors import UserError, shown
-
-SIZE_KEY, GREY_KEY = "hcflow:size", "hcflow:grey"
-"""Texts in small pictures: the original's width and height, and whether it was grey."""
-
-WEIGHTS_KEY = "hcflow:weights"
-"""Text in small pictures that shipped weights made: of which, _PNG or _JPEG."""
-
-_PNG, _JPEG = "png", "jpeg"
-_QUALITY = 90
-"""Of small JPEGs, where --quality is not given."""
 
 
 def add_commands(commands) -> None:
@@ -42,7 +31,7 @@ def add_commands(commands) -> None:
         "--quality",
         type=whole_number(1, 100),
         metavar="Q",
-        help=f"of small JPEGs, 1 to 100; the weights are made for 50 to 95 (default: {_QUALITY})",
+        help="of small JPEGs, 1 to 100; the weights are made for 50 to 95 (default: 90)",
     )
     restore = add_picture_command(
         commands,
@@ -63,7 +52,7 @@ def _downscale(args):
     heaps.settle()
     from hcflow_jax import images, sampling
     from hcflow_jax.cli import jobs
-    from hcflow_jax.images import transparency
+    from hcflow_jax.images import small, transparency
     from hcflow_jax.sampling import memory
 
     plan = batch.plan(args, "downscale", "lr")
@@ -71,8 +60,8 @@ def _downscale(args):
     if not plan:
         return 0
     (kind,) = kinds
-    if kind == _JPEG and args.quality is None:
-        args.quality = _QUALITY
+    if kind == small.JPEG and args.quality is None:
+        args.quality = small.QUALITY
     model, params = _load(args, kind)
 
     def convert(jobs, report):
@@ -89,17 +78,14 @@ def _downscale(args):
                 f"{source}: the network's result is not finite; use other weights by --checkpoint"
             )
         picture = job.picture
-        height, width = picture.size
-        info = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(picture.grey))}
-        if args.checkpoint is None:
-            info[WEIGHTS_KEY] = kind
+        info = small.texts(picture, kind if args.checkpoint is None else None)
         alpha = transparency.resized(picture.alpha, lr.shape[:2], model.scale)
         about = batch.about(args, "downscale", picture, target, info)
         batch.write(target, lr, alpha, **about)
 
     def size(source, hr_size):
-        small = tuple(-(-side // model.scale) for side in hr_size)
-        return small, small
+        lr_size = tuple(-(-side // model.scale) for side in hr_size)
+        return lr_size, lr_size
 
     def held(source, lr_size, _):
         if images.is_read_in_parts(source.file, args.max_pixels):
@@ -116,65 +102,48 @@ def _downscale(args):
 
 
 def _kind_of_result(target):
-    """_PNG or _JPEG, of a small picture's name; UserError of others."""
+    """Which of the shipped weights make the small picture of that name; UserError of others."""
     from hcflow_jax import images
+    from hcflow_jax.images import small
 
     suffix = target.suffix.lower()
     if suffix == ".png":
-        return _PNG
+        return small.PNG
     if images.FORMATS.get(suffix) is images.FORMATS[".jpg"]:
-        return _JPEG
+        return small.JPEG
     raise UserError(f"{target}: the small picture must be a .png, which keeps every value, or .jpg")
 
 
 def _kind_of_input(args, source):
     """By which of the shipped weights a small picture is restored."""
     from hcflow_jax import images
-    from hcflow_jax.images import metadata
+    from hcflow_jax.images import small
 
     with contextlib.suppress(UserError), images.opened(source.file, args.max_pixels) as image:
-        if image.format == "JPEG":
-            return _JPEG
-        return _JPEG if metadata.early_text(image).get(WEIGHTS_KEY) == _JPEG else _PNG
-    return _PNG  # it cannot be read, which is told when it is its turn
+        return small.weights(image)
+    return small.PNG  # it cannot be read, which is told when it is its turn
 
 
 def _load(args, kind):
     """(model, params) of the checkpoint that is named, else of the weights for that kind."""
     from hcflow_jax import sampling
+    from hcflow_jax.images import small
 
-    jpeg = kind == _JPEG
+    jpeg = kind == small.JPEG
     return sampling.load(args.checkpoint, "rescaling", dtype=args.dtype, jpeg=jpeg)
-
-
-def _original_size(source, picture, scale):
-    """(height, width) of the original by the text chunk, else those of the whole result."""
-    height, width = picture.size
-    text = picture.info.get(SIZE_KEY)
-    if text is None:
-        return height * scale, width * scale
-    if not re.fullmatch(r"[0-9]{1,9}x[0-9]{1,9}", text):
-        raise UserError(
-            f"{source}: its {SIZE_KEY} {shown(text, 40)!r} is not a size; downscale again"
-        )
-    full_width, full_height = (int(part) for part in text.split("x"))
-    if (-(-full_height // scale), -(-full_width // scale)) != (height, width):
-        raise UserError(
-            f"{source} is {width}×{height} but was made from {full_width}×{full_height}; "
-            "it was resized or cropped since, downscale the original again"
-        )
-    return full_height, full_width
 
 
 def _tell_strange(args, source, picture, kind):
     """A line on stderr where `restore` is given what `downscale` did not write."""
-    if SIZE_KEY not in picture.info and not args.force:
+    from hcflow_jax.images import small
+
+    if not small.is_told(picture) and not args.force:
         progress.say(
             f"{shown(source)}: not as `downscale` writes it: an ordinary picture, or a small one "
             "that was saved again, as JPEG or resized; detail that is restored of it is false, "
             "take `hcflow upscale` for it (--force leaves out this line)"
         )
-    elif picture.info.get(WEIGHTS_KEY) == _PNG and kind == _JPEG:
+    elif kind == small.JPEG and small.was_png(picture):
         progress.say(
             f"{shown(source)}: a small PNG that was saved again as JPEG, which costs much of its "
             "detail; `hcflow downscale -o small.jpg` writes JPEGs that keep more"
@@ -184,6 +153,7 @@ def _tell_strange(args, source, picture, kind):
 def _restore(args):
     heaps.settle()
     from hcflow_jax.cli import jobs
+    from hcflow_jax.images import small
     from hcflow_jax.sampling import memory
 
     plan = batch.plan(args, "restore", "restored")
@@ -194,10 +164,7 @@ def _restore(args):
     model, _ = load(kinds[plan[0][0]])
 
     def size(source, picture):
-        return _original_size(source, picture, model.scale)
-
-    def grey(picture):
-        return picture.info.get(GREY_KEY, str(int(picture.grey))) == "1"
+        return small.original_size(picture, model.scale, str(source))
 
     def write(source, job, target, sample):
         jobs.write_sample(args, "restore", source, job, target, sample)
@@ -209,7 +176,7 @@ def _restore(args):
         return memory.of_results(lr_size, model.scale, 6 if args.bits == 16 else 3)
 
     work = jobs.announce(args, plan, model, sizes_of, held)
-    whole = jobs.reader(args, size, grey, cut=True)
+    whole = jobs.reader(args, size, small.was_grey, cut=True)
 
     def read(source, targets):
         job = whole(source, targets)

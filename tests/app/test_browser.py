@@ -221,10 +221,12 @@ def test_shrinking_and_restoring(page, photo, tmp_path):
     assert loaded(page, "#shrink .sheet img") == [[80, 60]] * 2
     assert page.locator("#shrink td").all_inner_texts()[2].endswith(" dB")
     accessible(page)
-    name, data = saved(page, "Save small PNG")
+    page.locator("#shrink [name=format]").select_option("jpg")
+    page.locator("#shrink [name=shrink]").click()
+    name, data = saved(page, "Save small JPEG")
     (tmp_path / name).write_bytes(data)
     page.set_input_files("#file", tmp_path / name)
-    api.expect(page.locator("#about")).to_contain_text("photo_lr.png: 40 × 30")
+    api.expect(page.locator("#about")).to_contain_text("photo_lr.jpg: 40 × 30")
     page.get_by_role("button", name="Restore this small picture").click()
     api.expect(page.locator("#shrink .names")).to_have_text("bicubicrestored", timeout=PATIENCE_MS)
 

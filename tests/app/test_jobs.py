@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hcflow_jax import cli, images
+from hcflow_jax import cli, images, sampling
+from hcflow_jax.app.networks import Networks
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.sampling import checking, pictures
@@ -143,10 +144,11 @@ def test_a_painted_temperature_holds_where_it_is_painted(page, photo):
     assert (painted[:16, :16] != cold[:16, :16]).any()
 
 
-def test_what_is_shrunk_is_restored_as_the_command_does(page, photo, weights, tmp_path):
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_what_is_shrunk_is_restored_as_the_command_does(page, photo, weights, tmp_path, kind):
     sent = page.send(photo.read_bytes())
-    result = page.result(kind="shrink", picture=sent["picture"])
-    small, checkpoint = tmp_path / "small.png", ["--checkpoint", weights["rescaling"]]
+    result = page.result(kind="shrink", picture=sent["picture"], format=kind)
+    small, checkpoint = tmp_path / f"small.{kind}", ["--checkpoint", weights["rescaling"]]
     assert cli.main(["downscale", str(photo), "-o", str(small), *checkpoint]) == 0
     assert page.file(result["small"]) == small.read_bytes()
     assert cli.main(["restore", str(small), "-o", str(tmp_path / "again.png"), *checkpoint]) == 0
@@ -163,6 +165,26 @@ def test_what_is_shrunk_is_restored_as_the_command_does(page, photo, weights, tm
     restored = page.result(kind="restore", picture=sent["picture"])
     assert np.array_equal(pixels(page.file(restored["restored"])), again)
     assert not restored["notes"]
+
+
+def test_small_jpegs_have_weights_of_their_own(monkeypatch):
+    loads = []
+    monkeypatch.setattr(sampling, "load", lambda *given, **named: loads.append((given, named)))
+    shipped = Networks()
+    for jpeg in (True, False, True):
+        shipped.get("rescaling", jpeg)
+    assert loads == [((None, "rescaling"), {"jpeg": jpeg}) for jpeg in (True, False)]
+
+
+def test_a_small_png_that_was_saved_as_jpeg_is_told_about(page):
+    file, said = io.BytesIO(), b"hcflow:size=48x40\nhcflow:weights=png"
+    Image.new("RGB", (24, 20), "teal").save(file, "JPEG", comment=said)
+    sent = page.send(file.getvalue())
+    assert sent["small"]
+    result = page.result(kind="restore", picture=sent["picture"])
+    assert "saved again as JPEG" in result["notes"][0]
+    refused = page.start(kind="shrink", picture=sent["picture"], format="gif", expect=400)
+    assert "neither png nor jpg" in refused["error"]
 
 
 def test_other_pictures_are_restored_with_a_warning(page, photo):

@@ -10,8 +10,8 @@ from PIL import Image, PngImagePlugin
 
 from hcflow_jax import cli, images, sampling
 from hcflow_jax.cli.main import _parser
-from hcflow_jax.cli.rescaling import SIZE_KEY
 from hcflow_jax.images.resize import imresize
+from hcflow_jax.images.small import SIZE_KEY
 from tests.tiny import RESCALING, SR
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from hcflow_jax import build_model, checkpoints, cli, images, sampling
-from hcflow_jax.cli.rescaling import SIZE_KEY
 from hcflow_jax.images.resize import imresize
+from hcflow_jax.images.small import SIZE_KEY
 from tests.support import randomized
 from tests.tiny import RESCALING, SIZES, SR
 

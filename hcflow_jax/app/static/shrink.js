@@ -13,11 +13,13 @@ export function shrink(panel, picture) {
   async function start(kind) {
     const chosen = picture();
     if (!chosen) return;
-    const done = await run(panel, { kind, picture: chosen.picture });
+    const format = form.format.value;
+    const done = await run(panel, { kind, picture: chosen.picture, ...(kind === "shrink" && { format }) });
     if (!done) return;
     reveal(panel);
     notes(panel, done.result.notes);
-    (kind === "shrink" ? showBoth : showRestored)(done.result, chosen);
+    if (kind === "shrink") showBoth(done.result, chosen, format);
+    else showRestored(done.result, chosen);
   }
   form.onsubmit = (event) => {
     event.preventDefault();
@@ -31,7 +33,8 @@ export function shrink(panel, picture) {
     small.querySelector("figcaption").textContent = `small picture, ${width} × ${height}, ${bytes(size)}`;
   }
 
-  function showBoth(result, chosen) {
+  function showBoth(result, chosen, format) {
+    const kind = format === "jpg" ? "JPEG" : "PNG";
     showSmall(fileAddress(result.small), result.small_width, result.small_height, result.bytes.small);
     const original = { address: fileAddress(result.original), name: "original" };
     const restored = { address: fileAddress(result.restored), name: "restored" };
@@ -46,7 +49,7 @@ export function shrink(panel, picture) {
     const psnr = (value) => (value === null ? "equal" : `${value.toFixed(2)} dB`);
     const rows = [
       ["Original file", bytes(result.bytes.original)],
-      ["Small PNG", bytes(result.bytes.small)],
+      [`Small ${kind}`, bytes(result.bytes.small)],
       ["PSNR of what is restored", psnr(result.psnr)],
       ["PSNR of bicubic, down and up", psnr(result.psnr_bicubic)],
     ].map(([name, value]) =>
@@ -54,8 +57,8 @@ export function shrink(panel, picture) {
     );
     table.querySelector("tbody").replaceChildren(...rows);
     downloads(place, result.restored, `${chosen.name}_restored`, result.jpeg);
-    const link = { className: "button", href: fileAddress(result.small), textContent: "Save small PNG" };
-    place.prepend(make("a", { ...link, download: `${chosen.name}_lr.png` }));
+    const link = { className: "button", href: fileAddress(result.small), textContent: `Save small ${kind}` };
+    place.prepend(make("a", { ...link, download: `${chosen.name}_lr.${format}` }));
   }
 
   function showRestored(result, chosen) {
