@@ -65,6 +65,8 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app.asgi,
+                loop="asyncio",  # whether uvloop is installed or not
+                http="h11",
                 log_level="error",
                 access_log=False,
                 server_header=False,
@@ -79,6 +81,10 @@ class Server(uvicorn.Server):
         self.run(sockets=[found])
 
     def handle_exit(self, sig, frame) -> None:
-        """Ends the streams of events before uvicorn waits for them."""
+        """Ends the streams of events before uvicorn waits for them.
+
+        Later signals change nothing: it is over within seconds, and what it holds is removed first.
+        """
         self._app.stop()
-        super().handle_exit(sig, frame)
+        if not self.should_exit:
+            super().handle_exit(sig, frame)

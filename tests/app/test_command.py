@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -113,7 +114,9 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(tmp_path):
     port = urlsplit(process.stdout.readline().split()[0]).port
     page = Page(port)
     assert os.listdir(tmp_path)
-    process.send_signal(signal.SIGINT)
+    for _ in range(2):  # as impatient people press it
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
     _, err = process.communicate()
     assert (process.returncode, err) == (130, "hcflow: interrupted\n")
     assert not os.listdir(tmp_path)
