@@ -155,6 +155,35 @@ RECIPES = {
             growth=(8, 24),
         )
     ),
+    # wide, from a mean of the LR image on: the wavelet's first channels are the LR image
+    "sr_x4_mean": Recipe(
+        _sr(
+            squeeze="haar",
+            permutation="none",
+            net="dense_block",
+            steps=(4, 6),
+            conditional_steps=(0, 0),
+            hidden=(16, 40),
+            blocks=((1, 1), (2, 2)),
+            features=(16, 48),
+            growth=(8, 24),
+        ),
+        optimizer="muon",
+    ),
+    # as wide, deeper where the image is small
+    "sr_x4_wide3": Recipe(
+        _sr(
+            steps=(4, 6),
+            conditional_steps=(2, 2),
+            hidden=(24, 32),
+            conditional_hidden=(16, 32),
+            blocks=((1, 1), (3, 3)),
+            features=(16, 48),
+            growth=(8, 24),
+        ),
+        rate=1e-3,
+        optimizer="muon",
+    ),
     "sr_x2": Recipe(
         _sr(
             steps=(6,),

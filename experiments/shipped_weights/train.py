@@ -123,7 +123,7 @@ def fresh(recipe, tiles, init):
     hr, _ = batches.pair(tiles.windows(1, 0, count, side), recipe.model.scale)
     if init is None:
         params = recipe.model.init(jax.random.key(0), hr)
-        if recipe.model.task == "rescaling":
+        if recipe.model.permutation == "none":
             params = anchored(params, recipe.model.image_channels)
     else:
         with np.load(init) as arrays:
@@ -216,9 +216,10 @@ def export(path, model, params, dtype=np.float16):
 def train(recipe, tiles, run, until, init, budget=None):
     """The state after a slice.
 
-    With a `budget` of processor seconds, compiling left out, it is one whole short training:
-    `iterations` becomes what the first ten say that the budget allows.
+    With a `budget` of seconds, of the processor or of a GPU, compiling left out, it is one whole
+    training: `iterations` becomes what the first ten say that the budget allows.
     """
+    clock = time.process_time if jax.default_backend() == "cpu" else time.time
     run.mkdir(parents=True, exist_ok=True)
     path = run / "state.npz"
     like = jax.eval_shape(lambda: fresh_like(recipe))
@@ -241,13 +242,13 @@ def train(recipe, tiles, run, until, init, budget=None):
             log.write(json.dumps(entry) + "\n")
 
     while step < recipe.iterations and time.time() < until and not stopped:
-        start, used = time.time(), time.process_time()
+        start, used = time.time(), clock()
         windows = tiles.windows(0, step, recipe.batch, side)
         state, terms = iterate(constant, state, windows, learning_rate(recipe, step), weights)
         terms = jax.device_get(terms)
         step, count, busy = step + 1, count + 1, busy + time.time() - start
         sums = {name: sums.get(name, 0) + float(value) for name, value in terms.items()}
-        work.append(time.process_time() - used)
+        work.append(clock() - used)
         if budget and len(work) == 11:
             recipe = dataclasses.replace(recipe, iterations=11 + round(budget / np.mean(work[1:])))
             report({"iterations": recipe.iterations, "cpu_each": round(np.mean(work[1:]), 3)})
@@ -297,7 +298,7 @@ def main():
     )
     parser.add_argument("--export", type=Path, help="write the averaged weights here at the end")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="of the recipe")
-    parser.add_argument("--budget", type=float, help="a comparison of so many processor seconds")
+    parser.add_argument("--budget", type=float, help="one training of so many seconds of work")
     args = parser.parse_args()
     changes = {name: _value(text) for name, text in (s.split("=") for s in args.set)}
     changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
