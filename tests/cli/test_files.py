@@ -171,8 +171,8 @@ def test_standard_output_takes_one_picture(folder, capsys, inputs):
     _fails(capsys, ["upscale", *inputs, "-o", "-"], "takes one picture; name a folder by -o")
 
 
-def test_small_pictures_are_png(folder, capsys):
-    for flags in (["--format", "jpg"], ["--quality", "90"]):
+def test_small_pictures_are_png_or_jpeg(folder, capsys):
+    for flags in (["--format", "webp"], ["--quality", "90"]):
         _fails(capsys, ["downscale", "in/1.png", *flags], flags[0])
 
 
