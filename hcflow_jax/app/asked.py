@@ -11,6 +11,8 @@ from hcflow_jax.errors import UserError, shown
 
 MOST_SAMPLES = 16
 
+NO_JOB = "what the page asks for is no JSON object; reload the page"
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:
@@ -99,7 +101,7 @@ class Evaluate:
 def job(data: Any, session: Session, place: Place) -> Callable[[Job], dict]:
     """What a page's request, JSON values, makes a job do; UserError where it is not understood."""
     if not isinstance(data, dict):
-        raise UserError("a job is a JSON object")
+        raise UserError(NO_JOB)
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in _KINDS:
         raise UserError(f"kind {shown(kind, 40)!r} is none of {', '.join(_KINDS)}")

@@ -1,6 +1,8 @@
 """Folders of pictures below the root that the app was started with; nothing else is reached."""
 
 import os
+import threading
+import time
 from pathlib import Path
 
 from hcflow_jax.errors import UserError, shown
@@ -8,6 +10,9 @@ from hcflow_jax.images.formats import SUFFIXES
 
 MOST, DEPTH = 500, 4
 """Folders that are listed, and how far below the root they are looked for."""
+
+_FRESH = 10.0
+"""Seconds for which names that were found are given again: below "/" looking takes long."""
 
 
 def inside(root: Path | None, name: str) -> Path:
@@ -32,14 +37,34 @@ def is_inside(root: Path, path: Path) -> bool:
     return path.resolve().is_relative_to(root.resolve())
 
 
+class Listing:
+    """The folders below a root, looked for by one request at a time, and again after a while."""
+
+    def __init__(self, root: Path | None):
+        self._root, self._lock = root, threading.Lock()
+        self._found: list[str] = []
+        self._until = -1.0
+
+    def names(self) -> list[str]:
+        """As `listed` gives them."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._found = listed(self._root)
+                self._until = time.monotonic() + _FRESH
+            return self._found
+
+
 def listed(root: Path | None) -> list[str]:
-    """Names of folders with pictures, relative to the root, which is "."; without links."""
+    """Names of folders with pictures, relative to the root, which is "."; without links.
+
+    Names that are no UTF-8, which no page can be told, are left out with what is below them.
+    """
     found: list[str] = []
     if root is None:
         return found
     for folder, below, files in os.walk(root):
         relative = Path(folder).relative_to(root)
-        below[:] = sorted(name for name in below if not name.startswith("."))
+        below[:] = sorted(name for name in below if not name.startswith(".") and _is_text(name))
         if len(relative.parts) >= DEPTH:
             below.clear()
         if any(Path(name).suffix.lower() in SUFFIXES for name in files):
@@ -47,3 +72,11 @@ def listed(root: Path | None) -> list[str]:
         if len(found) >= MOST:
             break
     return found
+
+
+def _is_text(name):
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,8 +1,11 @@
 """Who may ask: hosts, origins and the token; and what browsers may do with the answers."""
 
+import ipaddress
+import re
 import secrets
+from collections.abc import Sequence
 from http import cookies
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -13,12 +16,15 @@ HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none';"
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",
 }
 """Of every answer; one that has such a header keeps its own."""
+
+
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.-]+))(?::[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 
 
 class Guard:
@@ -32,10 +38,12 @@ class Guard:
     Args:
       token: None where the app listens to this machine alone.
       port: names the cookie; browsers send cookies to all ports.
+      hosts: names and addresses of the app beside those of LOOPBACK.
     """
 
-    def __init__(self, app, token: str | None, port: int):
+    def __init__(self, app, token: str | None, port: int, hosts: Sequence[str] = ()):
         self._app, self._token, self._cookie = app, token, f"hcflow_{port}"
+        self._hosts = {_named(host) for host in (*LOOPBACK, *hosts)}
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
@@ -55,17 +63,21 @@ class Guard:
         """The answer to a stranger, or None."""
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self._token is None and _hostname(host) not in LOOPBACK:
-            return PlainTextResponse("this address is not the app's; open 127.0.0.1\n", 403)
-        if origin is not None and urlsplit(origin).netloc != host:
+        if self._token is None and _hostname(host) not in self._hosts:
+            line = "this is no name of the app; open the address that hcflow app printed\n"
+            return PlainTextResponse(line, 403)
+        if origin is not None and origin.partition("://")[2] != host:
             return PlainTextResponse("asked by another page\n", 403)
-        if self._token is None or self._is_token(self._sent(headers)):
+        if self._token is None:
             return None
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["path"] == "/" and self._is_token(given):
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(self._cookie, given, httponly=True, samesite="strict")
+            # "strict" would keep it from a page that is opened by a link in another one
+            answer.set_cookie(self._cookie, given, httponly=True, samesite="lax")
             return answer
+        if self._is_token(self._sent(headers)):
+            return None
         return PlainTextResponse("open the address with ?token=… that hcflow app printed\n", 401)
 
     def _sent(self, headers):
@@ -81,8 +93,14 @@ class Guard:
 
 
 def _hostname(host):
-    """The name in a Host header, without port and brackets."""
+    """The name in a Host header, without port and brackets; None where it is none."""
+    found = _HOST.fullmatch(host)
+    return found and _named(found[1] or found[2])
+
+
+def _named(host):
+    """A name, or an address, as one spelling of it."""
     try:
-        return urlsplit(f"//{host}").hostname
+        return str(ipaddress.ip_address(host))
     except ValueError:
-        return None
+        return host.lower()

@@ -7,14 +7,18 @@ import time
 import traceback
 from collections.abc import Callable
 
-from hcflow_jax.app.sessions import Session
-from hcflow_jax.errors import UserError, one_line
+from hcflow_jax.app.sessions import Session, line
+from hcflow_jax.errors import UserError
 
 MOST_WAITING = 100
 """Jobs in the queue, of all pages together."""
 
 KEPT = 200
 """Finished jobs of a page whose outcome is told again to one that connects anew."""
+
+
+A_BUG = "a bug in hcflow, told of in its terminal; please report it"
+"""What a page is told of one."""
 
 
 class CancelledError(Exception):
@@ -93,11 +97,15 @@ class Queue:
             self._changed.notify_all()
         return job
 
-    def cancel(self, session: Session, number: int) -> None:
-        """Ends a job of that page: at once while it waits, else with its next tile."""
+    def cancel(self, session: Session, number: str) -> None:
+        """Ends the job of that page, if it has it: while it waits at once, else with its next tile.
+
+        Args:
+          number: its decimal digits.
+        """
         with self._changed:
             for job in self._jobs.get(session, []):
-                if job.number == number:
+                if str(job.number) == number:
                     job.stopped.set()
             self._drop_abandoned()
 
@@ -182,9 +190,9 @@ class Queue:
         except CancelledError:
             state = "cancelled"
         except Exception as error:
-            state, job.error = "failed", one_line(error)
+            state, job.error = "failed", line(error, job.session.folder)
             if job.error is None:
-                job.error = "a bug in hcflow, told of in its terminal; please report it"
+                job.error = A_BUG
                 traceback.print_exc(file=sys.stderr)
         job.work = _finished
         job.seconds = time.monotonic() - started

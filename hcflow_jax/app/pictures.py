@@ -55,8 +55,10 @@ def put_sample(name: str, path: Path) -> None:
         path.write_bytes(data)
         return
     x, y, width, height = part
-    with images.opened(data) as image, open(path, "xb") as file:
-        image.crop((x, y, x + width, y + height)).save(file, "PNG")
+    with images.opened(data) as image:
+        cropped = image.crop((x, y, x + width, y + height))
+    with open(path, "xb") as file:  # a full disk is no fault of the picture
+        cropped.save(file, "PNG")
 
 
 def as_jpeg(session: Session, path: Path, max_pixels: int) -> Path:

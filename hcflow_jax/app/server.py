@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -17,10 +17,10 @@ from starlette.staticfiles import StaticFiles
 
 from hcflow_jax.app import asked, folders, pictures
 from hcflow_jax.app.guard import Guard
-from hcflow_jax.app.jobs import Queue
+from hcflow_jax.app.jobs import A_BUG, Queue
 from hcflow_jax.app.networks import Networks
-from hcflow_jax.app.sessions import GoneError, Session, Sessions
-from hcflow_jax.errors import UserError, one_line
+from hcflow_jax.app.sessions import GoneError, Session, Sessions, line
+from hcflow_jax.errors import UserError
 
 STATIC = Path(__file__).with_name("static")
 
@@ -43,18 +43,20 @@ class Settings:
 
     Attributes:
       root: the folder under which pictures may be evaluated, or None.
-      max_pixels: of a picture, and of all results of a job.
+      max_pixels: of a picture, and of all results of a job together.
       max_upload: bytes of a file.
       token: that requests need; None where only this machine can send them.
       port: at which the app is.
+      hosts: names and addresses of the app, beside those that all machines have for themselves.
       after: called when a job is done, to give memory back.
     """
 
     root: Path | None = None
-    max_pixels: int = 50_000_000
+    max_pixels: int = 100_000_000
     max_upload: int = 50_000_000
     token: str | None = None
     port: int = 7860
+    hosts: tuple[str, ...] = ()
     after: Callable[[], object] = lambda: None
 
 
@@ -65,6 +67,7 @@ class App:
         self._settings, self._networks = settings, networks
         self._place = asked.Place(networks, settings.root, settings.max_pixels)
         self.sessions, self.queue = Sessions(), Queue(settings.after)
+        self._listing = folders.Listing(settings.root)
         self._ready: dict | None = None
         self._warming = False
         self._stopping = False
@@ -76,20 +79,27 @@ class App:
                 Mount("/static", StaticFiles(directory=STATIC)),
                 Route("/api/sessions", self._open, methods=["POST"]),
                 Route(f"{session}/close", self._close, methods=["POST"]),
+                Route(f"{session}/away", self._away, methods=["POST"]),
                 Route(f"{session}/events", self._events),
                 Route(f"{session}/pictures", self._upload, methods=["POST"]),
                 Route(f"{session}/samples/{{name}}", self._sample, methods=["POST"]),
                 Route(f"{session}/jobs", self._ask, methods=["POST"]),
-                Route(f"{session}/jobs/{{number:int}}", self._cancel, methods=["DELETE"]),
+                Route(f"{session}/jobs/{{number}}", self._cancel, methods=["DELETE"]),
                 Route(f"{session}/files/{{file}}", self._file),
             ],
-            middleware=[Middleware(Guard, token=settings.token, port=settings.port)],
-            exception_handlers={UserError: _refused},
+            middleware=[
+                Middleware(Guard, token=settings.token, port=settings.port, hosts=settings.hosts)
+            ],
+            exception_handlers={
+                **dict.fromkeys((UserError, OSError, MemoryError), self._refused),
+                ClientDisconnect: _left,
+                Exception: _bug,
+            },
             lifespan=self._life,
         )
 
     def stop(self) -> None:
-        """Ends the streams of events, without which a server would wait for them."""
+        """Ends the streams of events and of bodies, for whose end a server would wait."""
         self._stopping = True
 
     @contextlib.asynccontextmanager
@@ -118,7 +128,7 @@ class App:
             self._warming = True
             self.queue.add(session, self._warm)
         most = {"max_upload": self._settings.max_upload, "max_pixels": self._settings.max_pixels}
-        listed = await run_in_threadpool(folders.listed, self._settings.root)
+        listed = await run_in_threadpool(self._listing.names)
         found = {"session": session.name, "folders": listed, "samples": [*pictures.SAMPLES]}
         return JSONResponse(found | most | {"root": self._settings.root is not None})
 
@@ -138,6 +148,10 @@ class App:
     async def _close(self, request):
         with contextlib.suppress(GoneError):
             self.sessions.close(self._session(request))
+        return Response(status_code=204)
+
+    async def _away(self, request):
+        self._session(request).leave()
         return Response(status_code=204)
 
     async def _events(self, request):
@@ -172,18 +186,36 @@ class App:
     async def _upload(self, request):
         session, most = self._session(request), self._settings.max_upload
         if int(request.headers.get("content-length") or 0) > most:
-            return _too_large(most)
-        path, size = session.new_path(""), 0
-        try:
+            return _too_large(_LARGE_FILE.format(most / 1e6))
+        with self._new(session) as path:
+            size = 0
             with open(path, "xb") as file:
-                async for chunk in request.stream():
+                async for chunk in self._body(request):
                     size += len(chunk)
                     if size > most:
-                        return _too_large(most)
+                        return _too_large(_LARGE_FILE.format(most / 1e6))
                     file.write(chunk)
             return await self._known(session, path)
-        except ClientDisconnect:
-            return Response(status_code=400)
+
+    async def _body(self, request) -> AsyncIterator[bytes]:
+        """What is sent, part by part; GoneError where the app ends while a sender stalls."""
+        stream = request.stream()
+        while True:
+            part = asyncio.ensure_future(anext(stream, None))
+            while not (await asyncio.wait([part], timeout=_LOOK))[0]:
+                if self._stopping:
+                    part.cancel()
+                    raise GoneError("the app was ended meanwhile; start it again")
+            if part.result() is None:
+                return
+            yield part.result()
+
+    @contextlib.contextmanager
+    def _new(self, session):
+        """Where a file may be written, which is removed in the end unless it is kept."""
+        path = session.new_path("")
+        try:
+            yield path
         except FileNotFoundError as error:
             raise GoneError("this page was closed meanwhile; reload it") from error
         finally:
@@ -198,20 +230,20 @@ class App:
 
     async def _sample(self, request):
         session = self._session(request)
-        path = session.new_path("")
-        await run_in_threadpool(pictures.put_sample, request.path_params["name"], path)
-        return await self._known(session, path)
+        with self._new(session) as path:
+            await run_in_threadpool(pictures.put_sample, request.path_params["name"], path)
+            return await self._known(session, path)
 
     async def _ask(self, request):
         session, body = self._session(request), b""
-        async for chunk in request.stream():
+        async for chunk in self._body(request):
             body += chunk
             if len(body) > MOST_BYTES_OF_JOBS:
-                return _too_large(MOST_BYTES_OF_JOBS)
+                return _too_large("what the page asks for is too long; reload the page")
         try:
             data = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise UserError("a job is a JSON object") from error
+            raise UserError(asked.NO_JOB) from error
         job = self.queue.add(session, asked.job(data, session, self._place))
         return JSONResponse({"job": job.number})
 
@@ -230,13 +262,32 @@ class App:
             kind = "image/jpeg"
         return FileResponse(path, media_type=kind, headers=_REPORT if kind == "text/html" else {})
 
+    async def _refused(self, _, error):
+        """The answer for what a user can mend, and for disks and memory that are full."""
+        told = line(error, self.sessions.folder)
+        if told is None:
+            raise error
+        if isinstance(error, UserError):
+            status = 404 if isinstance(error, GoneError) else 400
+        else:
+            status = 507
+        return JSONResponse({"error": told}, status)
 
-def _too_large(most):
-    megabytes = f"{most / 1e6:g} MB"
-    line = f"more than the {megabytes} that are accepted; send less, or start with --max-upload"
-    return JSONResponse({"error": line}, 413, headers={"connection": "close"})
+
+_LARGE_FILE = (
+    "the file has more than {:g} MB; choose a smaller one, or start the app with a larger "
+    "--max-upload"
+)
 
 
-async def _refused(_, error):
-    status = 404 if isinstance(error, GoneError) else 400
-    return JSONResponse({"error": one_line(error)}, status)
+def _too_large(told):
+    return JSONResponse({"error": told}, 413, headers={"connection": "close"})
+
+
+async def _left(*_):
+    return Response(status_code=400)  # nobody reads it
+
+
+async def _bug(*_):
+    """The answer; the server prints the traceback."""
+    return JSONResponse({"error": A_BUG}, 500)

@@ -1,6 +1,8 @@
 """What open pages hold: files in a folder of their own, which goes when the page is closed."""
 
 import dataclasses
+import errno
+import re
 import secrets
 import shutil
 import tempfile
@@ -9,21 +11,42 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hcflow_jax.errors import UserError
+from hcflow_jax.errors import UserError, one_line
 
 MOST = 32
 """Pages that may be open together."""
 
 FILES, BYTES = 200, 2_000_000_000
-"""Files that a page may have, and their bytes together; beyond, the oldest are removed."""
+"""Files that a page may have, and their bytes together; beyond, those not used for longest go."""
 
-UNSEEN, LEFT = 60.0, 10.0
-"""Seconds without a connection after which a page counts as closed: one that never had any, and
-one that had: reloading and a network's short interruptions take less."""
+UNSEEN, LEFT, AWAY = 60.0, 10.0, 3600.0
+"""Seconds without a connection after which a page counts as closed: one that never had any; one
+that had, as reloading and a network's short interruptions take less; and one that is not looked at,
+which gives its connection back, as browsers have few for all pages of a host."""
+
+
+NO_ROOM = (
+    "there is no room for temporary files; free space, take a smaller picture or fewer samples, or "
+    "start the app with TMPDIR=DIR, a folder that has room"
+)
+
+_FULL = errno.ENOSPC, errno.EDQUOT
 
 
 class GoneError(UserError):
     """A page, or a file of it, that is no longer there."""
+
+
+def line(error: Exception, folder: Path) -> str | None:
+    """The one line that a page is told of an error, or None where it is a bug.
+
+    Args:
+      folder: of temporary files, whose names mean nothing to who reads the line.
+    """
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return NO_ROOM
+    found = one_line(error)
+    return found and re.sub(rf"'?{re.escape(str(folder))}[^\s':,;]*'?", "the picture", found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +73,8 @@ class Session:
         self.closed = threading.Event()
         self.connections = 0
         self._seen = time.monotonic() + UNSEEN - LEFT
-        self._files: dict[str, Stored] = {}
+        self._is_away = False
+        self._files: dict[str, Stored] = {}  # what was used last is last
         self._lock, self._holders = threading.Lock(), 0
 
     def new_path(self, suffix: str) -> Path:
@@ -62,9 +86,16 @@ class Session:
         with self._lock:
             self._files[path.stem] = Stored(path, facts, path.stat().st_size)
             while len(self._files) > FILES or self._is_full():
-                oldest = next(iter(self._files))
-                self._files.pop(oldest).path.unlink(missing_ok=True)
+                self._files.pop(self._oldest(path.stem)).path.unlink(missing_ok=True)
         return path.stem
+
+    def _oldest(self, new):
+        """The name of the result, or of the upload where there are more, not used for longest."""
+        sent: dict[bool, list[str]] = {True: [], False: []}
+        for name, stored in self._files.items():
+            if name != new:
+                sent[not stored.path.suffix].append(name)
+        return sent[len(sent[True]) > len(sent[False])][0]
 
     def has(self, path: Path) -> bool:
         """Whether `keep` was told of a file."""
@@ -75,14 +106,21 @@ class Session:
 
     def file(self, name: str) -> Stored:
         """What `keep` was given; GoneError where there is no such file."""
-        found = self._files.get(name) if isinstance(name, str) else None
-        if found is None or not found.path.exists():
-            raise GoneError("the file is no longer here; choose the picture again")
+        with self._lock:
+            found = self._files.pop(name, None) if isinstance(name, str) else None
+            if found is None or not found.path.exists():
+                raise GoneError("the file is no longer here; choose the picture again")
+            self._files[name] = found
         return found
 
     def connect(self) -> None:
         """A stream of events begins."""
         self.connections += 1
+        self._is_away = False
+
+    def leave(self) -> None:
+        """The page is not looked at, but open: it is kept for AWAY until it connects anew."""
+        self._is_away = True
 
     def disconnect(self) -> None:
         """One ends."""
@@ -92,7 +130,8 @@ class Session:
     @property
     def is_left(self) -> bool:
         """Whether it has been without a connection for longer than a page that is open."""
-        return self.connections <= 0 and time.monotonic() - self._seen > LEFT
+        most = AWAY if self._is_away else LEFT
+        return self.connections <= 0 and time.monotonic() - self._seen > most
 
     def hold(self) -> bool:
         """Keeps the folder until `release`; False where the session is closed."""

@@ -1,5 +1,6 @@
 """Nothing that is sent to the app harms the machine, or reaches what is not the page's own."""
 
+import errno
 import http.client
 import io
 import json
@@ -12,7 +13,7 @@ from concurrent import futures
 import pytest
 from PIL import Image
 
-from hcflow_jax.app import folders, sessions, upscaling
+from hcflow_jax.app import folders, pictures, server, sessions, upscaling
 from hcflow_jax.app.jobs import CancelledError
 from hcflow_jax.errors import UserError
 from tests.app.serving import HOST, Page, ask, eventually, running, told
@@ -118,6 +119,28 @@ def test_folders_below_the_root_are_listed(page, root):
         folders.inside(None, ".")
 
 
+def test_folders_that_no_page_can_be_told_of_are_left_out(tmp_path):
+    for name in (b"caf\xe9", "café".encode(), b"caf\xe9/below"):
+        try:
+            os.mkdir(os.path.join(os.fsencode(tmp_path), name))
+        except OSError:
+            pytest.skip("this file system refuses such names")
+        with open(os.path.join(os.fsencode(tmp_path), name, b"a.png"), "wb"):
+            pass
+    with running(root=tmp_path) as (_, port), Page(port) as page:
+        assert page.opened["folders"] == ["café"]
+
+
+def test_folders_are_looked_for_again_after_a_while(root, monkeypatch):
+    looks, now = [], [0.0]
+    monkeypatch.setattr(folders, "listed", lambda root: looks.append(root) or ["photos"])
+    monkeypatch.setattr(folders.time, "monotonic", lambda: now[0])
+    listing = folders.Listing(root)
+    for now[0] in (0, 9, 11, 20):
+        assert listing.names() == ["photos"]
+    assert looks == [root] * 2
+
+
 def test_a_header_of_ten_billion_pixels_is_refused_before_decoding(app, page):
     data = png(100_000, 100_000, (b"IDAT", zlib.compress(b"")))
     assert "more than 10,000 pixels" in page.send(data, 400)["error"]
@@ -187,7 +210,77 @@ def test_jobs_are_checked(app, page, job, words):
 
 
 def test_a_job_of_many_bytes_is_refused(app, page):
-    assert ask(app[1], "POST", f"{page.address}/jobs", bytes(10**6))[0] == 413
+    line = told(app[1], "POST", f"{page.address}/jobs", bytes(10**6), expect=413)["error"]
+    assert "reload the page" in line and "--max-upload" not in line
+
+
+def test_a_number_of_many_digits_is_no_job(app, page, caplog):
+    assert ask(app[1], "DELETE", f"{page.address}/jobs/{'1' * 4400}")[0] == 204
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("what", ["pictures", "samples/eye"])
+def test_a_full_disk_is_one_line_and_nothing_is_kept(app, page, monkeypatch, caplog, what):
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    class Full(io.FileIO):
+        def write(self, data):
+            full(self.name)
+
+    monkeypatch.setattr(server, "open", Full, raising=False)
+    monkeypatch.setattr(pictures, "open", full, raising=False)
+    line = told(app[1], "POST", f"{page.address}/{what}", picture(), expect=507)["error"]
+    assert line == sessions.NO_ROOM and "TMPDIR" in line
+    assert not stored(app[0]) and not caplog.records
+
+
+def test_a_bug_in_an_answer_is_told_and_keeps_its_traceback(app, page, monkeypatch, caplog):
+    def look(path, most):
+        raise KeyError("a fault")
+
+    monkeypatch.setattr(pictures, "look", look)
+    assert page.send(picture(), 500)["error"].startswith("a bug in hcflow")
+    eventually(lambda: "KeyError: 'a fault'" in caplog.text)
+    assert not stored(app[0])
+
+
+def test_lines_do_not_name_temporary_files(app, page, monkeypatch):
+    def work(asked, job, place):
+        raise UserError(f"{job.session.new_path('.png')}: too wide; '{asked.picture.path}' is not")
+
+    monkeypatch.setattr(upscaling, "upscale", work)
+    done = page.do(kind="upscale", picture=page.send(picture())["picture"])
+    assert done["error"] == "the picture: too wide; the picture is not"
+
+
+@pytest.mark.parametrize("what", ["pictures", "jobs"])
+def test_it_ends_while_what_is_sent_stalls(caplog, what):
+    with running() as (app, port):
+        page = Page(port)
+        connection = http.client.HTTPConnection(HOST, port, timeout=30)
+        connection.putrequest("POST", f"{page.address}/{what}")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(bytes(500))
+        if what == "pictures":
+            eventually(lambda: stored(app))
+    assert connection.getresponse().status == 404
+    connection.close()
+    page.close()
+    assert not caplog.records
+
+
+def test_a_sender_who_goes_leaves_nothing(app, page, caplog):
+    for what in ("jobs", "pictures"):
+        connection = http.client.HTTPConnection(HOST, app[1], timeout=30)
+        connection.putrequest("POST", f"{page.address}/{what}")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(bytes(500))
+    eventually(lambda: stored(app[0]))
+    connection.close()
+    eventually(lambda: not stored(app[0]))
+    page.send(picture())
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -198,10 +291,17 @@ def test_a_job_of_many_bytes_is_refused(app, page):
         ({"Host": "127.0.0.1.evil.example"}, 403),
         ({"Host": "[::1"}, 403),
         ({"Host": ""}, 403),
+        ({"Host": "127.0.0.1/evil"}, 403),
+        ({"Host": "evil@127.0.0.1"}, 403),
+        ({"Host": "127.0.0.1?evil"}, 403),
+        ({"Host": "127.0.0.1:port"}, 403),
+        ({"Host": "LOCALHOST"}, 200),
         ({"Host": "localhost:1"}, 200),
         ({"Host": "[::1]:7860"}, 200),
         ({"Host": "localhost", "Origin": "http://evil.example"}, 403),
         ({"Host": "localhost", "Origin": "null"}, 403),
+        ({"Host": "localhost", "Origin": "http://["}, 403),
+        ({"Host": "localhost", "Origin": "http://a@localhost"}, 403),
         ({"Host": "localhost:5", "Origin": "http://localhost:6"}, 403),
         ({"Host": "localhost:5", "Origin": "http://localhost:5"}, 200),
     ],
@@ -218,15 +318,25 @@ def test_beyond_loopback_a_token_is_needed():
         status, headers, _ = ask(port, "GET", "/?token=correct", Host="a.example")
         cookie = headers["set-cookie"]
         assert (status, headers["location"]) == (303, "/")
-        assert "HttpOnly" in cookie and "SameSite=strict" in cookie
+        assert "HttpOnly" in cookie and "SameSite=lax" in cookie  # links in other pages open it
         given = {"Host": "a.example", "Cookie": cookie.partition(";")[0]}
         assert ask(port, "GET", "/", **given)[0] == 200
+        assert ask(port, "GET", "/?token=correct", **given)[0] == 303  # out of the address
+        assert ask(port, "GET", "/?token=wrong", **given)[0] == 200
         assert ask(port, "POST", "/api/sessions", Origin="http://b.example", **given)[0] == 403
+
+
+def test_the_host_that_it_was_started_with_is_one_of_its_names():
+    with running(hosts=("machine", "::ffff:127.0.0.1")) as (_, port):
+        for host in ("machine", "Machine:80", "[::ffff:7f00:1]:80", "127.0.0.1"):
+            assert ask(port, "GET", "/", Host=host)[0] == 200
+        assert ask(port, "GET", "/", Host="machines")[0] == 403
 
 
 def test_answers_forbid_browsers_what_is_not_needed(app, page):
     for path in ("/", "/static/app.js", "/nothing"):
         headers = ask(app[1], "GET", path)[1]
+        assert headers["referrer-policy"] == "same-origin"  # else beacons may have no Origin
         assert "default-src 'self'" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
     file = io.BytesIO()
@@ -310,6 +420,31 @@ def test_a_closed_tab_ends_its_jobs_and_removes_its_files(app, endless, monkeypa
         assert failed["state"] == "failed"  # NoNetworks has none
 
 
+def test_a_page_that_is_not_looked_at_is_kept_longer(app, monkeypatch):
+    monkeypatch.setattr(sessions, "LEFT", 0.0)
+    monkeypatch.setattr(sessions, "AWAY", 3600.0)
+    held = sessions.Session(app[0].sessions.folder)
+    for away in (True, False, True):
+        held.connect()
+        if away:
+            held.leave()
+        held.disconnect()
+        assert held.is_left is not away
+    monkeypatch.setattr(sessions, "AWAY", 0.0)
+    assert held.is_left
+    held.close()
+
+
+def test_a_page_says_that_it_is_not_looked_at(app, page, monkeypatch):
+    session = app[0].sessions.find(page.opened["session"])
+    assert ask(app[1], "POST", f"{page.address}/away")[0] == 204
+    session.disconnect()
+    monkeypatch.setattr(sessions, "LEFT", -1.0)
+    assert not session.is_left
+    session.connect()
+    assert ask(app[1], "POST", "/api/nobody/away")[0] == 404
+
+
 def test_too_many_pages_are_refused(app, monkeypatch):
     monkeypatch.setattr(sessions, "MOST", 0)
     assert "open already" in told(app[1], "POST", "/api/sessions", expect=400)["error"]
@@ -323,6 +458,29 @@ def test_of_many_files_the_oldest_go(app, page, monkeypatch):
     monkeypatch.setattr(sessions, "BYTES", 1)
     page.send(picture())
     assert len(stored(app[0])) == 1
+
+
+def test_files_that_are_used_stay(app, page, monkeypatch):
+    monkeypatch.setattr(sessions, "FILES", 3)
+    session = app[0].sessions.find(page.opened["session"])
+    first, *others = [page.send(picture())["picture"] for _ in range(3)]
+    assert page.file(first) == picture()
+    page.send(picture())
+    assert [session.has(session.folder / name) for name in (first, *others)] == [True, False, True]
+
+
+def test_results_go_before_what_was_sent(app, page, monkeypatch):
+    monkeypatch.setattr(sessions, "FILES", 4)
+    session = app[0].sessions.find(page.opened["session"])
+    sent, results = page.send(picture())["picture"], []
+    for _ in range(5):
+        results.append(session.new_path(".png"))
+        results[-1].write_bytes(picture())
+        session.keep(results[-1])
+    assert page.file(sent) == picture()
+    assert [path.exists() for path in results] == [False, False, True, True, True]
+    many = [page.send(picture())["picture"] for _ in range(3)]
+    assert page.file(many[-1]) == picture() and results[-1].exists()
 
 
 def test_a_bug_is_told_and_keeps_its_traceback(page, monkeypatch, capfd):
