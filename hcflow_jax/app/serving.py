@@ -1,8 +1,10 @@
 """A socket for the app, and the server that answers there."""
 
 import contextlib
+import errno
 import ipaddress
 import os
+import signal
 import socket
 import sys
 import threading
@@ -17,8 +19,11 @@ FIRST_PORT, PORTS = 7860, 20
 """The port that is taken unless another is asked for, and how many from it on are tried."""
 
 
+_NO_HOST = "--host {} is no address of this machine; give 127.0.0.1, or 0.0.0.0 for all it has"
+
+
 def bound(host: str, port: int | None) -> socket.socket:
-    """A listening socket; UserError where the host is unknown or no port is free.
+    """A listening socket; UserError where the host is not this machine or no port is free.
 
     Args:
       port: None for the first free one of PORTS from FIRST_PORT on.
@@ -26,7 +31,7 @@ def bound(host: str, port: int | None) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
-        raise UserError(f"--host {host} is no address of this machine; give 127.0.0.1") from error
+        raise UserError(_NO_HOST.format(host)) from error
     wanted = [port] if port else range(FIRST_PORT, FIRST_PORT + PORTS)
     for number in wanted:
         found = socket.socket(family, socket.SOCK_STREAM)
@@ -38,6 +43,8 @@ def bound(host: str, port: int | None) -> socket.socket:
             return found
         except OSError as error:
             found.close()
+            if error.errno == errno.EADDRNOTAVAIL:  # at no port
+                raise UserError(_NO_HOST.format(host)) from error
             why = error.strerror or str(error)
     ports = f"port {port}" if port else f"a port from {wanted[0]} to {wanted[-1]}"
     raise UserError(f"cannot listen at {host} on {ports} ({why}); name another --port")
@@ -45,7 +52,35 @@ def bound(host: str, port: int | None) -> socket.socket:
 
 def is_loopback(found: socket.socket) -> bool:
     """Whether a bound socket can be reached from this machine alone."""
-    return ipaddress.ip_address(found.getsockname()[0].partition("%")[0]).is_loopback
+    address = _address(found)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def hosts(found: socket.socket, asked: str) -> tuple[str, ...]:
+    """Names by which a bound socket is reached, that to print first.
+
+    Args:
+      asked: as `bound` was given it.
+    """
+    address = _address(found)
+    if address.is_unspecified:  # it stands for all that this machine has; browsers open none
+        return (_own_address(found.family) or socket.gethostname(),)
+    return asked, str(address)
+
+
+def _address(found):
+    return ipaddress.ip_address(found.getsockname()[0].partition("%")[0])
+
+
+def _own_address(family):
+    """That from which this machine reaches others; None where it reaches none."""
+    elsewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # for documentation
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((elsewhere, 9))  # sends nothing
+            return probe.getsockname()[0]
+    except OSError:
+        return None
 
 
 def open_browser(address: str) -> None:
@@ -77,8 +112,25 @@ class Server(uvicorn.Server):
         )
 
     def run_at(self, found: socket.socket) -> None:
-        """Answers there; KeyboardInterrupt in the end when it is interrupted."""
-        self.run(sockets=[found])
+        """Answers there; KeyboardInterrupt in the end when it is interrupted.
+
+        The end of the terminal ends it as SIGTERM does, unless that was to be ignored (`nohup`).
+        """
+        with self._hung_up():
+            self.run(sockets=[found])
+
+    @contextlib.contextmanager
+    def _hung_up(self):
+        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+        is_main = threading.current_thread() is threading.main_thread()
+        if hangup is None or not is_main or signal.getsignal(hangup) == signal.SIG_IGN:
+            yield
+            return
+        before = signal.signal(hangup, lambda _, frame: self.handle_exit(signal.SIGTERM, frame))
+        try:
+            yield
+        finally:
+            signal.signal(hangup, before)
 
     def handle_exit(self, sig, frame) -> None:
         """Ends the streams of events before uvicorn waits for them.

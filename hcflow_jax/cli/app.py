@@ -1,5 +1,6 @@
 """`hcflow app`."""
 
+import argparse
 import os
 import secrets
 import sys
@@ -46,15 +47,24 @@ def add_command(commands) -> None:
         help="use this model for its task; may be given twice (default: the small weights that "
         "ship with hcflow)",
     )
-    add_max_pixels(command, 50_000_000)
+    add_max_pixels(command)
     command.add_argument(
         "--max-upload",
-        type=amount,
+        type=_file_size,
         default="50M",
-        metavar="BYTES",
-        help="refuse larger files, such as 200M (default: %(default)s)",
+        metavar="SIZE",
+        help="refuse larger files than that, such as 200M or 1G (default: %(default)s)",
     )
     command.add_argument("--no-browser", action="store_true", help="do not open one")
+
+
+def _file_size(text):
+    try:
+        return amount(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size of a file; give one such as 50M or 1G"
+        ) from error
 
 
 def _root(args):
@@ -87,8 +97,11 @@ def _app(args):
                 file=sys.stderr,
                 flush=True,
             )
-        settings = Settings(root, args.max_pixels, args.max_upload, token, port, heaps.release)
-        address = _address(args.host, port, token)
+        hosts = serving.hosts(found, args.host)
+        settings = Settings(
+            root, args.max_pixels, args.max_upload, token, port, hosts, heaps.release
+        )
+        address = _address(hosts[0], port, token)
         print(f"{address}  (Ctrl-C ends it)", flush=True)
         if not args.no_browser:
             serving.open_browser(address)

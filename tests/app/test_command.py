@@ -13,7 +13,8 @@ import pytest
 
 from hcflow_jax import cli
 from hcflow_jax.app import serving
-from tests.app.serving import Page
+from hcflow_jax.errors import UserError
+from tests.app.serving import Page, ask, running
 
 
 @pytest.fixture
@@ -52,7 +53,44 @@ def test_beyond_this_machine_it_prints_a_token_and_a_warning(started, capsys):
     address = urlsplit(out.split()[0])
     assert parse_qs(address.query)["token"] == [settings.token] and len(settings.token) >= 32
     assert (host, address.port) == ("0.0.0.0", port)
+    assert address.hostname not in (None, "0.0.0.0")  # which browsers do not open
     assert "not encrypted" in err and err.count("\n") == 1
+
+
+def test_a_machine_that_reaches_no_other_has_a_name(monkeypatch):
+    with serving.bound("0.0.0.0", None) as found:
+        monkeypatch.setattr(socket, "gethostname", lambda: "machine")
+        monkeypatch.setattr(serving, "_own_address", lambda family: None)
+        assert serving.hosts(found, "0.0.0.0") == ("machine",)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "localhost", "::1", "::ffff:127.0.0.1"])
+def test_the_host_that_was_asked_for_is_printed(started, capsys, host):
+    if not is_bindable(host):
+        pytest.skip("this system has no such address")
+    assert start("--host", host) == 0
+    ((_, settings),) = started
+    address = urlsplit(capsys.readouterr().out.split()[0])
+    assert address.hostname == host and settings.token is None and not address.query
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "localhost", "::1", "::ffff:127.0.0.1"])
+def test_the_address_that_is_printed_is_answered(host):
+    if not is_bindable(host):
+        pytest.skip("this system has no such address")
+    with serving.bound(host, None) as found:
+        hosts = serving.hosts(found, host)
+    name = f"[{host}]" if ":" in host else host
+    with running(hosts=hosts) as (_, port):
+        assert ask(port, "GET", "/", Host=f"{name}:{port}")[0] == 200
+
+
+def is_bindable(host):
+    try:
+        serving.bound(host, None).close()
+    except UserError:
+        return False
+    return True
 
 
 def test_the_next_free_port_is_taken(started, monkeypatch):
@@ -71,9 +109,9 @@ def test_what_cannot_be_started_is_one_line(started, capsys, tmp_path):
         for argv, words in (
             (["--port", str(taken.getsockname()[1])], "name another --port"),
             (["--host", "nowhere.invalid"], "is no address of this machine"),
-            (["--host", "192.0.2.1"], "cannot listen at 192.0.2.1"),
+            (["--host", "192.0.2.1"], "is no address of this machine"),
             (["--root", str(tmp_path / "no")], "is no folder"),
-            (["--max-upload", "much"], "no amount of memory"),
+            (["--max-upload", "much"], "'much' is no size of a file"),
             (["--checkpoint", str(tmp_path)], str(tmp_path)),
         ):
             assert start(*argv) == 2
@@ -104,8 +142,9 @@ def test_the_first_page_does_not_wait_for_jax():
     assert done.stdout.strip() == "set()", done.stderr
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_ctrl_c_ends_it_at_once_and_leaves_nothing(tmp_path):
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize("sent, rc", [("SIGINT", 130), ("SIGHUP", -signal.SIGTERM)])
+def test_ctrl_c_and_a_closed_terminal_end_it_at_once_and_leave_nothing(tmp_path, sent, rc):
     command = [sys.executable, "-m", "hcflow_jax", "app", "--no-browser"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
@@ -115,10 +154,10 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(tmp_path):
     page = Page(port)
     assert os.listdir(tmp_path)
     for _ in range(2):  # as impatient people press it
-        process.send_signal(signal.SIGINT)
+        process.send_signal(getattr(signal, sent))
         time.sleep(0.05)
     _, err = process.communicate()
-    assert (process.returncode, err) == (130, "hcflow: interrupted\n")
+    assert (process.returncode, err) == (rc, "hcflow: interrupted\n" if rc == 130 else "")
     assert not os.listdir(tmp_path)
     page.close()
     with pytest.raises(OSError):
