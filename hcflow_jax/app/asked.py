@@ -11,6 +11,8 @@ from hcflow_jax.errors import UserError, shown
 
 MOST_SAMPLES = 16
 
+_REGION = "x", "y", "width", "height"
+
 NO_JOB = "what the page asks for is no JSON object; reload the page"
 
 
@@ -104,7 +106,7 @@ def job(data: Any, session: Session, place: Place) -> Callable[[Job], dict]:
         raise UserError(NO_JOB)
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise UserError(f"kind {shown(kind, 40)!r} is none of {', '.join(_KINDS)}")
+        raise UserError(f"{shown(kind, 40)!r} is none of {', '.join(_KINDS)}; reload the page")
     read, module = _KINDS[kind]
     request = read(data, session)
 
@@ -148,15 +150,15 @@ def _draw(data, session):
 def _redraw(data, session):
     region = data.get("region")
     if not isinstance(region, list) or len(region) != 4:
-        raise UserError("a region is four whole numbers: x, y, width and height")
-    sides = tuple(_whole({"region": side}, "region", 0, 2**31 - 1, 0) for side in region)
+        raise UserError("no region of x, y, width and height was sent; draw one on the picture")
+    sides = tuple(_seed({n: v}, n) for n, v in zip(_REGION, region, strict=True))
     return Redraw(_stored(data, "state", session), sides, _seed(data, "index"))
 
 
 def _shrink(data, session):
     kind = data.get("format", "png")
     if kind not in ("png", "jpg"):
-        raise UserError(f"format {shown(kind, 40)!r} is neither png nor jpg")
+        raise UserError(f"format {shown(kind, 40)!r} is neither png nor jpg; choose one")
     return Shrink(_stored(data, "picture", session), kind == "jpg")
 
 
@@ -165,15 +167,23 @@ def _restore(data, session):
 
 
 def _evaluate(data, session):
-    folder, task, listed = data.get("folder"), data.get("task", "sr"), data.get("temperatures", [0])
+    folder, task = data.get("folder"), data.get("task", "sr")
     if not isinstance(folder, str):
-        raise UserError("folder is the name of one below the root")
+        raise UserError(f"{shown(folder, 40)!r} is no name of a folder; choose one of the list")
     if task not in ("sr", "rescaling"):
-        raise UserError(f"task {shown(task, 40)!r} is neither sr nor rescaling")
-    if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_SAMPLES:
-        raise UserError(f"temperatures are 1 to {MOST_SAMPLES} numbers")
-    found = tuple(dict.fromkeys(_temperature({"temperature": value}) for value in listed))
+        raise UserError(f"task {shown(task, 40)!r} is neither sr nor rescaling; choose one")
+    found = _temperatures(data.get("temperatures", [0]))
     return Evaluate(folder, task, found, _whole(data, "samples", 1, MOST_SAMPLES, 1))
+
+
+def _temperatures(listed):
+    """A list of them, each once."""
+    if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_SAMPLES:
+        raise UserError(
+            f"temperatures {shown(listed, 40)!r} are no list of 1 to {MOST_SAMPLES} numbers; give "
+            "such as 0, 0.5, 0.9"
+        )
+    return tuple(dict.fromkeys(_temperature({"temperature": value}) for value in listed))
 
 
 _KINDS = {
@@ -203,12 +213,13 @@ def _number(data, name, least, most, default):
     value = data.get(name, default)
     known = isinstance(value, int | float) and not isinstance(value, bool)
     if not known or not least <= value <= most:  # nor is NaN
-        raise UserError(f"{name} {shown(value, 40)!r} is not a number from {least} to {most}")
+        given = "is missing" if value is None else f"is {shown(value, 40)!r}"
+        raise UserError(f"{name} {given}; give a number from {least:,} to {most:,}")
     return value
 
 
 def _whole(data, name, least, most, default):
     value = _number(data, name, least, most, default)
     if value != int(value):
-        raise UserError(f"{name} {shown(value, 40)!r} is not a whole number")
+        raise UserError(f"{name} {shown(value, 40)!r} is not whole; give a number without a point")
     return int(value)

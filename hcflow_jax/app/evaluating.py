@@ -12,7 +12,7 @@ from hcflow_jax.evaluation.kept import Kept
 
 
 def evaluate(asked: Evaluate, job: Job, place: Place) -> dict:
-    """{"report": the page, "table": the means as Markdown, "notes"}."""
+    """{"report": the page, "table": the means, {"columns", "rows"} of texts, "notes"}."""
     folder = folders.inside(place.root, asked.folder)
     path = place.networks.path(asked.task)
     networks = methods.load([path or methods.SHIPPED], asked.task, None)
@@ -42,4 +42,4 @@ def evaluate(asked: Evaluate, job: Job, place: Place) -> dict:
     notes += [f"Left out: {error}" for error in work.failed.values()]
     if judge is None:
         notes.append(f"{tables.NO_LPIPS}.")
-    return {"report": job.session.keep(page), "notes": notes}
+    return {"report": job.session.keep(page), "table": tables.means(report), "notes": notes}

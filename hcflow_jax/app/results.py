@@ -2,6 +2,7 @@
 
 import functools
 import math
+import shutil
 
 import numpy as np
 
@@ -9,9 +10,9 @@ from hcflow_jax import images, sampling
 from hcflow_jax.app import pictures
 from hcflow_jax.app.asked import Place
 from hcflow_jax.app.jobs import Job
-from hcflow_jax.app.sessions import GoneError, Stored
+from hcflow_jax.app.sessions import NO_ROOM, GoneError, Stored
 from hcflow_jax.errors import UserError
-from hcflow_jax.images import own, scratch
+from hcflow_jax.images import formats, own, scratch
 from hcflow_jax.images.resize import Resized
 from hcflow_jax.sampling import memory, tiling
 
@@ -30,15 +31,36 @@ def pixels(picture: images.Picture) -> np.ndarray:
     return picture.pixels  # type: ignore[return-value]  # has what is needed of an array
 
 
-def check_pixels(place: Place, size: tuple[int, int], count: int = 1) -> None:
-    """UserError where results of (height, width) are too many pixels."""
+def check_pixels(
+    place: Place, size: tuple[int, int], count: int = 1, remedy: str = "take a smaller picture"
+) -> None:
+    """UserError, which names `remedy`, where `count` files of (height, width) are too many pixels.
+
+    What is computed on the way may have more; see `check_room`.
+    """
     if count * math.prod(size) > place.max_pixels:
         what = f"{count} results" if count > 1 else "a result"
         raise UserError(
-            f"{what} of {size[1]}×{size[0]} pixels would be more than {place.max_pixels:,}; take a "
-            "smaller picture, scale or number of samples, or start the app with a larger "
-            "--max-pixels"
+            f"{what} of {size[1]}×{size[0]} pixels would be more than {place.max_pixels:,}; "
+            f"{remedy}, or start the app with a larger --max-pixels"
         )
+
+
+def check_room(job: Job, size: tuple[int, int], count: int) -> None:
+    """UserError where the disk has no room for what is kept on the way to `count` results.
+
+    That is a sample of (height, width) for each, of 16 bits, which is written once all are drawn.
+    """
+    if 6 * count * math.prod(size) > shutil.disk_usage(job.session.folder).free:
+        raise UserError(NO_ROOM)
+
+
+def has_jpeg(picture: images.Picture, size: tuple[int, int]) -> bool:
+    """Whether a result of (height, width) can be saved as JPEG, which `as_jpeg` of `pictures` does.
+
+    JPEG has no transparency, and sides of 65,500 pixels at most.
+    """
+    return picture.alpha is None and max(size) <= formats.FORMATS[".jpg"].side
 
 
 def tiles(model, lr_size: tuple[int, int], job: Job, samples: int = 1) -> int:
@@ -55,8 +77,15 @@ def options(model, lr_size: tuple[int, int], job: Job, samples: int = 1) -> dict
         "tile": tiles(model, lr_size, job, samples),
         "back_project": sampling.BACK_PROJECTION if model.task == "sr" else 0,
         "progress": job.report,
-        "empty": functools.partial(scratch.empty, folder=job.session.folder),
+        "empty": functools.partial(_empty, folder=job.session.folder),
     }
+
+
+def _empty(shape, dtype, folder):
+    try:
+        return scratch.empty(shape, dtype, folder)
+    except UserError as error:  # it names an option of other commands
+        raise UserError(NO_ROOM) from error
 
 
 def checked(sample: sampling.Sample) -> list[str]:

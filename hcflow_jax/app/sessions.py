@@ -89,7 +89,7 @@ class Session:
                 self._files.pop(self._oldest(path.stem)).path.unlink(missing_ok=True)
         return path.stem
 
-    def _oldest(self, new):
+    def _oldest(self, new: str) -> str:
         """The name of the result, or of the upload where there are more, not used for longest."""
         sent: dict[bool, list[str]] = {True: [], False: []}
         for name, stored in self._files.items():

@@ -114,7 +114,7 @@ def _restored(job, place, stored, size):
     whole = dataclasses.replace(picture, alpha=alpha, grey=small.was_grey(picture))
     name = results.write(job, "restore", whole, sample.pixels[: size[0], : size[1]])
     found = {"restored": name, "width": size[1], "height": size[0], "notes": notes}
-    return found | {"jpeg": picture.alpha is None}
+    return found | {"jpeg": results.has_jpeg(picture, size)}
 
 
 def _opaque(picture):

@@ -26,7 +26,8 @@ def upscale(asked: Upscale, job: Job, place: Place) -> dict:
     height, width = picture.size
     whole = model.scale * height, model.scale * width
     size = _scaled(height, asked.scale), _scaled(width, asked.scale)
-    results.check_pixels(place, whole, asked.samples)
+    results.check_pixels(place, size, asked.samples, _remedy(asked, picture.size, place))
+    results.check_room(job, whole, asked.samples)
     drawn = sampling.sample_all(
         model,
         params,
@@ -45,11 +46,18 @@ def upscale(asked: Upscale, job: Job, place: Place) -> dict:
         finals.append(final)
         job.check()
     found = {"width": size[1], "height": size[0], "samples": names}
-    found["jpeg"] = picture.alpha is None
+    found["jpeg"] = results.has_jpeg(picture, size)
     found["bicubic"] = results.bicubic(job, picture, size)
     if len(finals) > 1:
         found["spread"] = results.plane(job, _spread(finals, size))
     return found | {"notes": list(dict.fromkeys(notes))}
+
+
+def _remedy(asked, size, place):
+    """What to do where results are too many pixels."""
+    fewer = "take fewer samples" if asked.samples > 1 else "take a smaller picture"
+    most = math.floor(100 * math.sqrt(place.max_pixels / (asked.samples * math.prod(size)))) / 100
+    return f"take a scale up to {most:g} or {fewer.removeprefix('take ')}" if most >= 1 else fewer
 
 
 def _scaled(side, scale):

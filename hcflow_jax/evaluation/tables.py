@@ -20,20 +20,25 @@ _TITLE_WIDTH = 30
 
 def console(report: Report) -> str:
     """The means of all methods, and published ones, as a table of WIDTH columns at most."""
-    shown, means = report.shown, report.means
-    lines = [["", *(_SHORT.get(name, figure(name).title) for name in shown)]]
-    for method in report.methods:
-        title = _cut(method.title, _TITLE_WIDTH)
-        lines.append([title, *(number(n, means[method.name].get(n)) for n in shown)])
-    for row in report.published:
-        title = _cut(report.whose(row), _TITLE_WIDTH)
-        lines.append([title, *(number(n, row.figures.get(n)) for n in shown)])
+    lines = [["", *(_SHORT.get(name, figure(name).title) for name in report.shown)]]
+    lines += [[_cut(title, _TITLE_WIDTH), *cells] for title, *cells in means(report)["rows"]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
         for line in lines
     ]
     return "\n".join([*text, *notes(report)])
+
+
+def means(report: Report) -> dict[str, list]:
+    """{"columns", "rows"}: titles and, as printed, means of all methods, and published ones."""
+    shown, found = report.shown, report.means
+    rows = [(method.title, found[method.name]) for method in report.methods]
+    rows += [(report.whose(row), row.figures) for row in report.published]
+    return {
+        "columns": ["", *map(_head, shown)],
+        "rows": [[title, *(number(n, figures.get(n)) for n in shown)] for title, figures in rows],
+    }
 
 
 def notes(report: Report) -> list[str]:

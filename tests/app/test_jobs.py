@@ -1,16 +1,19 @@
 """What the app makes of pictures is what the commands make of them."""
 
+import dataclasses
 import io
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from hcflow_jax import cli, images, sampling
+from hcflow_jax.app import results, sessions
 from hcflow_jax.app.networks import Networks
-from hcflow_jax.images import metrics
+from hcflow_jax.images import metrics, scratch
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.sampling import checking, pictures
 from tests.app.conftest import write_noise
@@ -52,6 +55,43 @@ def test_upscaling_is_that_of_the_command(page, photo, weights, tmp_path, scale,
     assert page.file(name, "?as=jpg") == (tmp_path / "a.jpg").read_bytes()
     assert (result["width"], result["height"]) == (110 * scale, 100 * scale)
     assert page.ready == {"sr": {"scale": 2, "levels": 1}}
+
+
+def test_results_are_judged_by_the_size_that_is_written(page, photo, served, monkeypatch):
+    """What is computed on the way has 44,000 pixels for each sample."""
+    place, sent = served[0]._place, page.send(photo.read_bytes())["picture"]
+    try:
+        object.__setattr__(place, "max_pixels", 24_750)  # of ×1.5
+        asked = {"kind": "upscale", "picture": sent, "temperature": 1}
+        assert page.result(scale=1.5, **asked)["width"] == 165
+        remedies = [page.do(scale=scale, **asked)["error"] for scale in (1.51, 2)]
+        several = page.do(scale=1.5, samples=2, **asked)["error"]
+        many = page.do(scale=1, samples=3, **asked)["error"]
+    finally:
+        object.__setattr__(place, "max_pixels", 100_000_000)
+    assert all("take a scale up to 1.5 or a smaller picture" in line for line in remedies)
+    assert "take a scale up to 1.06 or fewer samples" in several
+    assert "; take fewer samples, or start the app with a larger --max-pixels" in many
+
+
+def test_what_is_computed_on_the_way_needs_room(page, photo, monkeypatch):
+    sent = page.send(photo.read_bytes())["picture"]
+    monkeypatch.setattr(scratch, "HELD", 1000)
+    asked = {"kind": "upscale", "picture": sent, "temperature": 1}
+    room = shutil.disk_usage("/")._replace(free=300_000)  # of a sample, not of two
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: room)
+    assert page.result(scale=1, **asked)
+    assert page.do(scale=1, samples=2, **asked)["error"] == sessions.NO_ROOM
+    monkeypatch.setattr(results, "check_room", lambda *_: None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: room._replace(free=0))
+    assert page.do(scale=1, **asked)["error"] == sessions.NO_ROOM
+
+
+def test_sides_beyond_jpeg_are_not_offered_as_one():
+    for size, jpeg in (((8, 65_500), True), ((65_501, 8), False)):
+        picture = images.Picture(np.zeros((1, 1, 3), np.uint8), None, False, {})
+        assert results.has_jpeg(picture, size) is jpeg
+    assert not results.has_jpeg(dataclasses.replace(picture, alpha=np.ones((1, 1))), (8, 8))
 
 
 def test_samples_have_a_spread(page, photo):
@@ -217,6 +257,10 @@ def test_a_folder_is_evaluated_and_its_report_is_a_page_of_its_own(page, served)
     done = page.do(kind="evaluate", folder="photos", temperatures=[0, 0.5], samples=2)
     assert done["state"] == "done", done
     assert (done["done"], done["total"]) == (10, 10)
+    table = done["result"]["table"]
+    assert [row[0] for row in table["rows"]] == ["bicubic", "Lanczos", "sr, T = 0", "sr, T = 0.5"]
+    assert table["columns"][:2] == ["", "PSNR-Y ↑"]
+    assert {len(row) for row in table["rows"]} == {len(table["columns"])}
     address = f"{page.address}/files/{done['result']['report']}"
     status, headers, body = ask(page.port, "GET", address)
     assert status == 200 and b"<title>photos" in body and headers["content-type"][:9] == "text/html"
@@ -231,7 +275,7 @@ def test_a_folder_is_evaluated_and_its_report_is_a_page_of_its_own(page, served)
         ({"kind": "evaluate", "folder": "../photos"}, "below the root"),
         ({"kind": "evaluate", "folder": "empty"}, "holds no images"),
         ({"kind": "upscale", "scale": 3}, "more than the network's ×2"),
-        ({"kind": "upscale", "scale": 2, "temperature": 1, "samples": 16}, "would be more than"),
+        ({"kind": "upscale", "scale": 2, "temperature": 1, "samples": 16}, "take fewer samples"),
         ({"kind": "redraw", "region": [0, 0, 1, 1]}, "draw the picture first"),
     ],
 )
@@ -242,7 +286,7 @@ def test_what_cannot_be_done_is_one_line(page, photo, monkeypatch, asked, words,
         name = page.send(photo.read_bytes())["picture"]
         done = page.do(picture=name, state=name, **asked)
     finally:
-        object.__setattr__(place, "max_pixels", 50_000_000)
+        object.__setattr__(place, "max_pixels", 100_000_000)
     assert done["state"] == "failed" and words in done["error"] and "\n" not in done["error"]
 
 

@@ -189,7 +189,7 @@ def test_a_file_that_is_too_large_is_refused_and_not_kept(app, page, told_length
 @pytest.mark.parametrize(
     "job, words",
     [
-        (b"[" * 10_000, "JSON object"),
+        (b"[" * 10_000, "JSON object; reload"),
         (b"[]", "JSON object"),
         (b'{"kind": "eval"}', "none of upscale"),
         (b'{"kind": ["upscale"]}', "none of upscale"),
@@ -198,9 +198,20 @@ def test_a_file_that_is_too_large_is_refused_and_not_kept(app, page, told_length
         (b'{"kind": "upscale", "picture": "PICTURE", "samples": 1e3}', "samples"),
         (b'{"kind": "upscale", "picture": "PICTURE", "samples": 2}', "would be the same"),
         (b'{"kind": "upscale", "picture": "PICTURE", "seed": true}', "seed"),
-        (b'{"kind": "upscale", "picture": "PICTURE", "temperature": "1"}', "temperature"),
+        (b'{"kind": "upscale", "picture": "PICTURE", "temperature": "1"}', "'1'; give a number"),
+        (b'{"kind": "upscale", "picture": "PICTURE", "temperature": null}', "missing; give a"),
+        (
+            b'{"kind": "upscale", "picture": "PICTURE", "temperature": 5}',
+            "5'; give a number from 0",
+        ),
+        (b'{"kind": "upscale", "picture": "PICTURE", "samples": 1.5}', "without a point"),
+        (b'{"kind": "redraw", "state": "PICTURE", "region": [-5, 0, 1, 1]}', "x is '-5'; give"),
+        (b'{"kind": "redraw", "state": "PICTURE", "region": [0, 0, 1, null]}', "height is missing"),
+        (b'{"kind": "evaluate", "folder": "photos", "temperatures": "abc"}', "'abc' are no list"),
+        (b'{"kind": "evaluate", "folder": "photos", "temperatures": []}', "0, 0.5, 0.9"),
+        (b'{"kind": "evaluate", "folder": "photos", "task": "s"}', "choose one"),
         (b'{"kind": "redraw", "state": "PICTURE", "region": [0, 0, 1]}', "region"),
-        (b'{"kind": "evaluate", "folder": 7}', "folder"),
+        (b'{"kind": "evaluate", "folder": 7}', "'7' is no name of a folder"),
     ],
 )
 def test_jobs_are_checked(app, page, job, words):
