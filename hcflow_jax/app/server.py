@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -99,7 +99,7 @@ class App:
         )
 
     def stop(self) -> None:
-        """Ends the streams of events and of bodies, for whose end a server would wait."""
+        """Ends the streams of events, without which a server would wait for them."""
         self._stopping = True
 
     @contextlib.asynccontextmanager
@@ -190,25 +190,12 @@ class App:
         with self._new(session) as path:
             size = 0
             with open(path, "xb") as file:
-                async for chunk in self._body(request):
+                async for chunk in request.stream():
                     size += len(chunk)
                     if size > most:
                         return _too_large(_LARGE_FILE.format(most / 1e6))
                     file.write(chunk)
             return await self._known(session, path)
-
-    async def _body(self, request) -> AsyncIterator[bytes]:
-        """What is sent, part by part; GoneError where the app ends while a sender stalls."""
-        stream = request.stream()
-        while True:
-            part = asyncio.ensure_future(anext(stream, None))
-            while not (await asyncio.wait([part], timeout=_LOOK))[0]:
-                if self._stopping:
-                    part.cancel()
-                    raise GoneError("the app was ended meanwhile; start it again")
-            if part.result() is None:
-                return
-            yield part.result()
 
     @contextlib.contextmanager
     def _new(self, session):
@@ -236,7 +223,7 @@ class App:
 
     async def _ask(self, request):
         session, body = self._session(request), b""
-        async for chunk in self._body(request):
+        async for chunk in request.stream():
             body += chunk
             if len(body) > MOST_BYTES_OF_JOBS:
                 return _too_large("what the page asks for is too long; reload the page")

@@ -1,5 +1,6 @@
 """A socket for the app, and the server that answers there."""
 
+import asyncio
 import contextlib
 import errno
 import ipaddress
@@ -17,6 +18,9 @@ from hcflow_jax.errors import UserError
 
 FIRST_PORT, PORTS = 7860, 20
 """The port that is taken unless another is asked for, and how many from it on are tried."""
+
+_GRACE = 1.0
+"""Seconds that requests have to finish in when the app ends."""
 
 
 _NO_HOST = "--host {} is no address of this machine; give 127.0.0.1, or 0.0.0.0 for all it has"
@@ -131,6 +135,17 @@ class Server(uvicorn.Server):
             yield
         finally:
             signal.signal(hangup, before)
+
+    async def shutdown(self, sockets=None) -> None:
+        """As uvicorn has it, but who stalls in sending or receiving is cut off."""
+        cutting = asyncio.create_task(self._cut_off())
+        await super().shutdown(sockets)
+        cutting.cancel()
+
+    async def _cut_off(self):
+        await asyncio.sleep(_GRACE)
+        for connection in [*self.server_state.connections]:
+            connection.transport.abort()
 
     def handle_exit(self, sig, frame) -> None:
         """Ends the streams of events before uvicorn waits for them.

@@ -4,8 +4,10 @@ import errno
 import http.client
 import io
 import json
+import logging
 import os
 import resource
+import socket
 import struct
 import zlib
 from concurrent import futures
@@ -13,7 +15,7 @@ from concurrent import futures
 import pytest
 from PIL import Image
 
-from hcflow_jax.app import folders, pictures, server, sessions, upscaling
+from hcflow_jax.app import folders, pictures, server, serving, sessions, upscaling
 from hcflow_jax.app.jobs import CancelledError
 from hcflow_jax.errors import UserError
 from tests.app.serving import HOST, Page, ask, eventually, running, told
@@ -65,6 +67,15 @@ def app(root):
 def page(app):
     with Page(app[1]) as page:
         yield page
+
+
+@pytest.fixture
+def logged(monkeypatch):
+    """What the server has said in its terminal."""
+    found = []
+    logger, text = logging.getLogger("uvicorn.error"), logging.Formatter().format
+    monkeypatch.setattr(logger, "handle", lambda record: found.append(text(record)))
+    return found
 
 
 def stored(app):
@@ -225,13 +236,13 @@ def test_a_job_of_many_bytes_is_refused(app, page):
     assert "reload the page" in line and "--max-upload" not in line
 
 
-def test_a_number_of_many_digits_is_no_job(app, page, caplog):
+def test_a_number_of_many_digits_is_no_job(app, page, logged):
     assert ask(app[1], "DELETE", f"{page.address}/jobs/{'1' * 4400}")[0] == 204
-    assert not caplog.records
+    assert not logged
 
 
 @pytest.mark.parametrize("what", ["pictures", "samples/eye"])
-def test_a_full_disk_is_one_line_and_nothing_is_kept(app, page, monkeypatch, caplog, what):
+def test_a_full_disk_is_one_line_and_nothing_is_kept(app, page, monkeypatch, logged, what):
     def full(path, *_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
@@ -243,16 +254,16 @@ def test_a_full_disk_is_one_line_and_nothing_is_kept(app, page, monkeypatch, cap
     monkeypatch.setattr(pictures, "open", full, raising=False)
     line = told(app[1], "POST", f"{page.address}/{what}", picture(), expect=507)["error"]
     assert line == sessions.NO_ROOM and "TMPDIR" in line
-    assert not stored(app[0]) and not caplog.records
+    assert not stored(app[0]) and not logged
 
 
-def test_a_bug_in_an_answer_is_told_and_keeps_its_traceback(app, page, monkeypatch, caplog):
+def test_a_bug_in_an_answer_is_told_and_keeps_its_traceback(app, page, monkeypatch, logged):
     def look(path, most):
         raise KeyError("a fault")
 
     monkeypatch.setattr(pictures, "look", look)
     assert page.send(picture(), 500)["error"].startswith("a bug in hcflow")
-    eventually(lambda: "KeyError: 'a fault'" in caplog.text)
+    eventually(lambda: "KeyError: 'a fault'" in "".join(logged))
     assert not stored(app[0])
 
 
@@ -265,23 +276,28 @@ def test_lines_do_not_name_temporary_files(app, page, monkeypatch):
     assert done["error"] == "the picture: too wide; the picture is not"
 
 
-@pytest.mark.parametrize("what", ["pictures", "jobs"])
-def test_it_ends_while_what_is_sent_stalls(caplog, what):
+def test_it_ends_while_others_stall(logged, monkeypatch):
+    monkeypatch.setattr(serving, "_GRACE", 0.0)
     with running() as (app, port):
         page = Page(port)
-        connection = http.client.HTTPConnection(HOST, port, timeout=30)
-        connection.putrequest("POST", f"{page.address}/{what}")
-        connection.putheader("Content-Length", "1000")
-        connection.endheaders(bytes(500))
-        if what == "pictures":
-            eventually(lambda: stored(app))
-    assert connection.getresponse().status == 404
-    connection.close()
+        session = app.sessions.find(page.opened["session"])
+        large = session.new_path(".png")
+        large.write_bytes(bytes(20_000_000))  # more than sockets buffer
+        asked = [f"POST {page.address}/{what} HTTP/1.1" for what in ("pictures", "jobs")]
+        asked.append(f"GET {page.address}/files/{session.keep(large)} HTTP/1.1")
+        head = f"Host: {HOST}\r\nContent-Length: 1000\r\n\r\nbegun"
+        connections = [socket.create_connection((HOST, port)) for _ in asked]
+        for connection, line in zip(connections, asked, strict=True):
+            connection.sendall(f"{line}\r\n{head}".encode())
+        assert connections[-1].recv(1)
+        eventually(lambda: len(stored(app)) == 2)
+    for connection in connections:
+        connection.close()
     page.close()
-    assert not caplog.records
+    assert not logged
 
 
-def test_a_sender_who_goes_leaves_nothing(app, page, caplog):
+def test_a_sender_who_goes_leaves_nothing(app, page, logged):
     for what in ("jobs", "pictures"):
         connection = http.client.HTTPConnection(HOST, app[1], timeout=30)
         connection.putrequest("POST", f"{page.address}/{what}")
@@ -291,7 +307,7 @@ def test_a_sender_who_goes_leaves_nothing(app, page, caplog):
     connection.close()
     eventually(lambda: not stored(app[0]))
     page.send(picture())
-    assert not caplog.records
+    assert not logged
 
 
 @pytest.mark.parametrize(
