@@ -25,8 +25,8 @@ def add_command(commands) -> None:
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="where to listen; at any other than one of this machine's own (0.0.0.0: all "
-        "networks) the page asks for a token, which is printed (default: %(default)s)",
+        help="where to listen; at one that other machines reach (0.0.0.0: all that this one has) "
+        "the page asks for a token, which is printed (default: %(default)s)",
     )
     command.add_argument(
         "--port",

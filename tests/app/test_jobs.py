@@ -4,7 +4,6 @@ import dataclasses
 import io
 import json
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -78,12 +77,12 @@ def test_what_is_computed_on_the_way_needs_room(page, photo, monkeypatch):
     sent = page.send(photo.read_bytes())["picture"]
     monkeypatch.setattr(scratch, "HELD", 1000)
     asked = {"kind": "upscale", "picture": sent, "temperature": 1}
-    room = shutil.disk_usage("/")._replace(free=300_000)  # of a sample, not of two
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: room)
+    room = scratch.shutil.disk_usage("/")._replace(free=300_000)  # of a sample, not of two
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda path: room)
     assert page.result(scale=1, **asked)
     assert page.do(scale=1, samples=2, **asked)["error"] == sessions.NO_ROOM
     monkeypatch.setattr(results, "check_room", lambda *_: None)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: room._replace(free=0))
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda path: room._replace(free=0))
     assert page.do(scale=1, **asked)["error"] == sessions.NO_ROOM
 
 
