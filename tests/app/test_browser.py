@@ -361,6 +361,8 @@ def test_of_two_pictures_the_last_is_chosen(page, photo):
         with page.expect_request("**/pictures"):
             file = {"name": name, "mimeType": "image/png", "buffer": photo.read_bytes()}
             page.set_input_files("#file", file)
+    while len(sent) < 2:
+        page.wait_for_timeout(20)
     for route in reversed(sent):
         with page.expect_response("**/pictures"):
             route.continue_()

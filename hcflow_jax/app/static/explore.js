@@ -1,7 +1,7 @@
 // The tab Explore.
 
 import { fileAddress, networks, on, upload } from "./api.js";
-import { downloads, enlarged, facts, forbid, make, notes, reveal, run, tellValues } from "./parts.js";
+import { downloads, enlarged, facts, forbid, isThin, make, notes, reveal, run, tellValues } from "./parts.js";
 import { Overlay } from "./overlay.js";
 
 const KEPT = 12; // of the last states
@@ -38,6 +38,7 @@ export function explore(panel, picture) {
     [image.src, image.width, image.height] = [fileAddress(state.name), state.width, state.height];
     image.style.width = factor > 1 ? `${factor * state.width}px` : "";
     image.classList.toggle("enlarged", factor > 1);
+    image.parentElement.classList.toggle("true", isThin(state.width, state.height));
     overlay.resize(state.width, state.height, false);
     [state.width - 1, state.height - 1, state.width, state.height].forEach((most, i) => (sides[i].max = most));
     before.setAttribute("aria-pressed", false);

@@ -137,13 +137,13 @@ export function downloads(place, name, label, jpeg, what = "") {
   place.replaceChildren(...links);
 }
 
-const SMALL = 240; // pixels: results below are shown enlarged
+const SMALL = 288; // pixels: results below are shown enlarged
 
 // How many times a picture is enlarged on the screen, each pixel a square, so that it is seen.
 export const enlarged = (width, height) => Math.max(1, Math.floor(SMALL / Math.max(width, height)));
 
 // Whether a picture is so thin that little of it is left where it fits the page.
-const isThin = (width, height) => Math.max(width, height) > 8 * Math.min(width, height);
+export const isThin = (width, height) => Math.max(width, height) > 8 * Math.min(width, height);
 
 // Two pictures of one size, one over the other, and a divider between them.
 export class Compare {
