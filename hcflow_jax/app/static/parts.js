@@ -13,7 +13,7 @@ export function make(tag, properties = {}, ...children) {
 
 export const plural = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 export const bytes = (count) =>
-  count < 1000 ? `${count} B` : count < 1e6 ? `${(count / 1e3).toFixed(1)} kB` : `${(count / 1e6).toFixed(2)} MB`;
+  count < 1000 ? `${count}\u00a0B` : count < 1e6 ? `${(count / 1e3).toFixed(1)}\u00a0kB` : `${(count / 1e6).toFixed(2)}\u00a0MB`;
 
 // Shows the values of sliders beside them.
 export function tellValues(form) {
