@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from hcflow_jax.app import evaluating
 from hcflow_jax.app.networks import Networks
 from hcflow_jax.errors import UserError
 from tests.app.conftest import write_noise
@@ -298,7 +299,10 @@ def test_shrinking_and_restoring(page, photo, tmp_path):
     api.expect(page.locator("#shrink .names")).to_have_text("bicubicrestored", timeout=PATIENCE_MS)
 
 
-def test_evaluating(page, address):
+def test_evaluating(page, address, monkeypatch):
+    table = {"columns": ["", "PSNR-Y"], "rows": [["bicubic", "20.12"], ["T = 0", "21.30"]]}
+    done = evaluating.evaluate
+    monkeypatch.setattr(evaluating, "evaluate", lambda *given: done(*given) | {"table": table})
     page.get_by_role("tab", name="Evaluate").click()
     temperatures = page.locator("#evaluate [name=temperatures]")
     for typed, said in [
@@ -312,6 +316,11 @@ def test_evaluating(page, address):
     temperatures.fill("0")
     page.locator("#evaluate button").click()
     page.wait_for_selector("#evaluate .shown")
+    assert page.locator("#evaluate tr").all_inner_texts() == [
+        "\tPSNR-Y",
+        "bicubic\t20.12",
+        "T = 0\t21.30",
+    ]
     accessible(page)
     with page.expect_popup() as waiting:
         page.get_by_role("link", name="Open the report").click()

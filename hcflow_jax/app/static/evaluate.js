@@ -17,7 +17,8 @@ function numbers(typed) {
 
 // {columns, rows} as a table whose first column names its rows.
 function shown({ columns, rows }) {
-  const head = make("tr", {}, ...columns.map((name) => make("th", { scope: "col", textContent: name })));
+  const title = (name) => (name ? make("th", { scope: "col", textContent: name }) : make("td"));
+  const head = make("tr", {}, ...columns.map(title));
   const body = rows.map(([name, ...values]) =>
     make(
       "tr",
