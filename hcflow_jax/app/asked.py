@@ -44,31 +44,48 @@ class Upscale:
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """A sample of which the noise is a mixture.
+    """A sample, or one on the way between two.
 
     Attributes:
-      brush: a grey picture: black is temperature 0, white `temperature`; None: that everywhere.
       between: two numbers of samples; weight: where on the way from one to the other.
-      fine: the sample whose finest level is taken instead, if any; coarse: that of the others.
     """
 
     picture: Stored
     temperature: float
     seed: int
-    brush: Stored | None
     between: tuple[int, int]
     weight: float
-    fine: int | None
-    coarse: int | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Redraw:
-    """`state`, a result of `Draw` or `Redraw`, with a region drawn anew, as in sample `index`."""
+    """`state`, a result of the tab Explore, with a region drawn anew, as in sample `index`."""
 
     state: Stored
     region: tuple[int, int, int, int]
     index: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Relevel:
+    """`state` with its finest level, or else all the others, drawn anew, as in sample `index`."""
+
+    state: Stored
+    finest: bool
+    index: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Paint:
+    """`state` at other temperatures.
+
+    Attributes:
+      brush: a grey picture: black is temperature 0, white `temperature`.
+    """
+
+    state: Stored
+    temperature: float
+    brush: Stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,17 +150,12 @@ def _draw(data, session):
     between = data.get("between", [0, 0])
     if not isinstance(between, list) or len(between) != 2:
         raise UserError("between is two numbers of samples")
-    levels = {name: None for name in ("fine", "coarse")}
-    if data.get("fine") is not None or data.get("coarse") is not None:
-        levels = {name: _seed(data, name) for name in levels}
     return Draw(
         _stored(data, "picture", session),
         _temperature(data),
         _seed(data, "seed"),
-        _stored(data, "brush", session) if data.get("brush") is not None else None,
         tuple(_seed({"between": index}, "between") for index in between),
         _number(data, "weight", 0, 1, 0),
-        **levels,
     )
 
 
@@ -153,6 +165,19 @@ def _redraw(data, session):
         raise UserError("no region of x, y, width and height was sent; draw one on the picture")
     sides = tuple(_seed({n: v}, n) for n, v in zip(_REGION, region, strict=True))
     return Redraw(_stored(data, "state", session), sides, _seed(data, "index"))
+
+
+def _relevel(data, session):
+    level = data.get("level")
+    if level not in ("fine", "coarse"):
+        raise UserError(f"level {shown(level, 40)!r} is neither fine nor coarse")
+    return Relevel(_stored(data, "state", session), level == "fine", _seed(data, "index"))
+
+
+def _paint(data, session):
+    return Paint(
+        _stored(data, "state", session), _temperature(data), _stored(data, "brush", session)
+    )
 
 
 def _shrink(data, session):
@@ -190,6 +215,8 @@ _KINDS = {
     "upscale": (_upscale, "hcflow_jax.app.upscaling"),
     "draw": (_draw, "hcflow_jax.app.exploring"),
     "redraw": (_redraw, "hcflow_jax.app.exploring"),
+    "relevel": (_relevel, "hcflow_jax.app.exploring"),
+    "paint": (_paint, "hcflow_jax.app.exploring"),
     "shrink": (_shrink, "hcflow_jax.app.shrinking"),
     "restore": (_restore, "hcflow_jax.app.shrinking"),
     "evaluate": (_evaluate, "hcflow_jax.app.evaluating"),

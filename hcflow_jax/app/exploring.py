@@ -1,4 +1,4 @@
-"""The jobs of the tab Explore: samples between others, of mixed levels, with parts drawn anew."""
+"""The jobs of the tab Explore: samples, between two of them, and parts of them drawn anew."""
 
 import dataclasses
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 from hcflow_jax import images, sampling
 from hcflow_jax.app import results
-from hcflow_jax.app.asked import Draw, Place, Redraw
+from hcflow_jax.app.asked import Draw, Paint, Place, Redraw, Relevel
 from hcflow_jax.app.jobs import Job
 from hcflow_jax.app.sessions import GoneError, Stored
 from hcflow_jax.errors import UserError
@@ -31,31 +31,35 @@ class State:
 
 
 def draw(asked: Draw, job: Job, place: Place) -> dict:
-    """A sample of a mixture of noise."""
-    model, params = place.networks.get("sr")
-    picture = results.read(asked.picture, place)
-    results.check_pixels(place, tuple(model.scale * side for side in picture.size))
-    noise = _noise(asked, len(model.levels))
-    temperature = _temperature(asked, place)
-    (sample,) = sampling.sample_all(
-        model,
-        params,
-        [(results.pixels(picture), noise)],
-        temperature,
-        asked.seed,
-        codes=[_code(picture).values],
-        **results.options(model, picture.size, job),
-    )
-    state = (asked.picture, temperature, asked.seed, noise)
-    found = _kept(job, picture, sample.pixels, state)
-    return found | {"notes": [*picture.notes, *results.checked(sample)]}
+    """A sample, or one on the way between two."""
+    noise = Noise.between(asked.between, asked.weight)
+    return _drawn(job, place, asked.picture, asked.temperature, asked.seed, noise)
+
+
+def relevel(asked: Relevel, job: Job, place: Place) -> dict:
+    """A state with one level drawn anew; the noise of the others stays, and all the rest."""
+    state = _state(asked)
+    model, _ = place.networks.get("sr")
+    levels = len(model.levels)
+    if not np.any(state.temperature):
+        raise UserError("at temperature 0 there is no variation; draw at a higher one first")
+    if levels == 1 and not asked.finest:
+        raise UserError(f"a ×{model.scale} network has one level, the fine one; draw that anew")
+    which = (np.arange(levels) == 0) == asked.finest
+    noise = state.noise.anew(which[None, None], asked.index)
+    return _drawn(job, place, state.picture, state.temperature, state.seed, noise)
+
+
+def paint(asked: Paint, job: Job, place: Place) -> dict:
+    """A state at temperatures that were painted, of the same noise."""
+    state = _state(asked)
+    temperature = asked.temperature * results.read(asked.brush, place).rgb.mean(-1)
+    return _drawn(job, place, state.picture, temperature, state.seed, state.noise)
 
 
 def redraw(asked: Redraw, job: Job, place: Place) -> dict:
     """A state with a region drawn anew; pixels farther from it than HALO are the state's."""
-    state = asked.state.facts
-    if not isinstance(state, State):
-        raise UserError("only what was drawn here can be drawn anew; draw the picture first")
+    state = _state(asked)
     if not state.values.exists():
         raise GoneError("this state is too long ago; take a later one")
     model, params = place.networks.get("sr")
@@ -82,19 +86,29 @@ def redraw(asked: Redraw, job: Job, place: Place) -> dict:
     return kept | {"notes": notes}
 
 
-def _noise(asked, levels):
-    if asked.fine is None:
-        return Noise.between(asked.between, asked.weight)
-    return Noise.of_levels((asked.fine, *[asked.coarse] * (levels - 1)))
+def _state(asked):
+    """The State of the result that is to be changed."""
+    if not isinstance(asked.state.facts, State):
+        raise UserError("only what was drawn here can be drawn anew; draw the picture first")
+    return asked.state.facts
 
 
-def _temperature(asked, place):
-    """The temperature, or a map of it."""
-    if asked.temperature == 0:
-        return 0.0
-    if asked.brush is None:
-        return asked.temperature
-    return asked.temperature * results.read(asked.brush, place).rgb.mean(-1)
+def _drawn(job, place, stored, temperature, seed, noise):
+    """The result of a job: a picture drawn as a whole."""
+    model, params = place.networks.get("sr")
+    picture = results.read(stored, place)
+    results.check_pixels(place, tuple(model.scale * side for side in picture.size))
+    (sample,) = sampling.sample_all(
+        model,
+        params,
+        [(results.pixels(picture), noise)],
+        temperature,
+        seed,
+        codes=[_code(picture).values],
+        **results.options(model, picture.size, job),
+    )
+    found = _kept(job, picture, sample.pixels, (stored, temperature, seed, noise))
+    return found | {"notes": [*picture.notes, *results.checked(sample)]}
 
 
 def _code(picture):

@@ -69,12 +69,17 @@ class Noise:
         return cls(distinct, mix[None, None])
 
     def anew(self, mask: np.ndarray, index: int) -> "Noise":
-        """This noise, but that of sample `index` at the LR pixels where `mask` [h, w] is true."""
+        """This noise, but that of sample `index` where `mask` is true.
+
+        Args:
+          mask: [h, w], LR pixels, or [h or 1, w or 1, L], those of each level, finest level first.
+        """
         indices, mix = self.indices, self.mix
         if index not in indices:
             indices, mix = (*indices, index), np.pad(mix, [(0, 0), (0, 0), (0, 1), (0, 0)])
         alone = np.equal(indices, index)[:, None]
-        mix = np.where(mask[..., None, None], alone, mix)
+        mask = mask[..., None] if mask.ndim == 2 else mask
+        mix = np.where(mask[:, :, None, :], alone, mix)
         return Noise(indices, mix.astype(np.float32))
 
 

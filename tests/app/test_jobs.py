@@ -2,9 +2,12 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import math
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,9 +18,12 @@ from hcflow_jax.app.networks import Networks
 from hcflow_jax.images import metrics, scratch
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.sampling import checking, pictures
+from hcflow_jax.sampling.noise import Noise
+from tests import tiny
 from tests.app.conftest import write_noise
 from tests.app.serving import Page, ask
 from tests.sampling import test_checking
+from tests.support import randomized
 
 
 @pytest.fixture
@@ -165,7 +171,6 @@ def test_between_samples_stand_the_samples(page, photo):
     assert np.array_equal(ends[0], first) and np.array_equal(ends[1], second)
     middle = pixels(drawn(between=[0, 1], weight=0.5))
     assert (middle != first).any() and (middle != second).any()
-    assert np.array_equal(pixels(drawn(fine=1, coarse=0)), second)  # of a single level
 
 
 def test_a_painted_temperature_holds_where_it_is_painted(page, photo):
@@ -175,12 +180,58 @@ def test_a_painted_temperature_holds_where_it_is_painted(page, photo):
     file = io.BytesIO()
     mask.save(file, "PNG")
     brush = page.send(file.getvalue())["picture"]
-    cold, painted, hot = (
-        pixels(page.file(page.result(kind="draw", picture=sent, **asked)["state"]))
-        for asked in ({}, {"temperature": 1, "brush": brush}, {"temperature": 1})
-    )
+    drawn = {"kind": "draw", "picture": sent, "seed": 3}
+    cold, hot = (page.result(temperature=heat, **drawn)["state"] for heat in (0, 1))
+    names = [cold, hot]
+    new = page.result(kind="redraw", state=hot, region=[0, 0, 8, 8], index=1)["state"]
+    for state in (hot, new):
+        painted = page.result(kind="paint", state=state, temperature=1, brush=brush)
+        names.append(painted["state"])
+    cold, hot, painted, renewed = (pixels(page.file(name)) for name in names)
     assert np.array_equal(painted[120:], cold[120:]) and (hot[120:] != cold[120:]).any()
     assert (painted[:16, :16] != cold[:16, :16]).any()
+    assert (renewed[:8, :8] != painted[:8, :8]).any()  # what was drawn anew stays so
+
+
+def test_levels_are_drawn_anew_one_by_one(page, served, photo, monkeypatch):
+    """Of a state its other level, its regions, temperature and seed stay."""
+    model = tiny.SR
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    params = randomized(shapes, dtype=np.float32)
+    monkeypatch.setattr(served[0]._place.networks, "get", lambda task: (model, params))
+    picture = Image.open(photo).crop((0, 0, 24, 20))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    sent = page.send(file.getvalue())["picture"]
+    state = page.result(kind="draw", picture=sent, temperature=0.7, seed=5)["state"]
+    steps = [
+        {"kind": "relevel", "level": "coarse", "index": 2},
+        {"kind": "redraw", "region": [0, 0, 40, 30], "index": 4},
+        {"kind": "relevel", "level": "fine", "index": 3},
+    ]
+    found = []
+    for step in steps:
+        state = page.result(state=state, **step)["state"]
+        found.append(pixels(page.file(state)))
+    first = Noise((0, 2), np.array([[1, 0], [0, 1]], np.float32)[None, None])  # finest level first
+    mix = np.zeros((20, 24, 3, 2), np.float32)
+    mix[..., 2, 0] = mix[..., 0, 1] = 1
+    mix[:8, :10, :, 1] = [0, 1, 0]
+    drawn = sampling.sample_all(
+        model,
+        params,
+        [
+            (np.asarray(picture, np.float32) / 255, noise)
+            for noise in (first, Noise((2, 4, 3), mix))
+        ],
+        0.7,
+        5,
+        codes=itertools.repeat(images.result_coding(Path("a.png"), False, 8, None).values),
+        back_project=sampling.BACK_PROJECTION,
+    )
+    first, last = (sample.pixels for sample in drawn)
+    assert np.array_equal(found[0], first) and np.array_equal(found[2], last)
+    assert (found[0] != found[1]).any() and (found[1] != found[2]).any()
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
@@ -276,6 +327,7 @@ def test_a_folder_is_evaluated_and_its_report_is_a_page_of_its_own(page, served)
         ({"kind": "upscale", "scale": 3}, "more than the network's ×2"),
         ({"kind": "upscale", "scale": 2, "temperature": 1, "samples": 16}, "take fewer samples"),
         ({"kind": "redraw", "region": [0, 0, 1, 1]}, "draw the picture first"),
+        ({"kind": "relevel", "level": "fine"}, "draw the picture first"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(page, photo, monkeypatch, asked, words, served):
@@ -294,6 +346,16 @@ def test_a_region_outside_is_refused(page, photo):
     state = page.result(kind="draw", picture=name, temperature=1)["state"]
     done = page.do(kind="redraw", state=state, region=[0, 0, 221, 1], index=1)
     assert "is not inside the result" in done["error"]
+
+
+@pytest.mark.parametrize(
+    "level, temperature, words", [("fine", 0, "0"), ("coarse", 1, "one level")]
+)
+def test_levels_without_variation_are_refused(page, photo, level, temperature, words):
+    name = page.send(photo.read_bytes())["picture"]
+    state = page.result(kind="draw", picture=name, temperature=temperature)["state"]
+    done = page.do(kind="relevel", state=state, level=level, index=1)
+    assert done["state"] == "failed" and words in done["error"]
 
 
 def test_samples_ship_with_the_app(page):

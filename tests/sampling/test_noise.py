@@ -92,6 +92,18 @@ def test_noise_is_anew_where_the_mask_is():
         np.testing.assert_array_equal(again, np.where(also, a, expected))
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_level_is_anew_and_the_other_stays(which):
+    mask = np.zeros((32, 32), bool)
+    mask[4:9, 20:] = True
+    before = Noise.between((3, 4), 0.25).anew(mask, 5)
+    found = _drawn(before.anew((np.arange(2) == which)[None, None], 7))
+    expected = _drawn(before)
+    expected[which] = _field(7)[which]
+    for level, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(level, other)
+
+
 def test_a_map_is_a_temperature_for_each_pixel():
     asked = RNG.random((32, 32)).astype(np.float32)
     for level, plain in zip(_drawn(3, asked), _field(3), strict=True):

@@ -4,7 +4,10 @@ let session = null;
 let ready = null;
 const jobs = new Map(); // number -> what was last told of it
 const waiting = new Map(); // number -> {update, resolve, reject}
-const listeners = { ready: [], lost: [] };
+const listeners = { ready: [], lost: [], back: [] };
+const PATIENCE = 5000; // milliseconds without a connection after which the app is taken to have ended
+let stream = null;
+let missing = null; // the timer of PATIENCE
 
 export const on = (what, listener) => listeners[what].push(listener);
 export const networks = () => ready;
@@ -30,23 +33,52 @@ async function post(path, body) {
 export async function open() {
   const found = await post("/api/sessions");
   session = found.session;
-  const stream = new EventSource(`/api/${session}/events`);
-  stream.onmessage = (event) => told(JSON.parse(event.data));
-  stream.onerror = () => {
-    if (stream.readyState !== EventSource.CLOSED) return;
-    for (const { reject } of waiting.values()) reject(new Error("the app was closed"));
-    waiting.clear();
-    listeners.lost.forEach((listener) => listener());
-  };
+  connect();
+  document.addEventListener("visibilitychange", () => (document.hidden ? away() : connect()));
+  if (document.hidden) away();
   addEventListener("pagehide", () => navigator.sendBeacon(`/api/${session}/close`));
   addEventListener("pageshow", (event) => event.persisted && location.reload());
   return found;
 }
 
+const tell = (what) => listeners[what].forEach((listener) => listener());
+
+// Listens to what becomes of jobs: all of them are told of again.
+function connect() {
+  if (stream && stream.readyState !== EventSource.CLOSED) return;
+  stream = new EventSource(`/api/${session}/events`);
+  stream.onmessage = (event) => told(JSON.parse(event.data));
+  stream.onopen = () => {
+    clearTimeout(missing);
+    missing = null;
+    if (ready) tell("back");
+  };
+  stream.onerror = () => {
+    if (stream.readyState === EventSource.CLOSED) lose();
+    else missing ??= setTimeout(lose, PATIENCE);
+  };
+}
+
+function lose() {
+  for (const { reject } of waiting.values()) reject(new Error("the app has ended, and this with it"));
+  waiting.clear();
+  tell("lost");
+}
+
+// Gives the connection back, of which browsers allow a host six, while nobody sees the page.
+async function away() {
+  const found = await fetch(`/api/${session}/away`, { method: "POST", keepalive: true }).catch(() => null);
+  if (!found?.ok || !document.hidden) return;
+  stream.close();
+  clearTimeout(missing);
+  missing = null;
+}
+
 function told(job) {
   if (job.ready) {
+    const first = !ready;
     ready = job.ready;
-    listeners.ready.forEach((listener) => listener());
+    if (first) tell("ready");
     return;
   }
   jobs.set(job.number, job);

@@ -1,41 +1,52 @@
 // The tab Explore.
 
-import { fileAddress, upload } from "./api.js";
-import { downloads, make, notes, reveal, run, tellValues } from "./parts.js";
+import { fileAddress, networks, on, upload } from "./api.js";
+import { downloads, enlarged, facts, forbid, isThin, make, notes, reveal, run, tellValues } from "./parts.js";
 import { Overlay } from "./overlay.js";
 
 const KEPT = 12; // of the last states
 
 export function explore(panel, picture) {
-  const form = panel.querySelector("form");
+  const field = (name) => panel.querySelector(`[name=${name}]`);
+  const number = (name) => Number(field(name).value);
+  const forms = Object.fromEntries([...panel.querySelectorAll("form")].map((form) => [form.dataset.form, form]));
   const image = panel.querySelector(".canvas img");
   const list = panel.querySelector(".history");
-  const [undo, before] = ["undo", "before"].map((name) => panel.querySelector(`[name=${name}]`));
-  let states = []; // {name, label, parent, base, width, height, seconds, notes, chosen, jpeg}
+  const [undo, before] = ["undo", "before"].map(field);
+  let states = []; // {name, label, parent, temperature, width, height, seconds, notes, chosen, jpeg}
   let now = null;
   let next = 1; // the number of the sample that the next new draw takes
-  let busy = false;
-  tellValues(form);
+  let wanted = null; // the last mixture that was asked for while something was drawn
+  tellValues(panel);
 
-  const sides = ["x", "y", "w", "h"].map((name) => form[name]);
+  const sides = ["x", "y", "w", "h"].map(field);
   const overlay = new Overlay(panel.querySelector("canvas"), (region) =>
     sides.forEach((input, i) => (input.value = region[i])),
   );
-  sides.forEach((input) =>
-    input.addEventListener("input", () => {
-      overlay.region = sides.map((side) => Number(side.value));
-      overlay.draw();
-    }),
-  );
+  const mark = () => {
+    overlay.region = sides.map((side) => Number(side.value));
+    overlay.draw();
+  };
+  sides.forEach((input) => input.addEventListener("input", mark));
+
+  const levels = () => forbid(field("coarse"), "level", networks()?.sr.levels === 1);
+  on("ready", levels);
 
   function select(state) {
     now = state;
+    const factor = enlarged(state.width, state.height);
     [image.src, image.width, image.height] = [fileAddress(state.name), state.width, state.height];
+    image.style.width = factor > 1 ? `${factor * state.width}px` : "";
+    image.classList.toggle("enlarged", factor > 1);
+    image.parentElement.classList.toggle("true", isThin(state.width, state.height));
     overlay.resize(state.width, state.height, false);
+    [state.width - 1, state.height - 1, state.width, state.height].forEach((most, i) => (sides[i].max = most));
     before.setAttribute("aria-pressed", false);
     before.disabled = undo.disabled = !state.parent;
-    const size = `${state.width} × ${state.height} pixels`;
-    panel.querySelector("[data-facts]").textContent = `${state.label}: ${size} in ${state.seconds.toFixed(1)} s`;
+    for (const name of ["redraw", "fine", "coarse"]) forbid(field(name), "still", state.temperature === 0);
+    for (const hint of panel.querySelectorAll("[data-still]")) hint.hidden = state.temperature > 0;
+    reveal(panel, state.chosen);
+    facts(panel, state.chosen, `${state.label}, ${state.width} × ${state.height} pixels in ${state.seconds.toFixed(1)} s`);
     notes(panel, state.notes);
     downloads(panel.querySelector(".downloads"), state.name, `${state.chosen.name}_explored`, state.jpeg);
     list.replaceChildren(
@@ -48,73 +59,91 @@ export function explore(panel, picture) {
     );
   }
 
-  // Draws a state, made from `parent` where there is one; `base`: the sample of its coarse level.
-  async function draw(job, label, parent, chosen, base) {
-    if (busy) return;
-    busy = true;
-    const done = await run(panel, job);
-    busy = false;
-    if (!done) return;
-    const { state: name, ...result } = done.result;
-    const state = { ...result, name, label, parent, chosen, base, seconds: done.seconds };
-    states = [...states, state].slice(-KEPT);
-    reveal(panel);
-    for (const part of form.querySelectorAll("fieldset")) part.disabled = false;
-    select(state);
+  // What a state is called: equal ones are numbered.
+  function called(label) {
+    const others = states.map((state) => state.label);
+    let count = 1;
+    const name = () => (count > 1 ? `${label} (${count})` : label);
+    while (others.includes(name())) count += 1;
+    return name();
   }
 
-  const common = () => ({
-    kind: "draw",
-    temperature: Number(form.temperature.value),
-    seed: Number(form.seed.value),
-  });
+  // Draws a state, made from `parent` where there is one, with its progress in a form.
+  async function draw(form, job, label, temperature, parent, chosen = parent.chosen) {
+    const done = await run(form, job);
+    if (!done) {
+      wanted = null;
+      return;
+    }
+    const { state: name, ...result } = done.result;
+    if (states[0]?.chosen.picture !== chosen.picture) [states, next] = [[], 1];
+    const known = { name, label: called(label), parent, temperature, chosen, seconds: done.seconds };
+    const state = { ...result, ...known };
+    states = [...states, state].slice(-KEPT);
+    for (const part of panel.querySelectorAll("fieldset")) part.disabled = false;
+    select(state);
+    const told = make("p", { className: "hint", role: "status", textContent: `Drawn: ${state.label}.` });
+    form.querySelector(".job").replaceChildren(told);
+    if (wanted) blend();
+  }
 
-  form.onsubmit = (event) => {
-    event.preventDefault();
-    const chosen = picture();
-    if (!chosen || busy) return;
-    states = [];
-    next = 1;
-    form.weight.value = 0;
-    form.weight.dispatchEvent(new Event("input"));
-    overlay.clear();
-    draw({ ...common(), picture: chosen.picture }, "sample 0", null, chosen, 0);
-  };
-  form.redraw.onclick = () => {
-    const region = sides.map((input) => Number(input.value));
-    overlay.region = region;
-    overlay.draw();
-    draw({ kind: "redraw", state: now.name, region, index: next++ }, "a part anew", now, now.chosen, now.base);
-  };
-  form.weight.addEventListener("change", () => {
-    const [between, weight] = [[form.from, form.to].map((i) => Number(i.value)), Number(form.weight.value)];
-    const label = `${between[0]} to ${between[1]}, ${weight}`;
-    draw({ ...common(), picture: now.chosen.picture, between, weight }, label, now, now.chosen, between[0]);
-  });
-  form.fine.onclick = () => {
-    const levels = { coarse: now.base, fine: next++ };
-    draw({ ...common(), picture: now.chosen.picture, ...levels }, "fine anew", now, now.chosen, now.base);
-  };
-  form.coarse.onclick = () => {
-    const levels = { coarse: next++, fine: now.base };
-    draw({ ...common(), picture: now.chosen.picture, ...levels }, "coarse anew", now, now.chosen, now.base);
-  };
+  const common = () => ({ kind: "draw", temperature: number("temperature"), seed: number("seed") });
 
-  form.brush.onchange = () => {
-    panel.querySelector(".painting").hidden = !form.brush.checked;
-    overlay.painting = form.brush.checked;
+  function blend() {
+    wanted = { between: [number("from"), number("to")], weight: number("weight") };
+    if ("busy" in panel.dataset) return;
+    const { between, weight } = wanted;
+    wanted = null;
+    const job = { ...common(), picture: now.chosen.picture, between, weight };
+    draw(forms.blend, job, `${between[0]} to ${between[1]}, ${weight}`, job.temperature, now);
+  }
+
+  const actions = {
+    draw() {
+      const chosen = picture();
+      const job = { ...common(), picture: chosen.picture };
+      draw(forms.draw, job, `seed ${job.seed}`, job.temperature, null, chosen);
+    },
+    region() {
+      mark();
+      const job = { kind: "redraw", state: now.name, region: overlay.region, index: next++ };
+      draw(forms.region, job, "new region", now.temperature, now);
+    },
+    blend,
+    levels(event) {
+      const level = event.submitter.name;
+      const label = level === "fine" ? "new fine detail" : "new structure";
+      draw(forms.levels, { kind: "relevel", state: now.name, level, index: next++ }, label, now.temperature, now);
+    },
+    paint() {
+      const job = { kind: "paint", state: now.name, temperature: number("temperature") };
+      const sent = async () => ({ ...job, brush: (await upload(await overlay.map())).picture });
+      draw(forms.paint, sent, "painted", job.temperature, now);
+    },
+  };
+  for (const [name, form] of Object.entries(forms)) {
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      actions[name](event);
+    };
+  }
+  for (const name of ["from", "to", "weight"]) {
+    field(name).addEventListener("change", () => forms.blend.reportValidity() && blend());
+  }
+
+  field("brush").onchange = () => {
+    overlay.painting = field("brush").checked;
+    panel.querySelector(".painting").hidden = !overlay.painting;
+    forbid(field("painted"), "brush", !overlay.painting);
     overlay.draw();
   };
-  form.radius.addEventListener("input", () => {
-    overlay.radius = Number(form.radius.value);
+  field("brush").onchange();
+  field("radius").addEventListener("input", () => {
+    overlay.radius = number("radius");
     overlay.draw();
   });
-  form.erase.onchange = () => (overlay.erase = form.erase.checked);
-  form.clear.onclick = () => overlay.clear();
-  form.painted.onclick = async () => {
-    const brush = (await upload(await overlay.map())).picture;
-    draw({ ...common(), picture: now.chosen.picture, brush }, "painted", now, now.chosen, 0);
-  };
+  field("erase").onchange = (event) => (overlay.erase = event.target.checked);
+  field("clear").onclick = () => overlay.clear();
 
   undo.onclick = () => select(now.parent);
   before.onclick = () => {

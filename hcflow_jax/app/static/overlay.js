@@ -1,6 +1,7 @@
 // What lies over the picture in Explore: a rectangle that is dragged, or a brush.
 
 const CELLS = 512; // of the longer side of what is painted
+const MOST = 8192; // pixels of a side of the canvas: browsers draw nothing on far larger ones
 
 export class Overlay {
   // `chosen` is called with a new rectangle [x, y, w, h], in pixels of the picture.
@@ -112,7 +113,7 @@ export class Overlay {
   draw() {
     if (!this.width) return;
     const box = this.canvas.getBoundingClientRect();
-    const dense = window.devicePixelRatio || 1;
+    const dense = Math.min(window.devicePixelRatio || 1, MOST / Math.max(box.width, box.height, 1));
     [this.canvas.width, this.canvas.height] = [box.width * dense, box.height * dense];
     const context = this.canvas.getContext("2d");
     const factor = this.canvas.width / this.width;
@@ -123,17 +124,16 @@ export class Overlay {
       context.globalCompositeOperation = "source-over";
       context.beginPath();
       context.arc(this.cursor[0] * factor, this.cursor[1] * factor, this.radius * factor, 0, 7);
-      this.outline(context, []);
+      this.outline(context, dense, []);
     } else if (this.region) {
       const [x, y, w, h] = this.region.map((value) => value * factor);
       context.beginPath();
       context.rect(x, y, w, h);
-      this.outline(context, [6 * dense, 4 * dense]);
+      this.outline(context, dense, [6 * dense, 4 * dense]);
     }
   }
 
-  outline(context, dash) {
-    const dense = window.devicePixelRatio || 1;
+  outline(context, dense, dash) {
     for (const [colour, width, dashes] of [["#000a", 4, []], ["#fff", 2, dash]]) {
       [context.strokeStyle, context.lineWidth] = [colour, width * dense];
       context.setLineDash(dashes);

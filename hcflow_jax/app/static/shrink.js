@@ -1,7 +1,7 @@
 // The tab Shrink and restore.
 
 import { fileAddress } from "./api.js";
-import { Compare, bytes, choices, downloads, make, notes, reveal, run } from "./parts.js";
+import { Compare, bytes, choices, downloads, facts, make, notes, reveal, run } from "./parts.js";
 
 export function shrink(panel, picture) {
   const form = panel.querySelector("form");
@@ -14,9 +14,11 @@ export function shrink(panel, picture) {
     const chosen = picture();
     if (!chosen) return;
     const format = form.format.value;
-    const done = await run(panel, { kind, picture: chosen.picture, ...(kind === "shrink" && { format }) });
+    const done = await run(form, { kind, picture: chosen.picture, ...(kind === "shrink" && { format }) });
     if (!done) return;
-    reveal(panel);
+    reveal(panel, chosen);
+    compare.resize(done.result.width, done.result.height);
+    facts(panel, chosen, `restored to ${done.result.width} × ${done.result.height} pixels in ${done.seconds.toFixed(1)} s`);
     notes(panel, done.result.notes);
     if (kind === "shrink") showBoth(done.result, chosen, format);
     else showRestored(done.result, chosen);
@@ -38,7 +40,7 @@ export function shrink(panel, picture) {
     showSmall(fileAddress(result.small), result.small_width, result.small_height, result.bytes.small);
     const original = { address: fileAddress(result.original), name: "original" };
     const restored = { address: fileAddress(result.restored), name: "restored" };
-    const white = `error; white: ${result.error.white.toFixed(0)} of 255`;
+    const white = `error map: white is ${result.error.white.toFixed(0)} of 255 or more`;
     const error = { address: fileAddress(result.error.name), name: white };
     choices(panel.querySelector(".views"), [
       { label: "original and restored", show: () => compare.show(original, restored) },
@@ -56,7 +58,7 @@ export function shrink(panel, picture) {
       make("tr", {}, make("th", { scope: "row", textContent: name }), make("td", { textContent: value })),
     );
     table.querySelector("tbody").replaceChildren(...rows);
-    downloads(place, result.restored, `${chosen.name}_restored`, result.jpeg);
+    downloads(place, result.restored, `${chosen.name}_restored`, result.jpeg, "restored ");
     const link = { className: "button", href: fileAddress(result.small), textContent: `Save small ${kind}` };
     place.prepend(make("a", { ...link, download: `${chosen.name}_lr.${format}` }));
   }
@@ -68,6 +70,6 @@ export function shrink(panel, picture) {
       { address: fileAddress(result.restored), name: "restored" },
     );
     panel.querySelector(".views").hidden = table.hidden = true;
-    downloads(place, result.restored, `${chosen.name}_restored`, result.jpeg);
+    downloads(place, result.restored, `${chosen.name}_restored`, result.jpeg, "restored ");
   }
 }

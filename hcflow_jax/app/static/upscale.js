@@ -1,7 +1,7 @@
 // The tab Upscale.
 
 import { fileAddress, networks, on } from "./api.js";
-import { Compare, choices, downloads, notes, reveal, run, tellValues } from "./parts.js";
+import { Compare, choices, downloads, facts, notes, reveal, run, tellValues } from "./parts.js";
 
 export function upscale(panel, picture) {
   const form = panel.querySelector("form");
@@ -27,12 +27,13 @@ export function upscale(panel, picture) {
     if (!chosen) return;
     const numbers = ["scale", "temperature", "seed", "samples"].map((n) => [n, Number(form[n].value)]);
     const job = { kind: "upscale", picture: chosen.picture, ...Object.fromEntries(numbers) };
-    const done = await run(panel, job);
+    const done = await run(form, job);
     if (done) show(done, chosen, job);
   };
 
   function show({ result, seconds }, chosen, { scale }) {
-    reveal(panel);
+    reveal(panel, chosen);
+    compare.resize(result.width, result.height);
     const bicubic = { address: fileAddress(result.bicubic), name: "bicubic" };
     const label = (i) => (result.samples.length > 1 ? `sample ${i + 1}` : "hcflow");
     const place = panel.querySelector(".downloads");
@@ -50,7 +51,7 @@ export function upscale(panel, picture) {
         label: "spread",
         thumbnail: fileAddress(result.spread.name),
         show() {
-          const name = `standard deviation; white: ${result.spread.white.toFixed(1)} of 255`;
+          const name = `standard deviation; white is ${result.spread.white.toFixed(1)} of 255 or more`;
           const spread = { address: fileAddress(result.spread.name), name };
           compare.show({ address: fileAddress(result.samples[0]), name: label(0) }, spread);
           downloads(place, result.spread.name, `${chosen.name}_spread`, true);
@@ -60,7 +61,7 @@ export function upscale(panel, picture) {
     choices(panel.querySelector(".views"), views);
     panel.querySelector(".views").hidden = views.length < 2;
     const size = `${chosen.width} × ${chosen.height} → ${result.width} × ${result.height} pixels`;
-    panel.querySelector("[data-facts]").textContent = `${size} in ${seconds.toFixed(1)} s`;
+    facts(panel, chosen, `${size} in ${seconds.toFixed(1)} s`);
     notes(panel, result.notes);
   }
 }
