@@ -122,4 +122,4 @@ def _kept(job, picture, pixels, state):
     job.session.keep(values)
     name = results.write(job, "upscale", picture, pixels, facts=State(*state, values))
     found = {"width": pixels.shape[1], "height": pixels.shape[0], "state": name}
-    return found | {"jpeg": picture.alpha is None}
+    return found | {"jpeg": results.has_jpeg(picture, pixels.shape[:2])}

@@ -148,7 +148,12 @@ def test_ctrl_c_and_a_closed_terminal_end_it_at_once_and_leave_nothing(tmp_path,
     command = [sys.executable, "-m", "hcflow_jax", "app", "--no-browser"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(getattr(signal, sent), signal.SIG_DFL),
     )
     port = urlsplit(process.stdout.readline().split()[0]).port
     page = Page(port)

@@ -54,7 +54,7 @@ export function upscale(panel, picture) {
           const name = `standard deviation; white is ${result.spread.white.toFixed(1)} of 255 or more`;
           const spread = { address: fileAddress(result.spread.name), name };
           compare.show({ address: fileAddress(result.samples[0]), name: label(0) }, spread);
-          downloads(place, result.spread.name, `${chosen.name}_spread`, true);
+          downloads(place, result.spread.name, `${chosen.name}_spread`, result.jpeg);
         },
       });
     }
