@@ -147,7 +147,8 @@ def test_the_first_page_does_not_wait_for_jax():
 def test_ctrl_c_and_a_closed_terminal_end_it_at_once_and_leave_nothing(tmp_path, sent, rc):
     code = (
         "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "signal.signal(signal.SIGHUP, signal.SIG_DFL); runpy.run_module('hcflow_jax', {}, '__main__')"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
+        "runpy.run_module('hcflow_jax', {}, '__main__')"
     )  # whoever runs the tests may ignore those signals
     process = subprocess.Popen(
         [sys.executable, "-c", code, "app", "--no-browser"],
