@@ -2,12 +2,9 @@
 
 import dataclasses
 import io
-import itertools
 import json
 import math
-from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,12 +15,10 @@ from hcflow_jax.app.networks import Networks
 from hcflow_jax.images import metrics, scratch
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.sampling import checking, pictures
-from hcflow_jax.sampling.noise import Noise
 from tests import tiny
 from tests.app.conftest import write_noise
 from tests.app.serving import Page, ask
 from tests.sampling import test_checking
-from tests.support import randomized
 
 
 @pytest.fixture
@@ -194,44 +189,44 @@ def test_a_painted_temperature_holds_where_it_is_painted(page, photo):
 
 
 def test_levels_are_drawn_anew_one_by_one(page, served, photo, monkeypatch):
-    """Of a state its other level, its regions, temperature and seed stay."""
-    model = tiny.SR
-    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
-    params = randomized(shapes, dtype=np.float32)
-    monkeypatch.setattr(served[0]._place.networks, "get", lambda task: (model, params))
-    picture = Image.open(photo).crop((0, 0, 24, 20))
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    sent = page.send(file.getvalue())["picture"]
+    """Of a state the other level, regions, temperature and seed stay, whatever was asked before."""
+    drawn = []
+
+    def sample(lr, noise, temperature, seed):
+        drawn.append((noise, temperature, seed))
+        return iter([sampling.Sample(np.zeros((4 * lr.shape[0], 4 * lr.shape[1], 3), np.uint8))])
+
+    def sample_all(model, params, pictures, temperature, seed, **_):
+        return sample(*pictures[0], temperature, seed)
+
+    def resample_all(model, params, lr, temperature, region, indices, of, seed, **_):
+        return sample(lr, of, temperature, seed)
+
+    monkeypatch.setattr(served[0]._place.networks, "get", lambda task: (tiny.SR, None))
+    monkeypatch.setattr(sampling, "sample_all", sample_all)
+    monkeypatch.setattr(sampling, "resample_all", resample_all)
+    sent = page.send(photo.read_bytes())["picture"]
     state = page.result(kind="draw", picture=sent, temperature=0.7, seed=5)["state"]
     steps = [
         {"kind": "relevel", "level": "coarse", "index": 2},
-        {"kind": "redraw", "region": [0, 0, 40, 30], "index": 4},
+        {"kind": "redraw", "region": [0, 0, 40, 32], "index": 4},
         {"kind": "relevel", "level": "fine", "index": 3},
+        {"kind": "relevel", "level": "coarse", "index": 6},
     ]
-    found = []
     for step in steps:
         state = page.result(state=state, **step)["state"]
-        found.append(pixels(page.file(state)))
-    first = Noise((0, 2), np.array([[1, 0], [0, 1]], np.float32)[None, None])  # finest level first
-    mix = np.zeros((20, 24, 3, 2), np.float32)
-    mix[..., 2, 0] = mix[..., 0, 1] = 1
-    mix[:8, :10, :, 1] = [0, 1, 0]
-    drawn = sampling.sample_all(
-        model,
-        params,
-        [
-            (np.asarray(picture, np.float32) / 255, noise)
-            for noise in (first, Noise((2, 4, 3), mix))
-        ],
-        0.7,
-        5,
-        codes=itertools.repeat(images.result_coding(Path("a.png"), False, 8, None).values),
-        back_project=sampling.BACK_PROJECTION,
-    )
-    first, last = (sample.pixels for sample in drawn)
-    assert np.array_equal(found[0], first) and np.array_equal(found[2], last)
-    assert (found[0] != found[1]).any() and (found[1] != found[2]).any()
+
+    def samples(noise, y, x):
+        """Those from which the levels there are, finest first."""
+        mix = np.broadcast_to(noise.mix, (100, 110, len(noise.indices), 2))[y, x]
+        assert set(mix.ravel()) <= {0, 1}
+        return [noise.indices[k] for k in mix.argmax(0)]
+
+    inside = [samples(noise, 7, 9) for noise, *_ in drawn]
+    outside = [samples(noise, 8, 9) for noise, *_ in drawn]
+    assert inside == [[0, 0], [0, 2], [0, 2], [3, 4], [3, 6]]  # the third: before it is drawn anew
+    assert outside == [[0, 0], [0, 2], [0, 2], [3, 2], [3, 6]]
+    assert {tuple(others) for _, *others in drawn} == {(0.7, 5)}
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
