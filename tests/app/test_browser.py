@@ -397,7 +397,6 @@ def test_the_page_notices_what_becomes_of_the_app(browser, photo):
     page.clock.install()
     status, job = page.get_by_role("status").first, page.locator("#upscale .job")
     with running(networks, max_pixels=20_000) as (_, port):
-        page.route("**/away", lambda route: route.fulfill(status=204))
         page.goto(f"http://127.0.0.1:{port}/")
         api.expect(status).to_have_text(re.compile("^Ready"))
         take(page, photo)
