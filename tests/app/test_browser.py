@@ -397,7 +397,14 @@ def test_the_page_notices_what_becomes_of_the_app(browser, photo):
     page.clock.install()
     status, job = page.get_by_role("status").first, page.locator("#upscale .job")
     with running(networks, max_pixels=20_000) as (_, port):
+        asked = []
+        page.route("**/api/sessions", lambda route: asked.append(route))
         page.goto(f"http://127.0.0.1:{port}/")
+        while not asked:
+            page.wait_for_timeout(20)
+        for place in ("#file", "[data-sample=eye]"):
+            api.expect(page.locator(place)).to_be_disabled()  # there is nobody to send it to yet
+        asked[0].continue_()
         api.expect(status).to_have_text(re.compile("^Ready"))
         take(page, photo)
         api.expect(page.locator("#large")).to_contain_text("Upscale takes it up to ×2")

@@ -126,6 +126,7 @@ async function start() {
     const name = button.dataset.sample;
     button.onclick = () => take(() => sample(name), `${name}.png`, opened.max_pixels);
   }
+  for (const one of document.querySelectorAll("#file, [data-sample]")) one.disabled = false;
 }
 
 start();
