@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 WIDE, NARROW = (1280, 900), (390, 844)
 PATIENCE_MS = 60_000
 SERIOUS = ("serious", "critical")
+api.expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +38,30 @@ def browser():
         browser.close()
 
 
+class Held(Networks):
+    """Networks that jobs wait for while `free` is not set."""
+
+    def __init__(self, paths):
+        super().__init__(paths)
+        self.free = threading.Event()
+        self.free.set()
+
+    def get(self, task, jpeg=False):
+        self.free.wait()
+        return super().get(task, jpeg)
+
+
 @pytest.fixture(scope="module")
-def address(weights, tmp_path_factory):
+def networks(weights):
+    return Held(weights.values())
+
+
+@pytest.fixture(scope="module")
+def address(networks, tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     (root / "photos").mkdir()
     write_noise(root / "photos/1.png", np.random.default_rng(0), (40, 48))
-    with running(Networks(weights.values()), root=root) as (_, port):
+    with running(networks, root=root) as (_, port):
         yield f"http://127.0.0.1:{port}/"
 
 
@@ -59,8 +78,9 @@ def is_wrong(line):
 
 
 @pytest.fixture(params=[WIDE, NARROW], ids=["wide", "narrow"])
-def page(browser, address, request):
+def page(browser, address, networks, request):
     """The page, ready; in the end, that it told of no error, and asked no other host."""
+    networks.free.set()
     context = browser.new_context(
         viewport=dict(zip(("width", "height"), request.param, strict=True))
     )
@@ -73,9 +93,7 @@ def page(browser, address, request):
         "request", lambda r: r.url.startswith((address, "blob:", "data:")) or wrong.append(r.url)
     )
     page.goto(address)
-    api.expect(page.get_by_role("status").first).to_have_text(
-        re.compile("^Ready"), timeout=PATIENCE_MS
-    )
+    api.expect(page.get_by_role("status").first).to_have_text(re.compile("^Ready"))
     yield page
     assert page.evaluate("document.documentElement.scrollWidth") <= request.param[0]
     context.close()
@@ -194,15 +212,16 @@ def test_upscaling_by_the_keyboard_alone(page):
         assert page.evaluate("document.activeElement.textContent") == name
 
 
-def test_cancelling(page, photo):
+def test_cancelling(page, photo, networks):
     take(page, photo)
-    page.fill("#upscale [name=samples]", "16")
+    networks.free.clear()
     page.get_by_role("button", name="Upscale").click()
     take(page, photo)  # another picture lets nobody start a second job
     assert page.locator("#upscale .main").is_disabled()
     page.get_by_role("button", name="Cancel").click()
-    api.expect(page.locator("#upscale .job")).to_contain_text("Cancel")  # …ling, or …led by now
-    api.expect(page.locator("#upscale .job")).to_have_text("Cancelled.", timeout=PATIENCE_MS)
+    api.expect(page.locator("#upscale .job")).to_contain_text("Cancelling after this tile…")
+    networks.free.set()
+    api.expect(page.locator("#upscale .job")).to_have_text("Cancelled.")
     assert page.get_by_role("button", name="Upscale").is_enabled()
 
 
@@ -211,7 +230,7 @@ def test_exploring(page, photo):
     page.get_by_role("tab", name="Explore").click()
     page.get_by_role("button", name="Draw the picture").click()
     states = page.locator(".history li")
-    api.expect(states).to_have_count(1, timeout=PATIENCE_MS)
+    api.expect(states).to_have_count(1)
     canvas = page.locator("#explore canvas")
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 10, box["y"] + 20)
@@ -228,19 +247,19 @@ def test_exploring(page, photo):
     page.get_by_role("button", name="Redraw the region").click()  # the browser says what is wrong
     page.fill("#explore [name=x]", "12")
     page.locator("#explore [name=x]").press("Enter")
-    api.expect(states).to_have_count(2, timeout=PATIENCE_MS)
+    api.expect(states).to_have_count(2)
     box = page.locator("#explore form[data-form=region] .job").bounding_box()
     assert box["y"] + box["height"] <= page.viewport_size["height"]  # seen from its button
     page.get_by_role("button", name="New fine detail, same structure").click()
-    api.expect(states).to_have_count(3, timeout=PATIENCE_MS)
+    api.expect(states).to_have_count(3)
     assert page.get_by_role("button", name="New structure").is_disabled()  # with one level
     page.locator("#explore [name=weight]").focus()
     for key in ("End", "Home", "ArrowRight"):  # while the first is drawn, the last is remembered
         page.keyboard.press(key)
-    api.expect(states.last).to_have_text("0 to 1, 0.05", timeout=PATIENCE_MS)
+    api.expect(states.last).to_have_text("0 to 1, 0.05")
     page.fill("#explore [name=from]", "3")
     page.locator("#explore [name=from]").blur()
-    api.expect(states.last).to_have_text("3 to 1, 0.05", timeout=PATIENCE_MS)
+    api.expect(states.last).to_have_text("3 to 1, 0.05")
     count = states.count()
     page.get_by_label("Paint where").check()
     canvas.focus()
@@ -253,7 +272,7 @@ def test_exploring(page, photo):
     api.expect(failed).to_have_text("no room")
     page.unroute("**/pictures")
     page.get_by_role("button", name="Draw with these temperatures").click()
-    api.expect(states).to_have_count(count + 1, timeout=PATIENCE_MS)
+    api.expect(states).to_have_count(count + 1)
     labels = states.all_inner_texts()
     assert labels[:3] == ["seed 0", "new region", "new fine detail"]
     assert labels[-3:] == ["0 to 1, 0.05", "3 to 1, 0.05", "painted"]
@@ -269,7 +288,7 @@ def test_exploring(page, photo):
     temperature.focus()
     temperature.press("Home")
     page.get_by_role("button", name="Draw the picture").click()  # of the others none goes
-    api.expect(states.last).to_have_text("seed 0 (2)", timeout=PATIENCE_MS)
+    api.expect(states.last).to_have_text("seed 0 (2)")
     assert page.locator("#explore [name=fine]").is_disabled()
     api.expect(page.locator("#explore [data-still] >> visible=true").first).to_contain_text(
         "higher"
@@ -296,7 +315,7 @@ def test_shrinking_and_restoring(page, photo, tmp_path):
     assert page.locator("#shrink .main").inner_text() == "Restore this small picture"
     assert page.locator("#shrink .whose").inner_text() == "Of photo.png, not of the chosen picture."
     page.get_by_role("button", name="Restore this small picture").click()
-    api.expect(page.locator("#shrink .names")).to_have_text("bicubicrestored", timeout=PATIENCE_MS)
+    api.expect(page.locator("#shrink .names")).to_have_text("bicubicrestored")
 
 
 def test_evaluating(page, address, monkeypatch):
