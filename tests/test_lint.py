@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def test_ruff_finds_nothing():
     root = Path(__file__).parents[1]
@@ -15,6 +17,7 @@ def test_ruff_finds_nothing():
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_mypy_finds_nothing(tmp_path):
     root = Path(__file__).parents[1]
     done = subprocess.run(

@@ -233,6 +233,7 @@ def _started(workdir, processes, count, *flags):
     return said
 
 
+@pytest.mark.slow
 def test_processes_train_as_one(tmp_path, monkeypatch):
     """Four of two devices, then two of four, by jit, as one of eight."""
     monkeypatch.chdir(tmp_path)

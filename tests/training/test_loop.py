@@ -400,6 +400,7 @@ def _vgg(path):
     np.savez(path, **{name.removeprefix("vgg19."): array for name, array in weights.items()})
 
 
+@pytest.mark.slow
 def test_plusplus_starts_from_a_training_with_every_loss(root, capsys):
     _vgg("vgg.npz")
     flags = (

@@ -6,6 +6,7 @@ from functools import partial
 
 import jax
 import numpy as np
+import pytest
 
 from hcflow_jax import to_published
 from hcflow_jax.training import optimizer, steps
@@ -109,6 +110,7 @@ def test_sr_by_nll_and_pixels():
     _assert_final(run, model, params)
 
 
+@pytest.mark.slow
 def test_sr_by_all_three_and_a_discriminator():
     run = "train_gan"
     model, params = training_model(run)

@@ -234,6 +234,7 @@ def plain(params):
     return jax.jit(loss)(params, _batch())
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_nothing_but_memory(params, plain):
     model = dataclasses.replace(MODEL, remat=True)
     loss = jax.jit(jax.value_and_grad(partial(_loss, model), has_aux=True))
