@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import hcflow_jax
+from hcflow_jax import checkpoints
 from tests.platforms import tolerance
 from tests.reference import recipe
 
@@ -28,6 +29,14 @@ def randomized(params, seed=0, dtype=jnp.float64):
         return jnp.asarray(scale * noise, dtype)
 
     return jax.tree_util.tree_map_with_path(draw, params)
+
+
+def save_randomized(models, folder):
+    """{task: path of a checkpoint} of models with random weights, by task."""
+    for task, model in models.items():
+        shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+        checkpoints.save_model(folder / task, model, randomized(shapes, dtype=np.float32))
+    return {task: str(folder / task) for task in models}
 
 
 def nhwc(array):

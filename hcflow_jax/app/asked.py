@@ -149,7 +149,7 @@ def _upscale(data, session):
 def _draw(data, session):
     between = data.get("between", [0, 0])
     if not isinstance(between, list) or len(between) != 2:
-        raise UserError("between is two numbers of samples")
+        raise UserError("no two samples to blend were sent; give their numbers")
     return Draw(
         _stored(data, "picture", session),
         _temperature(data),

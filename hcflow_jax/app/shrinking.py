@@ -30,11 +30,12 @@ def shrink(asked: Shrink, job: Job, place: Place) -> dict:
         raise UserError("the network's result is not finite; start the app with other weights")
     kind = small.JPEG if asked.jpeg else small.PNG
     name = _write_small(job, place, picture, lr, model.scale, kind)
-    found = _restored(job, place, job.session.file(name), picture.size)
+    stored = job.session.file(name)
+    found = _restored(job, model, params, results.read(stored, place), picture.size)
     restored = images.read(job.session.file(found["restored"]).path).rgb
     before, after = metrics.to_uint8(picture.rgb), metrics.to_uint8(restored)
     error = np.abs(before.astype(np.int16) - after).mean(-1)
-    files = {"original": asked.picture.path, "small": job.session.file(name).path}
+    files = {"original": asked.picture.path, "small": stored.path}
     return found | {
         "original": results.view(asked.picture, job, picture),
         "small": name,
@@ -51,16 +52,17 @@ def shrink(asked: Shrink, job: Job, place: Place) -> dict:
 def restore(asked: Restore, job: Job, place: Place) -> dict:
     """A small picture brought back, to the size that it says, and its bicubic enlargement."""
     picture = results.read(asked.picture, place)
-    model, _ = place.networks.get("rescaling", _is_for_jpeg(asked.picture, place))
+    for_jpeg = _is_for_jpeg(asked.picture, place)
+    model, params = place.networks.get("rescaling", for_jpeg)
     size = small.original_size(picture, model.scale)
     results.check_pixels(place, size)
-    found = _restored(job, place, asked.picture, size)
+    found = _restored(job, model, params, picture, size)
     if not small.is_told(picture):
         found["notes"].append(
             "This is not as hcflow shrinks pictures: detail that is restored of it is false; take "
             "Upscale for it."
         )
-    elif small.was_png(picture) and _is_for_jpeg(asked.picture, place):
+    elif small.was_png(picture) and for_jpeg:
         found["notes"].append(
             "A small PNG that was saved again as JPEG, which costs much of its detail: a small "
             "JPEG of the original keeps more."
@@ -96,10 +98,8 @@ def _write_small(job, place, picture, lr, scale, kind):
     return job.session.keep(path)
 
 
-def _restored(job, place, stored, size):
-    """{"restored", "width", "height", "notes"} of a small picture's file."""
-    model, params = place.networks.get("rescaling", _is_for_jpeg(stored, place))
-    picture = results.read(stored, place)
+def _restored(job, model, params, picture, size):
+    """{"restored", "width", "height", "notes", "jpeg"} of a small picture."""
     (sample,) = sampling.sample_all(
         model,
         params,

@@ -12,7 +12,7 @@ from hcflow_jax.app.asked import Place, Upscale
 from hcflow_jax.app.jobs import Job
 from hcflow_jax.errors import UserError
 from hcflow_jax.images import coding, metrics
-from hcflow_jax.images.resize import Resized
+from hcflow_jax.images.resize import Resized, scaled
 
 _ROWS = 128  # of results whose spread is computed at a time
 
@@ -23,9 +23,7 @@ def upscale(asked: Upscale, job: Job, place: Place) -> dict:
     if asked.scale > model.scale:
         raise UserError(f"scale {asked.scale:g} is more than the network's ×{model.scale}")
     picture = results.read(asked.picture, place)
-    height, width = picture.size
-    whole = model.scale * height, model.scale * width
-    size = _scaled(height, asked.scale), _scaled(width, asked.scale)
+    whole, size = (scaled(picture.size, factor) for factor in (model.scale, asked.scale))
     results.check_pixels(place, size, asked.samples, _remedy(asked, picture.size, place))
     results.check_room(job, whole, asked.samples)
     drawn = sampling.sample_all(
@@ -58,10 +56,6 @@ def _remedy(asked, size, place):
     fewer = "take fewer samples" if asked.samples > 1 else "take a smaller picture"
     most = math.floor(100 * math.sqrt(place.max_pixels / (asked.samples * math.prod(size)))) / 100
     return f"take a scale up to {most:g} or {fewer.removeprefix('take ')}" if most >= 1 else fewer
-
-
-def _scaled(side, scale):
-    return max(1, math.floor(scale * side + 0.5))
 
 
 def _code(picture, whole):

@@ -106,6 +106,8 @@ def final(args, source, size: tuple[int, int], network: int) -> tuple[int, int]:
 
     UserError where that is larger than what the network gives, or smaller than the picture.
     """
+    from hcflow_jax.images.resize import scaled
+
     for name, pixels, side in (
         ("height", args.height, size[0]),
         ("width", args.width, size[1]),
@@ -123,5 +125,4 @@ def final(args, source, size: tuple[int, int], network: int) -> tuple[int, int]:
         break
     else:
         factor = args.scale or network
-    height, width = (max(1, math.floor(factor * side + 0.5)) for side in size)
-    return height, width
+    return scaled(size, factor)

@@ -97,6 +97,12 @@ def imresize(
     return out.astype(image.dtype)
 
 
+def scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """(height, width) times `factor`, each rounded, halves up, and at least 1."""
+    height, width = (max(1, math.floor(factor * side + 0.5)) for side in size)
+    return height, width
+
+
 class Resized:
     """`imresize(image, size=size)·factor` of which only those rows are computed that are asked for.
 

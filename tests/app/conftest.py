@@ -1,26 +1,20 @@
 """Two small networks, ×2, as checkpoints, and an app that has them."""
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from hcflow_jax import checkpoints
 from hcflow_jax.app.networks import Networks
 from hcflow_jax.images.resize import imresize
 from tests.app.serving import running
-from tests.support import randomized
+from tests.support import save_randomized
 from tests.tiny import ONE_LEVEL
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """{task: path of a checkpoint}."""
-    folder = tmp_path_factory.mktemp("weights")
-    for task, model in ONE_LEVEL.items():
-        shapes = jax.eval_shape(model.init_params, jax.random.key(0))
-        checkpoints.save_model(folder / task, model, randomized(shapes, dtype=np.float32))
-    return {task: str(folder / task) for task in ONE_LEVEL}
+    return save_randomized(ONE_LEVEL, tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

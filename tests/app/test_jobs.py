@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from hcflow_jax.images.resize import imresize
 from hcflow_jax.sampling import checking, pictures
 from tests import tiny
 from tests.app.conftest import write_noise
-from tests.app.serving import Page, ask
+from tests.app.serving import NoNetworks, Page, ask, eventually, running
 from tests.sampling import test_checking
 
 
@@ -361,3 +362,14 @@ def test_samples_ship_with_the_app(page):
         assert status == 200
     assert sizes == {"eye": [128, 128], "cat": [400, 300]}
     assert ask(page.port, "POST", f"{page.address}/samples/dog")[0] == 404
+
+
+def test_memory_is_given_back_after_every_job(photo):
+    calls = []
+    settings = {"after": lambda: calls.append(threading.current_thread().name)}
+    with running(NoNetworks(), **settings) as (_, port), Page(port) as page:
+        eventually(lambda: len(calls) == 1)  # after the first job, which loads the networks
+        sent = page.send(photo.read_bytes())["picture"]
+        assert page.do(kind="upscale", picture=sent)["state"] == "failed"
+        eventually(lambda: len(calls) == 2)
+    assert set(calls) == {"hcflow jobs"}

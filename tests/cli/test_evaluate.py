@@ -10,16 +10,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from hcflow_jax import checkpoints, cli, images, sampling
+from hcflow_jax import cli, images, sampling
 from hcflow_jax.evaluation import figures, lpips
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
-from tests.support import randomized
+from tests.support import save_randomized
 from tests.tiny import ONE_LEVEL
 
 HOSTILE = "a|<img src=x onerror=alert(1)>&.png" if os.name == "posix" else "a&b.png"
@@ -40,9 +39,7 @@ def _photographs(folder, names, sides=(40, 48)):
 def home(tmp_path_factory):
     """A working folder with two checkpoints, ×2."""
     folder = tmp_path_factory.mktemp("evaluate")
-    for task, model in ONE_LEVEL.items():
-        shapes = jax.eval_shape(model.init_params, jax.random.key(0))
-        checkpoints.save_model(folder / task, model, randomized(shapes, dtype=np.float32))
+    save_randomized(ONE_LEVEL, folder)
     return folder
 
 
