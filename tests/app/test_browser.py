@@ -219,7 +219,8 @@ def test_cancelling(page, photo, networks):
     page.get_by_role("button", name="Upscale").click()
     take(page, photo)  # another picture lets nobody start a second job
     assert page.locator("#upscale .main").is_disabled()
-    page.get_by_role("button", name="Cancel").click()
+    with page.expect_response("**/jobs/*"):
+        page.get_by_role("button", name="Cancel").click()
     api.expect(page.locator("#upscale .job")).to_contain_text("Cancelling after this tile…")
     networks.free.set()
     api.expect(page.locator("#upscale .job")).to_have_text("Cancelled.")
