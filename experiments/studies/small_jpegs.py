@@ -3,11 +3,12 @@
     pip install scikit-image scikit-learn
     python experiments/studies/small_jpegs.py [--checkpoint PATH] [--folder DIR]
 
-Means over photographs at every quality, PNG last: of "bicubic" the small picture is MATLAB's and
-enlarged by bicubic interpolation, of "for PNG" and "for JPEG" those of the shipped weights, and
-"codec" is the whole photograph at the highest quality whose file is not larger than the small JPEG
-of the weights for JPEG. Chroma is halved, as most programs do. PSNR-Y without a border of 4 pixels;
-"small" is the PSNR in RGB of the small picture against bicubic's, before it is saved.
+Means over photographs at every quality, of JPEGs with whole chroma, as `hcflow downscale` writes
+them, and with halved chroma, as most other programs do; PNG last. Of "bicubic" the small picture is
+MATLAB's and enlarged by bicubic interpolation, of "for PNG" and "for JPEG" those of the shipped
+weights, and "codec" is the whole photograph at the highest quality whose file is not larger than
+the small one of the weights for JPEG. PSNR-Y without a border of 4 pixels; "small" is the PSNR in
+RGB of the small picture against bicubic's, before it is saved.
 """
 
 import argparse
@@ -23,25 +24,27 @@ from hcflow_jax.images.resize import imresize
 
 SCALE = 4
 QUALITIES = (50, 70, 90, 95)
+WHOLE, HALVED = "4:4:4", "4:2:0"
+KINDS = {f"JPEG {q}": {"quality": q, "subsampling": WHOLE} for q in QUALITIES}
+KINDS |= {f"JPEG {q}, halved": {"quality": q, "subsampling": HALVED} for q in QUALITIES}
+KINDS["PNG"] = {}
 
 
-def saved(small: np.ndarray, quality: int | None) -> bytes:
-    """The file of a small picture: a JPEG, or a PNG without a quality."""
-    if quality is None:
-        return encoded(small, "PNG", optimize=True)
-    return encoded(small, "JPEG", quality=quality, optimize=True)
+def saved(small: np.ndarray, kind: str) -> bytes:
+    """The file of a small picture, of KINDS."""
+    return encoded(small, kind.split()[0], optimize=True, **KINDS[kind])
 
 
 def rows(models: dict, hr: np.ndarray):
-    """Yields (quality, method, {"psnr_y", "bytes", "small"}) of a photograph."""
+    """Yields (kind, method, {"psnr_y", "bytes", "small"}) of a photograph."""
     bicubic = imresize(hr, 1 / SCALE)
     smalls = {"bicubic": bicubic}
     for name, model in models.items():
         found = sampling.downscale(*model, hr.astype(np.float32) / 255)
         smalls[name] = metrics.to_uint8(found)
-    for quality in (*QUALITIES, None):
+    for kind in KINDS:
         for name, small in smalls.items():
-            data = saved(small, quality)
+            data = saved(small, kind)
             read = decoded(data)
             if name == "bicubic":
                 large = imresize(read, SCALE)
@@ -49,11 +52,11 @@ def rows(models: dict, hr: np.ndarray):
                 lr = read.astype(np.float32) / 255
                 large = metrics.to_uint8(sampling.sample(*models[name], lr, 0.0))
             row = {"psnr_y": metrics.psnr_y(large, hr, SCALE), "bytes": len(data)}
-            yield quality, name, row | {"small": metrics.psnr(small, bicubic)}
+            yield kind, name, row | {"small": metrics.psnr(small, bicubic)}
         for codec in CODECS:
-            equal = largest_within(hr, codec, len(saved(smalls["for JPEG"], quality)))
+            equal = largest_within(hr, codec, len(saved(smalls["for JPEG"], kind)))
             psnr = metrics.psnr_y(decoded(equal), hr, SCALE)
-            yield quality, codec, {"psnr_y": psnr, "bytes": len(equal), "small": np.nan}
+            yield kind, codec, {"psnr_y": psnr, "bytes": len(equal), "small": np.nan}
 
 
 def main():
@@ -71,15 +74,15 @@ def main():
         chosen = [image[images.crop(image.shape[:2], SCALE)] for image in whole]
     table: dict = {}
     for hr in chosen:
-        for quality, method, row in rows(models, hr):
-            table.setdefault((quality, method), []).append([*row.values()])
+        for kind, method, row in rows(models, hr):
+            table.setdefault((kind, method), []).append([*row.values()])
     methods = list(dict.fromkeys(method for _, method in table))
-    print("| saved as | " + " | ".join(methods) + " |\n|---" * 1 + "|---" * len(methods) + "|")
-    for quality in (*QUALITIES, None):
-        means = {method: np.mean(table[quality, method], 0) for method in methods}
+    print("| saved as | " + " | ".join(methods) + " |\n" + "|---" * (len(methods) + 1) + "|")
+    for kind in KINDS:
+        means = {method: np.mean(table[kind, method], 0) for method in methods}
         texts = [f"{psnr:.2f} dB, {size / 1e3:.1f} kB" for psnr, size, _ in means.values()]
-        print(f"| {'PNG' if quality is None else f'JPEG {quality}'} | {' | '.join(texts)} |")
-    smalls = {name: np.mean(table[None, name], 0)[2] for name in models}
+        print(f"| {kind} | {' | '.join(texts)} |")
+    smalls = {name: np.mean(table["PNG", name], 0)[2] for name in models}
     print("small pictures:", ", ".join(f"{name} {psnr:.1f} dB" for name, psnr in smalls.items()))
 
 
