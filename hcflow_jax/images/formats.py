@@ -58,7 +58,7 @@ _JPEG = Format(
     alpha=False,
     lossless=False,
     side=65500,
-    options={"quality": 95, "subsampling": 0},
+    options={"quality": 95, "subsampling": "4:4:4"},
     lossy={},
 )
 _WEBP = Format(

@@ -247,10 +247,9 @@ def write(
     options = {"exif": kept[0], "xmp": kept[1], "icc_profile": profile}
     if kind.name == "JPEG":
         options["comment"] = metadata.as_comment(info or {})
-    options |= _compression(kind, quality)
+    options = {key: value for key, value in options.items() if value} | _compression(kind, quality)
     image = values.image()
-    given = {key: value for key, value in options.items() if value}
-    write_beside(path, lambda file: image.save(file, kind.name, **given))
+    write_beside(path, lambda file: image.save(file, kind.name, **options))
 
 
 def check_quality(path: str | Path | StandardOutput, quality: int | None) -> None:

@@ -3,12 +3,14 @@
 import io
 import os
 import shutil
+from importlib.resources import files
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from hcflow_jax import cli, images, sampling
+from hcflow_jax.images import metrics, resize
 
 
 @pytest.fixture
@@ -49,6 +51,25 @@ def test_a_small_jpeg_is_restored_to_the_size_and_colours_of_the_original(folder
         error = images.read(f"{name}_again.png").rgb - images.read(f"{name}.png").rgb
         assert np.abs(error).mean() < 0.04
     assert folder == ["jpeg"] * 4 and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("quality", "gain"), [(70, 0.5), (90, 1.2)])
+def test_the_shipped_weights_are_better_than_bicubic(tmp_path, monkeypatch, quality, gain):
+    """Of a photograph of no training, both small pictures saved as the same kind of JPEG."""
+    monkeypatch.chdir(tmp_path)
+    hr = np.asarray(Image.open(files("hcflow_jax") / "assets/chelsea.png"))
+    Image.fromarray(hr).save("photo.png")
+    lr = resize.imresize(hr, 1 / 4)
+    Image.fromarray(lr).save("bicubic.jpg", quality=quality, subsampling="4:4:4")
+    bicubic = resize.imresize(np.asarray(Image.open("bicubic.jpg")), 4)
+    for words in (
+        ["downscale", "photo.png", "-o", "small.jpg", "--quality", str(quality)],
+        ["restore", "small.jpg", "-o", "again.png"],
+    ):
+        assert cli.main(words) == 0
+    assert metrics.psnr(np.asarray(Image.open("small.jpg")), lr) > 30
+    again = np.asarray(Image.open("again.png"))
+    assert metrics.psnr_y(again, hr, 4) > metrics.psnr_y(bicubic, hr, 4) + gain
 
 
 def test_quality_is_that_of_the_file(folder, capsys):

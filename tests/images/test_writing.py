@@ -27,6 +27,16 @@ def test_jpeg_is_close(tmp_path):
     np.testing.assert_allclose(images.read(tmp_path / "a.jpg").rgb, rgb, atol=0.02)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".avif"])
+@pytest.mark.parametrize("quality", [None, 80])
+def test_chroma_is_kept_whole(tmp_path, suffix, quality):
+    """Columns of two colours of like luma: halved chroma would make them one."""
+    rgb = np.tile(np.array([[0.8, 0.3, 0.3], [0.2, 0.5, 0.8]], np.float32), (32, 16, 1))
+    images.write(tmp_path / f"a{suffix}", rgb, quality=quality)
+    found = images.read(tmp_path / f"a{suffix}").rgb
+    np.testing.assert_allclose(found.mean(0), rgb[0], atol=0.1)
+
+
 def test_alpha_grey_and_text_return(tmp_path):
     rgb, alpha = COLOUR.astype(np.float32) / 255, GREY.astype(np.float32) / 255
     grey = np.repeat(alpha[..., None], 3, -1)
