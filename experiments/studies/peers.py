@@ -20,7 +20,7 @@ import ncnn
 import numpy as np
 from seven import photographs
 
-from hcflow_jax import images, sampling
+from hcflow_jax import sampling
 from hcflow_jax.evaluation import figures, lpips
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
@@ -84,12 +84,8 @@ def main():
     args = parser.parse_args()
     model = sampling.load(args.checkpoint, "sr", SCALE)
     nets = {name: network(*place) for name, place in PEERS.items()}
-    chosen = photographs(SCALE).values()
-    if args.folder:
-        whole = map(images.read_uint8, images.list_images(args.folder))
-        chosen = [image[images.crop(image.shape[:2], SCALE)] for image in whole]
     judge, rows = lpips.load(), {}
-    for hr in chosen:
+    for hr in photographs(SCALE, args.folder).values():
         lr = imresize(hr, 1 / SCALE)
         for name, image, seconds in results(model, nets, lr):
             row = figures.fidelity(image, hr, lr, SCALE, judge)

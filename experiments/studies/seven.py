@@ -12,18 +12,26 @@ import skimage.data
 import sklearn.datasets
 from PIL import Image
 
+from hcflow_jax import images
 
-def photographs(scale: int = 4) -> dict[str, np.ndarray]:
-    """{name: uint8 [H, W, 3]}, sides cropped to multiples of `scale`."""
+
+def photographs(scale: int = 4, folder: Path | None = None) -> dict[str, np.ndarray]:
+    """{name: uint8 [H, W, 3]}, sides cropped to multiples of `scale`; of a folder where given."""
+    found = _seven() if folder is None else _all_of(folder)
+    return {name: image[images.crop(image.shape[:2], scale)] for name, image in found.items()}
+
+
+def _all_of(folder):
+    return {path.name: images.read_uint8(path) for path in images.list_images(folder)}
+
+
+def _seven():
     names = ("astronaut", "chelsea", "coffee", "rocket")
     found = {name: getattr(skimage.data, name)() for name in names}
     found["motorcycle"] = skimage.data.stereo_motorcycle()[0]
     for name in ("china", "flower"):
         found[name] = sklearn.datasets.load_sample_image(f"{name}.jpg")
-    return {
-        name: image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale]
-        for name, image in found.items()
-    }
+    return found
 
 
 if __name__ == "__main__":

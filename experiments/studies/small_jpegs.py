@@ -18,7 +18,7 @@ import numpy as np
 from equal_bytes import CODECS, decoded, encoded, largest_within
 from seven import photographs
 
-from hcflow_jax import images, sampling
+from hcflow_jax import sampling
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
 
@@ -68,12 +68,8 @@ def main():
         "for PNG": sampling.load(None, "rescaling", SCALE),
         "for JPEG": sampling.load(args.checkpoint, "rescaling", SCALE, jpeg=True),
     }
-    chosen = photographs(SCALE).values()
-    if args.folder:
-        whole = map(images.read_uint8, images.list_images(args.folder))
-        chosen = [image[images.crop(image.shape[:2], SCALE)] for image in whole]
     table: dict = {}
-    for hr in chosen:
+    for hr in photographs(SCALE, args.folder).values():
         for kind, method, row in rows(models, hr):
             table.setdefault((kind, method), []).append([*row.values()])
     methods = list(dict.fromkeys(method for _, method in table))
