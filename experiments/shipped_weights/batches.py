@@ -1,5 +1,6 @@
 """Training patches from one file of tiles, in memory as bytes; LR images made as MATLAB does."""
 
+import functools
 import io
 import json
 import zipfile
@@ -8,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from PIL import Image
 
 from hcflow_jax.images import resize
@@ -21,7 +23,7 @@ class Tiles:
     def __init__(self, path: Path, synthetic: float = SYNTHETIC_SHARE):
         with zipfile.ZipFile(path) as archive:
             index = json.loads(archive.read("index.json"))
-            self.images = np.stack(
+            self.images = jnp.stack(
                 [_decode(archive, f"tiles/{i:05}.webp") for i in range(len(index["tiles"]))]
             )
             self.held_out = {
@@ -33,18 +35,35 @@ class Tiles:
         weights[~drawn] *= (1 - synthetic) / weights[~drawn].sum()
         self.cumulative = np.cumsum(weights / weights.sum())
 
-    def windows(self, seed: int, step: int, count: int, side: int) -> np.ndarray:
-        """uint8 [count, side, side, 3] of iteration `step`: cut, mirrored and turned at random."""
+    def places(self, seed: int, step: int, count: int, side: int) -> np.ndarray:
+        """int32 [count, 4] of iteration `step`: tile, top, left and turn of random windows."""
         rng = np.random.default_rng([seed, step])
         chosen = np.searchsorted(self.cumulative, rng.random(count), side="right")
         corners = rng.integers(0, self.images.shape[1] - side + 1, (count, 2))
         turns = rng.integers(0, 8, count)
-        windows = np.empty((count, side, side, 3), np.uint8)
-        for i, (tile, (y, x), turn) in enumerate(zip(chosen, corners, turns, strict=True)):
-            window = self.images[min(tile, len(self.images) - 1), y : y + side, x : x + side]
-            window = window[:, ::-1] if turn & 1 else window
-            windows[i] = np.rot90(window, turn >> 1)
-        return windows
+        chosen = np.minimum(chosen, len(self.images) - 1)
+        return np.stack([chosen, *corners.T, turns], -1).astype(np.int32)
+
+    def windows(self, seed: int, step: int, count: int, side: int) -> jax.Array:
+        """uint8 [count, side, side, 3] of iteration `step`: cut, mirrored and turned at random."""
+        return cut(self.images, self.places(seed, step, count, side), side)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def cut(images: jax.Array, places: jax.Array, side: int) -> jax.Array:
+    """The windows uint8 [B, side, side, 3] of `images` at `places`, as `Tiles.places` gives them.
+
+    Of a turn t, t & 1 mirrors and t >> 1 is the number of quarter turns.
+    """
+
+    def one(place):
+        tile, top, left, turn = place
+        window = lax.dynamic_slice(images, (tile, top, left, 0), (1, side, side, 3))[0]
+        window = jnp.where(turn & 1, window[:, ::-1], window)
+        turned = jnp.stack([jnp.rot90(window, quarters) for quarters in range(4)])
+        return turned[turn >> 1]
+
+    return jax.vmap(one)(places)
 
 
 def _decode(archive, name):

@@ -1,5 +1,7 @@
 """What a training minimises. Images [B, H, W, 3] in [0, 1]; the LR images are 8-bit ones."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -17,9 +19,9 @@ def _without_latents(model, params, lr):
     return model.decode(params, lr, latents)
 
 
-def super_resolution(recipe, weights, params, hr, lr, key):
+def super_resolution(recipe, weights, judge, params, hr, lr, key):
     """pixel·mean|decode(lr, 0) − hr| + nll·(−log2 p(hr + U(−½, ½)/q, lr) per pixel)
-    + perceptual·LPIPS(decode(lr, τ·e), hr), of VGG16, e ~ N(0, 1), τ the recipe's temperature."""
+    + perceptual·judge(decode(lr, τ·e), hr), e ~ N(0, 1), τ the recipe's temperature."""
     del weights
     total, terms = 0.0, {}
     if recipe.pixel:
@@ -36,7 +38,7 @@ def super_resolution(recipe, weights, params, hr, lr, key):
         key = jax.random.fold_in(key, 1)
         latents = recipe.model.draw_latents(key, lr, recipe.temperature)
         image = recipe.model.decode(params, lr, latents)
-        terms["perceptual"] = jnp.mean(lpips.load("vgg16")(image, hr))
+        terms["perceptual"] = jnp.mean(judge(image, hr))
         total += recipe.perceptual * terms["perceptual"]
     return total, terms
 
@@ -51,11 +53,12 @@ def _saved(recipe, small, key):
     return losses.as_jpegs(small, qualities, jax.random.bernoulli(keys[2], shape=count))
 
 
-def rescaling(recipe, weights, params, hr, lr, key):
+def rescaling(recipe, weights, judge, params, hr, lr, key):
     """restored·mean|x − hr| + luma·mean|Y(x) − Y(hr)| + small·mean (LR − lr)² + latents·mean e².
 
     x = decode(LR', 0), LR' the LR image LR as it was saved, Y of BT.601, e the latents.
     """
+    del judge
     model = recipe.model
     encoding = model.encode(params, hr)
     error = _without_latents(model, params, _saved(recipe, encoding.lr, key)) - hr
@@ -73,7 +76,14 @@ def rescaling(recipe, weights, params, hr, lr, key):
     return total, terms
 
 
-def total(recipe, weights, params, hr, lr, key):
+def judge_of(recipe):
+    """LPIPS with VGG16, where the recipe's objective has it: an argument, no part of a program."""
+    if not recipe.perceptual:
+        return None
+    return dataclasses.replace(lpips.load("vgg16"), precision=recipe.model.precision)
+
+
+def total(recipe, weights, judge, params, hr, lr, key):
     """(the objective of the recipe's task, its terms); `weights` stand for those of the recipe."""
     task = super_resolution if recipe.model.task == "sr" else rescaling
-    return task(recipe, weights, params, hr, lr, key)
+    return task(recipe, weights, judge, params, hr, lr, key)

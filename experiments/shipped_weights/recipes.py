@@ -190,21 +190,28 @@ RECIPES = {
             conditional_steps=(3,),
             hidden=24,
             conditional_hidden=24,
-            blocks=(1, 2),
+            blocks=(1, 3),
             features=32,
             growth=16,
-        )
+        ),
+        rate=1e-3,
+        nll=0.002,
+        optimizer="muon",
     ),
     "rescaling_x2": Recipe(
         _rescaling(
-            steps=(8,),
-            conditional_steps=(2,),
-            hidden=16,
-            conditional_hidden=24,
-            blocks=(1, 1),
-            features=24,
-            growth=12,
-        )
+            steps=(10,),
+            conditional_steps=(0,),
+            hidden=24,
+            blocks=(1, 2),
+            features=32,
+            growth=16,
+        ),
+        rate=1e-3,
+        warmup=500,
+        small=1.0,
+        latents=0.0,
+        optimizer="muon",
     ),
     "sr_x8": Recipe(
         _sr(

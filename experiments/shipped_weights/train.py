@@ -25,16 +25,16 @@ import numpy as np
 import objectives
 import optax
 import optax.contrib
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import lax
 from recipes import RECIPES
 
 from hcflow_jax import from_torch, to_published
 from hcflow_jax.images import jpeg, metrics
 from hcflow_jax.images.resize import imresize
+from hcflow_jax.model.guard import GUARD
 
 SAVE_SECONDS = 300
-VALIDATE_SECONDS = 600
-"""Of the processor: where others have the cores, validating must not take all that is left."""
-
 VALIDATION_SIDE = 384
 JPEG_QUALITIES = 50, 70, 90
 MUON_RMS = 0.2
@@ -73,23 +73,21 @@ def optimizer(recipe):
     return optax.chain(optax.clip_by_global_norm(1.0), rule)
 
 
-def learning_rate(recipe, step):
-    """Linear warmup, then a cosine to zero at `recipe.iterations`."""
-    rise = min(1.0, (step + 1) / recipe.warmup)
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.iterations)))
-    return recipe.rate * rise * fall
+def learning_rate(recipe, step, progress=None):
+    """Linear warmup, then a cosine to zero, by default at `recipe.iterations`.
 
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def iterate(recipe, state, windows, rate, weights):
-    """(state after one update, metrics); a value that is not finite changes nothing.
-
-    The rate and `weights`, of `objectives.WEIGHTS`, are the caller's: programs are kept while only
-    they change.
+    `progress` is what has passed of a training that is measured otherwise.
     """
+    progress = step / recipe.iterations if progress is None else progress
+    rise = min(1.0, (step + 1) / recipe.warmup)
+    return recipe.rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def _update(recipe, weights, judge, state, windows, rate):
+    """(state after one update, metrics); a value that is not finite changes nothing."""
     hr, lr = batches.pair(windows, recipe.model.scale)
     key = jax.random.fold_in(jax.random.key(0), state["step"])
-    loss = functools.partial(objectives.total, recipe, weights)
+    loss = functools.partial(objectives.total, recipe, weights, judge)
     (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"], hr, lr, key)
     updates, adam = optimizer(recipe).update(gradients, state["adam"])
     params = jax.tree.map(lambda p, u: p - rate * u, state["params"], updates)
@@ -101,6 +99,24 @@ def iterate(recipe, state, windows, rate, weights):
     new = jax.tree.map(functools.partial(jnp.where, good), new, old)
     terms |= {"loss": value, "skipped": 1.0 - good, "norm": optax.global_norm(gradients)}
     return new | {"step": state["step"] + 1}, terms
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def iterate(recipe, images, state, places, rates, weights, judge):
+    """(state after one update per entry of `rates`, mean metrics).
+
+    The windows are those of `images` at `places` [N, B, 4]. The rates [N] and `weights`, of
+    `objectives.WEIGHTS`, are the caller's: programs are kept while only they change. `judge` is
+    `objectives.judge_of` the recipe.
+    """
+    side = recipe.patch + 2 * batches.margin(recipe.model.scale)
+
+    def one(state, inputs):
+        places, rate = inputs
+        return _update(recipe, weights, judge, state, batches.cut(images, places, side), rate)
+
+    state, terms = lax.scan(one, state, (places, rates))
+    return state, jax.tree.map(jnp.mean, terms)
 
 
 def anchored(params, channels):
@@ -117,18 +133,23 @@ def anchored(params, channels):
     return jax.tree_util.tree_map_with_path(anchor, params)
 
 
+def unguarded(model, params):
+    """The same network without the ranges of its guard: training is to move them."""
+    free = {path: array for path, array in flatten_dict(params).items() if GUARD not in path}
+    return dataclasses.replace(model, guard=False), unflatten_dict(free)
+
+
 def fresh(recipe, tiles, init):
     """The state before the first iteration, from published-names weights where some are given."""
-    count, side = 32, recipe.patch + 2 * batches.margin(recipe.model.scale)
-    hr, _ = batches.pair(tiles.windows(1, 0, count, side), recipe.model.scale)
+    hr, _ = batches.pair(tiles.windows(1, 0, 32, _side(recipe)), recipe.model.scale)
     if init is None:
         params = recipe.model.init(jax.random.key(0), hr)
         if recipe.model.permutation == "none":
             params = anchored(params, recipe.model.image_channels)
     else:
         with np.load(init) as arrays:
-            model, params = from_torch(dict(arrays))
-        if model != recipe.model:
+            model, params = unguarded(*from_torch(dict(arrays)))
+        if model != dataclasses.replace(recipe.model, dtype="float32"):
             params = grow.deepen(model, params, recipe.model, jax.random.key(0))
     ema = jax.tree.map(jnp.copy, params)
     return {
@@ -137,6 +158,45 @@ def fresh(recipe, tiles, init):
         "adam": optimizer(recipe).init(params),
         "step": jnp.int32(0),
     }
+
+
+def _side(recipe):
+    return recipe.patch + 2 * batches.margin(recipe.model.scale)
+
+
+def _constant(recipe):
+    """The recipe without what may change within a run and is no part of the program."""
+    variable = ("iterations", "rate", "warmup", *objectives.WEIGHTS)
+    return dataclasses.replace(recipe, **dict.fromkeys(variable, 0))
+
+
+class Log:
+    """The curves of a training: means over about `every` iterations, printed and kept in a file."""
+
+    def __init__(self, path, step, every=200):
+        self.path, self.step, self.every = path, step, every
+        self.began, self.calls, self.work = time.time(), 0, []
+        self.since, self.sums, self.count = time.time(), {}, 0
+
+    def add(self, count, terms, seconds):
+        """`terms` are means of `count` iterations, that took so many seconds of work."""
+        self.step, self.calls, self.count = self.step + count, self.calls + 1, self.count + count
+        self.work = [*self.work, seconds / count][-200:]
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + count * float(value)
+        if self.count >= self.every:
+            means = {name: round(value / self.count, 5) for name, value in self.sums.items()}
+            rate = round(self.count / (time.time() - self.since), 2)
+            self.write({**means, "per_second": rate, "each": round(np.median(self.work), 4)})
+            self.since, self.sums, self.count = time.time(), {}, 0
+
+    def write(self, figures):
+        """Adds a line of the step, seconds since the start, processor seconds and `figures`."""
+        seconds = {"seconds": round(time.time() - self.began, 1), "cpu": round(time.process_time())}
+        line = json.dumps({"step": self.step, **seconds, **figures})
+        print(line, flush=True)
+        with open(self.path, "a") as file:
+            file.write(line + "\n")
 
 
 def save(path, state):
@@ -213,58 +273,41 @@ def export(path, model, params, dtype=np.float16):
     np.savez_compressed(path, **arrays)
 
 
-def train(recipe, tiles, run, until, init, budget=None):
-    """The state after a slice.
-
-    With a `budget` of seconds, of the processor or of a GPU, compiling left out, it is one whole
-    training: `iterations` becomes what the first ten say that the budget allows.
-    """
+def train(recipe, tiles, run, init, limits):
+    """The state after a slice of a training, whose state and curves are in the folder `run`."""
     clock = time.process_time if jax.default_backend() == "cpu" else time.time
     run.mkdir(parents=True, exist_ok=True)
-    path = run / "state.npz"
+    path, until = run / "state.npz", time.time() + 60 * limits.minutes
     like = jax.eval_shape(lambda: fresh_like(recipe))
     state = load(path, like) if path.exists() else fresh(recipe, tiles, init)
     weights = {name: getattr(recipe, name) for name in objectives.WEIGHTS}
-    variable = ("iterations", "rate", "warmup", *weights)
-    constant = dataclasses.replace(recipe, **dict.fromkeys(variable, 0))
+    constant, judge = _constant(recipe), objectives.judge_of(recipe)
     stopped = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.append(True))
-    side = recipe.patch + 2 * batches.margin(recipe.model.scale)
-    step, began, saved, sums, count, busy = int(state["step"]), time.time(), time.time(), {}, 0, 0.0
-    work, validated = [], time.process_time()
-
-    def report(extra):
-        seconds = {"seconds": round(time.time() - began, 1), "cpu": round(time.process_time(), 1)}
-        entry = {"step": step, **seconds, **extra}
-        print(json.dumps(entry), flush=True)
-        with open(run / "log.jsonl", "a") as log:
-            log.write(json.dumps(entry) + "\n")
-
-    while step < recipe.iterations and time.time() < until and not stopped:
-        start, used = time.time(), clock()
-        windows = tiles.windows(0, step, recipe.batch, side)
-        state, terms = iterate(constant, state, windows, learning_rate(recipe, step), weights)
-        terms = jax.device_get(terms)
-        step, count, busy = step + 1, count + 1, busy + time.time() - start
-        sums = {name: sums.get(name, 0) + float(value) for name, value in terms.items()}
-        work.append(clock() - used)
-        if budget and len(work) == 11:
-            recipe = dataclasses.replace(recipe, iterations=11 + round(budget / np.mean(work[1:])))
-            report({"iterations": recipe.iterations, "cpu_each": round(np.mean(work[1:]), 3)})
-        if step % (50 if budget else 200) == 0:
-            means = {name: round(value / count, 5) for name, value in sums.items()}
-            each = round(np.mean(work[1:][-200:]), 3)
-            report({**means, "per_second": round(count / busy, 2), "cpu_each": each})
-            sums, count, busy = {}, 0, 0.0
+    log = Log(run / "log.jsonl", int(state["step"]))
+    saved, validated, used, progress = time.time(), clock(), 0.0, None
+    while not stopped and time.time() < until:
+        if log.step >= recipe.iterations if progress is None else progress >= 1:
+            break
+        start = clock()
+        steps = range(log.step, log.step + limits.each)
+        places = np.stack([tiles.places(0, i, recipe.batch, _side(recipe)) for i in steps])
+        rates = np.float32([learning_rate(recipe, i, progress) for i in steps])
+        state, terms = iterate(constant, tiles.images, state, places, rates, weights, judge)
+        log.add(limits.each, jax.device_get(terms), clock() - start)
+        if log.calls > 1:  # the first one compiles
+            used += clock() - start
+        progress = used / limits.budget if limits.budget else None
         if time.time() - saved > SAVE_SECONDS:
             save(path, state)
             saved = time.time()
-        if time.process_time() - validated > VALIDATE_SECONDS:
-            report(validate(recipe, state["ema"], tiles.held_out))
-            validated = time.process_time()
+        if clock() - validated > limits.validate:
+            log.write(validate(recipe, state["ema"], tiles.held_out))
+            validated = clock()
     save(path, state)
-    report(validate(recipe, state["ema"], tiles.held_out))
+    if np.isfinite(limits.validate):
+        log.write(validate(recipe, state["ema"], tiles.held_out))
     return state
 
 
@@ -298,15 +341,25 @@ def main():
     )
     parser.add_argument("--export", type=Path, help="write the averaged weights here at the end")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="of the recipe")
-    parser.add_argument("--budget", type=float, help="one training of so many seconds of work")
+    parser.add_argument("--dtype", default="float32", help="of the networks' convolutions")
+    parser.add_argument(
+        "--each", type=int, default=1, help="iterations per program; a GPU wants some 20"
+    )
+    parser.add_argument(
+        "--budget", type=float, metavar="SECONDS",
+        help="the rate falls to zero in so many seconds of work, not over the recipe's iterations",
+    )  # fmt: skip
+    parser.add_argument(
+        "--validate", type=float, default=600, metavar="SECONDS", help="of work between; inf: never"
+    )  # of the processor: where others have the cores, validating must not take all that is left
     args = parser.parse_args()
     changes = {name: _value(text) for name, text in (s.split("=") for s in args.set)}
     changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
     recipe = dataclasses.replace(RECIPES[args.recipe], **changes)
-    until = time.time() + 60 * args.minutes
-    state = train(recipe, batches.Tiles(args.data), args.run, until, args.init, args.budget)
+    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, dtype=args.dtype))
+    state = train(recipe, batches.Tiles(args.data), args.run, args.init, args)
     if args.export:
-        export(args.export, recipe.model, state["ema"])
+        export(args.export, recipe.model, state["ema"], np.float32)
 
 
 if __name__ == "__main__":

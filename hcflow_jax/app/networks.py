@@ -26,7 +26,7 @@ class Networks:
             if task in self._given:
                 raise UserError(f"{self._given[task]} and {path} are both for {task}; name one")
             self._given[task] = path
-            self._loaded[task, False] = sampling.load(path, task)
+            self._loaded[task, None, False] = sampling.load(path, task)
 
     def path(self, task: str) -> str | None:
         """The checkpoint of a task; None for the shipped one."""
@@ -34,19 +34,22 @@ class Networks:
             self.check()
         return self._given.get(task)
 
-    def get(self, task: str, jpeg: bool = False) -> tuple:
+    def get(self, task: str, jpeg: bool = False, scale: float | None = None) -> tuple:
         """(model, params) of "sr" or "rescaling".
 
         Args:
-          jpeg: of the shipped ones those whose small pictures are JPEGs.
+          jpeg: of the shipped ones those whose small pictures are JPEGs, where there are such.
+          scale: of the shipped ones the smallest that gives as much; None stands for ×4.
         """
         from hcflow_jax import sampling
 
-        path = self.path(task)
-        which = task, jpeg and path is None
-        if which not in self._loaded:
-            self._loaded[which] = sampling.load(path, task, jpeg=which[1])
-        return self._loaded[which]
+        path, chosen = self.path(task), None
+        if path is None:
+            chosen = [*sampling.shipped_scales(task, scale or 4), 4][0]
+        jpeg = jpeg and (task, chosen) in sampling.SHIPPED_FOR_JPEG
+        if (task, chosen, jpeg) not in self._loaded:
+            self._loaded[task, chosen, jpeg] = sampling.load(path, task, chosen, jpeg=jpeg)
+        return self._loaded[task, chosen, jpeg]
 
     def load(self) -> dict:
         """Loads what most first jobs need; {"sr": {"scale", "levels"}}."""

@@ -52,8 +52,8 @@ def shrink(asked: Shrink, job: Job, place: Place) -> dict:
 def restore(asked: Restore, job: Job, place: Place) -> dict:
     """A small picture brought back, to the size that it says, and its bicubic enlargement."""
     picture = results.read(asked.picture, place)
-    for_jpeg = _is_for_jpeg(asked.picture, place)
-    model, params = place.networks.get("rescaling", for_jpeg)
+    for_jpeg, scale = _is_made_for(asked.picture, place)
+    model, params = place.networks.get("rescaling", for_jpeg, scale)
     size = small.original_size(picture, model.scale)
     results.check_pixels(place, size)
     found = _restored(job, model, params, picture, size)
@@ -73,10 +73,10 @@ def restore(asked: Restore, job: Job, place: Place) -> dict:
     return found
 
 
-def _is_for_jpeg(stored, place):
-    """Whether a small picture is restored by the weights for JPEGs."""
+def _is_made_for(stored, place):
+    """(whether by the weights for JPEGs, of which scale) a small picture is restored."""
     with images.opened(stored.path.read_bytes(), place.max_pixels) as image:
-        return small.weights(image) == small.JPEG
+        return small.weights(image) == small.JPEG, small.scale(image)
 
 
 def _write_small(job, place, picture, lr, scale, kind):
@@ -84,7 +84,8 @@ def _write_small(job, place, picture, lr, scale, kind):
     jpeg = kind == small.JPEG
     path = job.session.new_path(".jpg" if jpeg else ".png")
     alpha = transparency.resized(picture.alpha, lr.shape[:2], scale)
-    told = small.texts(picture, kind if place.networks.path("rescaling") is None else None)
+    own_weights = place.networks.path("rescaling") is not None
+    told = small.texts(picture, scale, None if own_weights else kind)
     images.write(
         path,
         lr,

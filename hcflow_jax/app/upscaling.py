@@ -19,7 +19,7 @@ _ROWS = 128  # of results whose spread is computed at a time
 
 def upscale(asked: Upscale, job: Job, place: Place) -> dict:
     """Samples, each as `hcflow upscale` writes it, the bicubic enlargement, and their spread."""
-    model, params = place.networks.get("sr")
+    model, params = place.networks.get("sr", scale=asked.scale)
     if asked.scale > model.scale:
         raise UserError(f"scale {asked.scale:g} is more than the network's ×{model.scale}")
     picture = results.read(asked.picture, place)

@@ -26,7 +26,7 @@ from hcflow_jax.training import memory
 EPILOG = """examples:
   hcflow demo                                     a picture that shows what the flow does
   hcflow upscale photo.jpg                        photo_x4.png beside it
-  hcflow upscale photo.jpg -o big.png --temperature 0.5 --samples 5
+  hcflow upscale photo.jpg -o big.png --temperature 0.8 --samples 5
   hcflow downscale photo.jpg -o small.png         a quarter of the size, made to be restored
   hcflow restore small.png -o photo_again.png
   hcflow score photo.jpg                          its bits per dimension, term by term

@@ -15,9 +15,9 @@ def add_command(commands) -> None:
     sizes.add_arguments(upscale)
     add_sampling(
         upscale,
-        0.0,
-        "the most faithful; the shipped weights are made for it; full-size networks look best at "
-        "0.8 to 0.9; lettering and line drawings get specks above 0",
+        0.4,
+        "at which the shipped weights look best; 0 is the most faithful, and softer; full-size "
+        "networks look best at 0.8 to 0.9",
     )
     upscale.add_argument(
         "-n",

@@ -16,9 +16,16 @@ def add_commands(commands) -> None:
         commands,
         "downscale",
         _downscale,
-        "shrink pictures to a quarter, to be restored later",
+        "shrink pictures to a quarter, or half, to be restored later",
         "lr",
         formats=False,
+    )
+    downscale.add_argument(
+        "--scale",
+        type=int,
+        choices=(2, 4, 8, 16),
+        help="how many times smaller; 2 and 4 ship, and 2 is restored better (default: the "
+        "checkpoint's, else 4)",
     )
     downscale.add_argument(
         "--format",
@@ -62,7 +69,7 @@ def _downscale(args):
     (kind,) = kinds
     if kind == small.JPEG and args.quality is None:
         args.quality = small.QUALITY
-    model, params = _load(args, kind)
+    model, params = _load(args, kind, args.scale)
 
     def convert(jobs, report):
         inputs = (job.picture.pixels for job, _ in jobs)
@@ -78,7 +85,7 @@ def _downscale(args):
                 f"{source}: the network's result is not finite; use other weights by --checkpoint"
             )
         picture = job.picture
-        info = small.texts(picture, kind if args.checkpoint is None else None)
+        info = small.texts(picture, model.scale, kind if args.checkpoint is None else None)
         alpha = transparency.resized(picture.alpha, lr.shape[:2], model.scale)
         about = batch.about(args, "downscale", picture, target, info)
         batch.write(target, lr, alpha, **about)
@@ -115,22 +122,31 @@ def _kind_of_result(target):
 
 
 def _kind_of_input(args, source):
-    """By which of the shipped weights a small picture is restored."""
-    from hcflow_jax import images
+    """(kind, scale) of the weights by which a small picture is restored.
+
+    Of weights that are named, the scale is theirs, None; of a picture that names one that does not
+    ship it is 4.
+    """
+    from hcflow_jax import images, sampling
     from hcflow_jax.images import small
 
+    kind, scale = small.PNG, 4
     with contextlib.suppress(UserError), images.opened(source.file, args.max_pixels) as image:
-        return small.weights(image)
-    return small.PNG  # it cannot be read, which is told when it is its turn
+        kind, scale = small.weights(image), small.scale(image)
+    if args.checkpoint is not None:
+        return kind, None
+    scale = scale if scale in sampling.shipped_scales("rescaling") else 4
+    for_jpeg = ("rescaling", scale) in sampling.SHIPPED_FOR_JPEG
+    return (kind if for_jpeg else small.PNG), scale
 
 
-def _load(args, kind):
+def _load(args, kind, scale):
     """(model, params) of the checkpoint that is named, else of the weights for that kind."""
     from hcflow_jax import sampling
     from hcflow_jax.images import small
 
     jpeg = kind == small.JPEG
-    return sampling.load(args.checkpoint, "rescaling", dtype=args.dtype, jpeg=jpeg)
+    return sampling.load(args.checkpoint, "rescaling", scale, dtype=args.dtype, jpeg=jpeg)
 
 
 def _tell_strange(args, source, picture, kind):
@@ -152,16 +168,23 @@ def _tell_strange(args, source, picture, kind):
 
 def _restore(args):
     heaps.settle()
+    plan = batch.plan(args, "restore", "restored")
+    kinds = {source: _kind_of_input(args, source) for source, _ in plan}
+    codes = [0]
+    for scale in dict.fromkeys(scale for _, scale in kinds.values()):
+        alike = [(source, targets) for source, targets in plan if kinds[source][1] == scale]
+        codes.append(_restore_alike(args, alike, kinds))
+    return max(codes)
+
+
+def _restore_alike(args, plan, kinds):
+    """Restores small pictures of one scale; their exit code."""
     from hcflow_jax.cli import jobs
     from hcflow_jax.images import small
     from hcflow_jax.sampling import memory
 
-    plan = batch.plan(args, "restore", "restored")
-    if not plan:
-        return 0
-    kinds = {source: _kind_of_input(args, source) for source, _ in plan}
     load = functools.lru_cache(functools.partial(_load, args))
-    model, _ = load(kinds[plan[0][0]])
+    model, _ = load(*kinds[plan[0][0]])
 
     def size(source, picture):
         return small.original_size(picture, model.scale, str(source))
@@ -180,12 +203,12 @@ def _restore(args):
 
     def read(source, targets):
         job = whole(source, targets)
-        _tell_strange(args, source, job.picture, kinds[source])
+        _tell_strange(args, source, job.picture, kinds[source][0])
         return dataclasses.replace(job, weights=kinds[source])
 
     def convert(items, report):
         """Those of one kind after another by its weights."""
         for kind, alike in itertools.groupby(items, key=lambda item: item[0].weights):
-            yield from jobs.sampler(args, *load(kind), args.temperature, work)(alike, report)
+            yield from jobs.sampler(args, *load(*kind), args.temperature, work)(alike, report)
 
     return batch.run(plan, read, convert, write, work.tiles)

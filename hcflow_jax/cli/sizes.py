@@ -59,11 +59,11 @@ def network(args) -> int | None:
 
     if args.checkpoint is not None:
         return None
-    scales = sorted(scale for task, scale in sampling.SHIPPED if task == "sr")
-    enough = [scale for scale in scales if scale >= (args.scale or 0)]
+    most = sampling.shipped_scales("sr")[-1]
+    enough = sampling.shipped_scales("sr", args.scale or most)
     if not enough:
-        raise _too_large(f"--scale {args.scale:g}", args, scales[-1])
-    return enough[0] if args.scale else scales[-1]
+        raise _too_large(f"--scale {args.scale:g}", args, most)
+    return enough[0]
 
 
 def _too_large(what, args, most):

@@ -54,11 +54,14 @@ class LPIPS:
       net: "alexnet" (the usual judge) or "vgg16" (the usual loss).
       convolutions: (kernel [kh, kw, C, C'], bias [C']) of each.
       heads: w_l [C], of each of the five features.
+      precision: of the convolutions' products of float32, HIGHEST for a judge; a loss can do with
+        HIGH, which is faster on accelerators.
     """
 
     convolutions: tuple[tuple[Array, Array], ...]
     heads: tuple[Array, ...]
     net: str = flax.struct.field(pytree_node=False)
+    precision: lax.Precision = flax.struct.field(default=lax.Precision.HIGHEST, pytree_node=False)
 
     def __call__(self, a: Array, b: Array) -> jax.Array:
         """The distance [B] of images `a` and `b`; ValueError where they are too small."""
@@ -88,7 +91,7 @@ class LPIPS:
                 (stride, stride),
                 [(pad, pad)] * 2,
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                precision="highest",
+                precision=self.precision,
             )
             x = jax.nn.relu(x + bias.astype(x.dtype))
             if i in _COMPARED[self.net]:

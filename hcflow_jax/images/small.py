@@ -15,6 +15,9 @@ from hcflow_jax.images.picture import Picture
 SIZE_KEY, GREY_KEY = f"{PREFIX}size", f"{PREFIX}grey"
 """Texts: the original's width and height, 640x427, and whether it was grey, 0 or 1."""
 
+SCALE_KEY = f"{PREFIX}scale"
+"""Text: how many times smaller than the original, in whole numbers; 4 where it is not said."""
+
 WEIGHTS_KEY = f"{PREFIX}weights"
 """Text, where shipped weights made it: of which, PNG or JPEG."""
 
@@ -25,14 +28,15 @@ QUALITY = 90
 """Of small JPEGs, unless another is asked for."""
 
 
-def texts(original: Picture, weights: str | None) -> dict[str, str]:
-    """What the small picture of `original` says.
+def texts(original: Picture, scale: int, weights: str | None) -> dict[str, str]:
+    """What the small picture of `original`, shrunk by `scale`, says.
 
     Args:
       weights: PNG or JPEG; None where they are the user's own.
     """
     height, width = original.size
     found = {SIZE_KEY: f"{width}x{height}", GREY_KEY: str(int(original.grey))}
+    found[SCALE_KEY] = str(scale)
     return found if weights is None else found | {WEIGHTS_KEY: weights}
 
 
@@ -73,6 +77,12 @@ def weights(image: Image.Image) -> str:
     """PNG or JPEG: by which of the shipped weights an opened image is restored best."""
     said = metadata.early_text(image).get(WEIGHTS_KEY)
     return JPEG if image.format == "JPEG" or said == JPEG else PNG
+
+
+def scale(image: Image.Image) -> int:
+    """How many times smaller an opened image says that it is; 4 where it does not say."""
+    said = metadata.early_text(image).get(SCALE_KEY, "")
+    return int(said) if re.fullmatch(r"[1-9][0-9]?", said) else 4
 
 
 def was_png(picture: Picture) -> bool:

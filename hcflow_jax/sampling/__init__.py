@@ -19,17 +19,20 @@ from hcflow_jax.sampling.exploring import (
 from hcflow_jax.sampling.noise import MAX_TEMPERATURE, Noise, check_temperature
 from hcflow_jax.sampling.pictures import (
     SHIPPED,
+    SHIPPED_FOR_JPEG,
     downscale,
     downscale_all,
     load,
     sample,
     sample_all,
+    shipped_scales,
 )
 
 __all__ = [
     "BACK_PROJECTION",
     "MAX_TEMPERATURE",
     "SHIPPED",
+    "SHIPPED_FOR_JPEG",
     "Best",
     "EncodedPicture",
     "Noise",
@@ -51,5 +54,6 @@ __all__ = [
     "resample_all",
     "sample",
     "sample_all",
+    "shipped_scales",
     "unlikeness",
 ]

@@ -25,11 +25,21 @@ from hcflow_jax.sampling.back_projection import back_projected
 from hcflow_jax.sampling.checking import Sample
 from hcflow_jax.sampling.noise import Noise, Temperature
 
-SHIPPED = {("sr", 4): "sr_x4.npz", ("rescaling", 4): "rescaling_x4.npz"}
+SHIPPED = {
+    ("sr", 2): "sr_x2.npz",
+    ("sr", 4): "sr_x4.npz",
+    ("rescaling", 2): "rescaling_x2.npz",
+    ("rescaling", 4): "rescaling_x4.npz",
+}
 """Files of the weights that ship with the package, by (task, scale)."""
 
 SHIPPED_FOR_JPEG = {("rescaling", 4): "rescaling_x4_jpeg.npz"}
 """Those whose small pictures may be saved as JPEGs."""
+
+
+def shipped_scales(task: str, least: float = 0) -> list[int]:
+    """The scales of the weights that ship for a task, of `least` and more, smallest first."""
+    return sorted(scale for name, scale in SHIPPED if name == task and scale >= least)
 
 
 def load(

@@ -46,9 +46,9 @@ class Held(Networks):
         self.free = threading.Event()
         self.free.set()
 
-    def get(self, task, jpeg=False):
+    def get(self, task, jpeg=False, scale=None):
         self.free.wait()
-        return super().get(task, jpeg)
+        return super().get(task, jpeg, scale)
 
 
 @pytest.fixture(scope="module")
@@ -415,7 +415,7 @@ class NeverDone(NoNetworks):
     def __init__(self):
         self.given_up = threading.Event()
 
-    def get(self, task, jpeg=False):
+    def get(self, task, jpeg=False, scale=None):
         self.given_up.wait()
         raise UserError("given up")
 

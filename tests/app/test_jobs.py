@@ -259,7 +259,14 @@ def test_small_jpegs_have_weights_of_their_own(monkeypatch):
     shipped = Networks()
     for jpeg in (True, False, True):
         shipped.get("rescaling", jpeg)
-    assert loads == [((None, "rescaling"), {"jpeg": jpeg}) for jpeg in (True, False)]
+    assert loads == [((None, "rescaling", 4), {"jpeg": jpeg}) for jpeg in (True, False)]
+
+
+def test_the_smallest_shipped_network_that_gives_the_scale_is_taken(monkeypatch):
+    monkeypatch.setattr(sampling, "load", lambda path, task, scale, jpeg: (task, scale, jpeg))
+    shipped = Networks()
+    assert [shipped.get("sr", scale=scale)[1] for scale in (1, 2, 2.5, 4, None)] == [2, 2, 4, 4, 4]
+    assert shipped.get("rescaling", True, 2) == ("rescaling", 2, False)  # no ×2 for JPEGs ships
 
 
 def test_a_small_png_that_was_saved_as_jpeg_is_told_about(page):

@@ -24,9 +24,9 @@ def folder(tmp_path, monkeypatch):
     loaded = []
     load = sampling.load
 
-    def watched(path, task, *, dtype, jpeg):
+    def watched(path, task, scale, *, dtype, jpeg):
         loaded.append(path or ("jpeg" if jpeg else "png"))
-        return load(path, task, dtype=dtype, jpeg=jpeg)
+        return load(path, task, scale, dtype=dtype, jpeg=jpeg)
 
     monkeypatch.setattr(sampling, "load", watched)
     return loaded
@@ -43,6 +43,7 @@ def test_a_small_jpeg_is_restored_to_the_size_and_colours_of_the_original(folder
         assert _comment("small.jpg") == [
             "hcflow:size=90x61",
             f"hcflow:grey={grey}",
+            "hcflow:scale=4",
             "hcflow:weights=jpeg",
         ]
         assert cli.main(["restore", "small.jpg", "-o", f"{name}_again.png"]) == 0
