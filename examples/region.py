@@ -23,13 +23,13 @@ versions = [
 
 x, y, width, height = REGION
 beyond = np.ones(old.shape[:2], bool)
-beyond[max(y - 64, 0) : y + height + 64, max(x - 64, 0) : x + width + 64] = False
+beyond[max(y - 96, 0) : y + height + 96, max(x - 96, 0) : x + width + 96] = False
 for index, new in enumerate(versions, 1):
     changed = np.argwhere((new != old).any(-1))
     assert (new[beyond] == old[beyond]).all()
     (top, left), (bottom, right) = changed.min(0), changed.max(0)
     print(f"version {index} differs in columns {left} to {right} and rows {top} to {bottom};")
-    print(f"all {beyond.sum()} pixels farther than 64 from the region are the same")
+    print(f"all {beyond.sum()} pixels farther than 96 from the region are the same")
 
 row = [("a sample, and the region", boxed(old, *REGION))]
 for index, new in enumerate(versions, 1):

@@ -38,7 +38,7 @@ def add_command(commands) -> None:
         type=region,
         metavar="X,Y,W,H",
         help="draw this part of the result anew, in its pixels, x and y from the upper left "
-        "corner; what is farther from it than 64 pixels stays as it is without --region",
+        "corner; what is farther from it than 96 pixels stays as it is without --region",
     )
     upscale.add_argument(
         "--region-seed",

@@ -66,8 +66,9 @@ def load(
         task, scale = task or "sr", scale or 4
         shipped = SHIPPED_FOR_JPEG if jpeg else SHIPPED
         if (task, scale) not in shipped:
+            files = " for JPEGs" if jpeg else ""
             raise checkpoints.CheckpointError(
-                f"no {task} ×{scale} weights ship with hcflow; name others by --checkpoint"
+                f"no {task} ×{scale} weights{files} ship with hcflow; name others by --checkpoint"
             )
         with resources.as_file(resources.files("hcflow_jax") / "assets") as assets:
             model, params = checkpoints.load_model(assets / shipped[task, scale], step=step)

@@ -16,10 +16,13 @@ from hcflow_jax.images import scratch
 from hcflow_jax.images.cropping import starts
 from hcflow_jax.model import HCFlow
 
-TILE, HALO = 1024, 64
+TILE, HALO = 1024, 96
 """Side of a window and its overlap on every side, in pixels of the large picture."""
 
-BUCKETS, BUCKET_STEP = tuple(128 * n for n in (1, 2, 3, 4, 6, 8)), 128
+LEAST_TILE = 256
+"""The least side of a window; of 256 the middle 64 are kept."""
+
+BUCKETS, BUCKET_STEP = tuple(128 * n for n in (1, 2, 3, 4, 6, 8)), 64
 """Sides, in pixels of the large picture, that pictures are padded to, so that few programs are
 compiled; beyond the last, multiples of BUCKET_STEP, which add no window to those of a side."""
 
@@ -65,10 +68,11 @@ class TiledPicture:
 
 
 def check_tile(tile: int, scale: int) -> None:
-    """UserError when `tile` pixels would be mostly overlap, or are not a multiple of `scale`."""
-    if tile < 4 * HALO or tile % scale:
+    """UserError when `tile` is less than LEAST_TILE pixels, or no multiple of `scale`."""
+    if tile < LEAST_TILE or tile % scale:
         raise UserError(
-            f"a tile of {tile} pixels does not work; give {4 * HALO} or more, a multiple of {scale}"
+            f"a tile of {tile} pixels does not work; give {LEAST_TILE} or more, a multiple of "
+            f"{scale}"
         )
 
 

@@ -134,7 +134,7 @@ def test_a_map_says_where_it_is_warm(meadow, models, capsys):
     Image.fromarray(steps).save("map.png")
     warm = ["--temperature", "0.5"]
     for name, options in {
-        "cold": [],
+        "cold": ["--temperature", "0"],
         "warm": warm,
         "both": [*warm, "--temperature-map", "map.png"],
     }.items():
@@ -310,7 +310,7 @@ def test_bad_outputs(folder, capsys, command, output):
             ["upscale", "x_1.png", "-o", "x.png", "--samples", "2", "--temperature", "0.5"],
             ("x_1.png", "overwrite"),
         ),
-        (["upscale", "photo.png", "--samples", "2"], ("same", "--temperature")),
+        (["upscale", "photo.png", "--samples", "2", "-t", "0"], ("same", "--temperature")),
         (["upscale", "clear.png", "-o", "x.jpg"], ("x.jpg", "transparency")),
         (
             ["upscale", "photo.png", "--checkpoint", "absent"],
@@ -336,10 +336,16 @@ def test_bad_outputs(folder, capsys, command, output):
                 "-1,2,3,4": ("--region",),
             }.items()
         ),
-        (["upscale", "photo.png", "--region", "1,2,3,4"], ("--region", "--temperature 0.5")),
+        (
+            ["upscale", "photo.png", "--region", "1,2,3,4", "-t", "0"],
+            ("--region", "--temperature 0.5"),
+        ),
         (["upscale", "photo.png", "--region-seed", "2"], ("--region-seed", "--region x,y,w,h")),
         (["upscale", "photo.png", "--region-seed", "0"], ("'0'",)),
-        (["upscale", "photo.png", "--temperature-map", "x_1.png"], ("map", "--temperature 0.5")),
+        (
+            ["upscale", "photo.png", "--temperature-map", "x_1.png", "-t", "0"],
+            ("map", "--temperature 0.5"),
+        ),
         (
             ["upscale", "photo.png", "--temperature-map", "absent.png", "--temperature", "1"],
             ("absent.png does not exist",),

@@ -78,14 +78,14 @@ def wide(tmp_path, monkeypatch):
 
 
 def test_long_work_is_announced_in_one_line(wide, capsys):
-    assert cli.main(["upscale", "wide.png", "-o", "new/", "--scale", "2"]) == 0
+    assert cli.main(["upscale", "wide.png", "-o", "new/", "--scale", "2.5"]) == 0
     first, second, *rest = capsys.readouterr().err.splitlines()
-    assert first.startswith("wide.png: 1400×800 pixels, 6 tiles, about ") and not rest
-    assert second.startswith("enlarged ×4 by the network, then shrunk to ×2 ")
+    assert first.startswith("wide.png: 1750×1000 pixels, 8 tiles, about ") and not rest
+    assert second.startswith("enlarged ×4 by the network, then shrunk to ×2.5 ")
     Image.new("RGB", (48, 30)).save("small.png")
     assert cli.main(["upscale", "wide.png", "wide.png", "small.png", "-o", "new"]) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("2 pictures: up to 2800×1600 pixels, 7 tiles, about ")
+    assert line.startswith("2 pictures: up to 2800×1600 pixels, 9 tiles, about ")
     assert cli.main(["upscale", "small.png"]) == 0
     assert capsys.readouterr().err == ""
 

@@ -120,7 +120,8 @@ def test_named_weights_are_taken_for_both(folder):
     weights = os.path.join(os.path.dirname(images.__file__), "../assets/rescaling_x4.npz")
     assert cli.main(["downscale", "photo.png", "-o", "a.jpg", "--checkpoint", weights]) == 0
     assert cli.main(["restore", "a.jpg", "--checkpoint", weights]) == 0
-    assert folder == [weights] * 2 and _comment("a.jpg") == ["hcflow:size=90x61", "hcflow:grey=0"]
+    assert folder == [weights] * 2
+    assert _comment("a.jpg") == ["hcflow:size=90x61", "hcflow:grey=0", "hcflow:scale=4"]
 
 
 @pytest.mark.parametrize("comment", [b"", b"\xff\xfe", b"hcflow:size", b"hcflow:size=9x9\n"])

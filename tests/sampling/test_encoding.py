@@ -14,15 +14,15 @@ from tests.tiny import RESCALING, SR
 def test_windows_of_the_shipped_networks_agree(task):
     """With the whole picture's encoding, as the overlap covers all that they see."""
     model, params = sampling.load(task=task)
-    rows, columns = np.mgrid[:30, :301]
+    rows, columns = np.mgrid[:30, :601]
     hr = 0.5 + 0.4 * np.stack([np.sin(rows / 5), np.cos(columns / 3), np.sin(columns * rows)], -1)
     hr = np.float32(np.round(255 * hr) / 255)
-    whole, tiled = (encoding.encode_picture(model, params, hr, tile) for tile in (512, 256))
-    assert [x.shape for x in whole.latents] == [(16, 152, 6), (8, 76, 21)]
+    whole, tiled = (encoding.encode_picture(model, params, hr, tile) for tile in (1024, 512))
+    assert [x.shape for x in whole.latents] == [(16, 302, 6), (8, 151, 21)]
     for one, other in zip((whole.lr, *whole.latents), (tiled.lr, *tiled.latents), strict=True):
         np.testing.assert_allclose(other, one, rtol=0, atol=1e-4 * np.abs(one).max())
-    again = encoding.decode_picture(model, params, tiled, 256)
-    assert again.shape == (30, 301, 3)
+    again = encoding.decode_picture(model, params, tiled, 512)
+    assert again.shape == (30, 601, 3)
     assert encoding.changed_values(hr, again) == (0, 0)
     np.testing.assert_allclose(again, hr, rtol=0, atol=1e-3)
 

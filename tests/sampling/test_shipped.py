@@ -1,0 +1,95 @@
+"""What the weights that ship are good for: figures far below which they must not fall."""
+
+from importlib import resources
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from hcflow_jax import images, sampling
+from hcflow_jax.images import metrics
+from hcflow_jax.images.resize import imresize
+
+DEFAULT = 0.4
+"""Temperature of `hcflow upscale`."""
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """uint8 [192, 192, 3] of the photograph of `hcflow demo`, which is in no training set."""
+    with resources.as_file(resources.files("hcflow_jax") / "assets/chelsea.png") as path:
+        return images.read_uint8(path)[60:252, 90:282]
+
+
+def _eight_bits(image):
+    return metrics.to_uint8(np.clip(np.asarray(image), 0, 1))
+
+
+def _page(side):
+    """uint8 [side, side, 3]: dark and light lettering of some sizes, a window's frame, a dither."""
+    page = Image.new("RGB", (side, side), "white")
+    draw = ImageDraw.Draw(page)
+    draw.rectangle((0, side // 2, side, side), fill=(20, 24, 32))
+    for i, size in enumerate((36, 44, 56)):
+        font = ImageFont.load_default(size)
+        draw.text((8, 8 + 52 * i), "File Edit 0123", fill=("black", "navy", "red")[i], font=font)
+        draw.text((8, side // 2 + 8 + 52 * i), "Settings @ 789", fill="white", font=font)
+    draw.rectangle((4, 4, side - 5, side // 2 - 5), outline="grey", width=4)
+    return np.asarray(page)
+
+
+@pytest.mark.parametrize(
+    ("scale", "temperature", "gain"),
+    [(4, 0.0, 0.4), (4, DEFAULT, -0.3), (2, 0.0, 1.0), (2, DEFAULT, 0.0)],
+)
+def test_enlarging_a_photograph_is_nearer_to_it_than_bicubic(photograph, scale, temperature, gain):
+    model, params = sampling.load(None, "sr", scale)
+    small = imresize(photograph, 1 / scale)
+    lr = small.astype(np.float32) / 255
+    found = sampling.sample(model, params, lr, temperature, back_project=sampling.BACK_PROJECTION)
+    least = metrics.psnr_y(imresize(small, scale), photograph, scale) + gain
+    assert metrics.psnr_y(_eight_bits(found), photograph, scale) > least
+    assert metrics.psnr(imresize(_eight_bits(found), 1 / scale), small) > 50
+
+
+@pytest.mark.parametrize(("scale", "gain"), [(4, 2.5), (2, 4.0)])
+def test_restoring_brings_back_what_bicubic_loses(photograph, scale, gain):
+    model, params = sampling.load(None, "rescaling", scale)
+    bicubic = imresize(photograph, 1 / scale)
+    small = _eight_bits(sampling.downscale(model, params, photograph.astype(np.float32) / 255))
+    assert metrics.psnr(small, bicubic) > 33
+    found = sampling.sample(model, params, small.astype(np.float32) / 255, 0.0)
+    least = metrics.psnr_y(imresize(bicubic, scale), photograph, scale) + gain
+    assert metrics.psnr_y(_eight_bits(found), photograph, scale) > least
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_lettering_is_nearer_than_bicubic_at_the_default_temperature(scale):
+    page = _page(384)
+    small = imresize(page, 1 / scale)
+    model, params = sampling.load(None, "sr", scale)
+    lr = small.astype(np.float32) / 255
+    found = sampling.sample(model, params, lr, DEFAULT, check=False)
+    bicubic = metrics.psnr_y(imresize(small, scale), page, scale)
+    assert metrics.psnr_y(_eight_bits(found), page, scale) > bicubic + 0.5
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize(("temperature", "share"), [(DEFAULT, 0.05), (1.0, 0.4)])
+def test_samples_of_strange_pictures_stay_near_the_range(scale, temperature, share):
+    """Noise, a checkerboard, saturated blocks, one-bit noise: values before they are clamped."""
+    rng, side = np.random.default_rng(0), 48
+    checks = np.indices((side, side)).sum(0)[..., None] % 2 * np.ones(3)
+    blocks = rng.integers(0, 2, (side // 8, side // 8, 3)).repeat(8, 0).repeat(8, 1)
+    pictures = [rng.random((side, side, 3)), checks, blocks, rng.integers(0, 2, (side, side, 3))]
+    lr = np.stack(pictures).astype(np.float32)
+    model, params = sampling.load(None, "sr", scale)
+
+    @jax.jit
+    def decode(params, lr):
+        return model.decode(params, lr, model.draw_latents(jax.random.key(0), lr, temperature))
+
+    found = np.asarray(decode(params, lr))
+    assert np.abs(found - 0.5).max() < 100
+    assert np.mean(np.abs(found - 0.5) > 1.5, (1, 2, 3)).max() < share
