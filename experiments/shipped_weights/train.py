@@ -135,7 +135,8 @@ def anchored(params, channels):
 
 def unguarded(model, params):
     """The same network without the ranges of its guard: training is to move them."""
-    free = {path: array for path, array in flatten_dict(params).items() if GUARD not in path}
+    flat = flatten_dict(params, keep_empty_nodes=True)  # a level may have no conditional steps
+    free = {path: array for path, array in flat.items() if GUARD not in path}
     return dataclasses.replace(model, guard=False), unflatten_dict(free)
 
 

@@ -38,9 +38,14 @@ def fit_guard(
     return guarded, _with_margin(params, margin)
 
 
+def _flat(params):
+    """{path: array}, and what is empty, such as no conditional steps, as it is."""
+    return flatten_dict(params, keep_empty_nodes=True)
+
+
 def _empty(guarded, params):
     """`params` with every range empty, so that the first image opens it."""
-    arrays = {k: v for k, v in flatten_dict(params).items() if GUARD not in k}
+    arrays = {k: v for k, v in _flat(params).items() if GUARD not in k}
     shapes = flatten_dict(jax.eval_shape(guarded.init_params, jax.random.key(0)))
     for path, shape in shapes.items():
         if GUARD in path:
@@ -50,7 +55,7 @@ def _empty(guarded, params):
 
 
 def _with_margin(params, margin):
-    flat = flatten_dict(params)
+    flat = _flat(params)
     for *path, leaf in [path for path in flat if GUARD in path and path[-1] == "low"]:
         low, high = (*path, leaf), (*path, "high")
         room = margin * (flat[high] - flat[low])

@@ -119,3 +119,16 @@ def test_no_images_are_refused():
     model = build_model(FIELDS["sr"])
     with pytest.raises(ValueError, match="got none"):
         fit_guard(model, model.init_params(jax.random.key(0)), [])
+
+
+def test_a_level_without_conditional_steps_is_fitted_and_saved():
+    fields = FIELDS["rescaling"] | {"conditional_steps": (0,) * len(FIELDS["rescaling"]["steps"])}
+    model = build_model(fields)
+    params = randomized(jax.eval_shape(model.init_params, jax.random.key(0)))
+    hr = photographs()
+    found, fitted = fit_guard(model, params, [hr])
+    assert jax.tree.structure(fitted) == jax.tree.structure(
+        jax.eval_shape(found.init_params, jax.random.key(0))
+    )
+    again, loaded = from_torch(to_published(found, fitted))
+    np.testing.assert_allclose(again.encode(loaded, hr).lr, model.encode(params, hr).lr, atol=1e-6)

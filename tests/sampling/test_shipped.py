@@ -11,6 +11,8 @@ from hcflow_jax import images, sampling
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
 
+pytestmark = pytest.mark.slow
+
 DEFAULT = 0.4
 """Temperature of `hcflow upscale`."""
 
