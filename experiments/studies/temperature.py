@@ -1,7 +1,7 @@
 """Draws what `hcflow evaluate` measured against temperature, and prints it.
 
 python experiments/studies/seven.py seven
-hcflow evaluate seven --temperatures 0,0.25,0.5,0.75,1 -o report
+hcflow evaluate seven --temperatures 0,0.25,0.4,0.5,0.75,0.8,1 -o report
 python experiments/studies/temperature.py report/results.json
 """
 
