@@ -16,7 +16,7 @@ from hcflow_jax.sampling import tiling
 
 LIMIT = 30.0
 """The largest departure, of 255, of a sample that is kept above temperature 0. Photographs reach
-24 at temperature 0.8, noise more at any (experiments/README.md)."""
+24 at temperature 0.8 (experiments/README.md), one-bit noise more than the limit at 1."""
 
 NEIGHBOURHOOD = 5
 """Side, in LR pixels, of the square over which departures are averaged."""
