@@ -9,7 +9,7 @@ from hcflow_jax.app.jobs import Job
 from hcflow_jax.app.sessions import Session, Stored
 from hcflow_jax.errors import UserError, shown
 
-MOST_SAMPLES = 16
+MOST_SAMPLES, MOST_STEPS = 16, 100
 
 _REGION = "x", "y", "width", "height"
 
@@ -94,10 +94,12 @@ class Shrink:
 
     Attributes:
       jpeg: whether it is a JPEG, else a PNG.
+      refine: steps of the search for one that restores better.
     """
 
     picture: Stored
     jpeg: bool
+    refine: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +186,8 @@ def _shrink(data, session):
     kind = data.get("format", "png")
     if kind not in ("png", "jpg"):
         raise UserError(f"format {shown(kind, 40)!r} is neither png nor jpg; choose one")
-    return Shrink(_stored(data, "picture", session), kind == "jpg")
+    refine = _whole(data, "refine", 0, MOST_STEPS, 0)
+    return Shrink(_stored(data, "picture", session), kind == "jpg", refine)
 
 
 def _restore(data, session):

@@ -23,9 +23,16 @@ def shrink(asked: Shrink, job: Job, place: Place) -> dict:
     model, params = place.networks.get("rescaling", asked.jpeg)
     picture = results.read(asked.picture, place)
     small_size = tuple(-(-side // model.scale) for side in picture.size)
-    tile = results.tiles(model, small_size, job)
-    inputs, report = [results.pixels(picture)], job.report
-    (lr,) = sampling.downscale_all(model, params, inputs, tile=tile, progress=report)
+    tile = results.tiles(model, small_size, job, refine=asked.refine > 0)
+    (lr,) = sampling.downscale_all(
+        model,
+        params,
+        [results.pixels(picture)],
+        tile=tile,
+        progress=job.report,
+        refine=asked.refine,
+        quality=small.QUALITY if asked.jpeg else None,
+    )
     if not np.all(np.isfinite(lr)):
         raise UserError("the network's result is not finite; start the app with other weights")
     kind = small.JPEG if asked.jpeg else small.PNG

@@ -96,6 +96,14 @@ def _add_sampling(command):
         help="steps of back-projection after super-resolution: `upscale` takes 2 (default: 0, the "
         "network's own samples, which papers measure)",
     )
+    command.add_argument(
+        "--refine",
+        type=whole_number(0, 1000),
+        default=0,
+        metavar="N",
+        help="steps of the search for small pictures of rescaling, as `downscale` has it "
+        "(default: 0, the network's own, which papers measure)",
+    )
 
 
 def _lpips():
@@ -178,7 +186,9 @@ def _evaluate(args):
     folder = _output(args, reports.name(Path(args.hr)))
     _check_replaced(args, folder)
     images.check_writable(folder / "any.png")
-    methods = compared.methods(networks, args.temperatures, args.samples, args.back_project)
+    methods = compared.methods(
+        networks, args.temperatures, args.samples, args.back_project, args.refine
+    )
     settings = running.Settings(scale, args.seed, args.tile, args.max_pixels, _lpips())
     kept = Kept(folder / "pictures")
     work = running.Evaluation(files, methods, settings, kept)

@@ -87,7 +87,7 @@ class Work:
     batch: int = 1
 
 
-def announce(args, plan, model, size, held):
+def announce(args, plan, model, size, held, refine=0):
     """The Work of a plan, after a line on stderr where it has LONG_WORK pixels.
 
     Sizes are read from headers; pictures of which that fails are told of when it is their turn.
@@ -96,6 +96,7 @@ def announce(args, plan, model, size, held):
       size: (source, (height, width) of a picture) -> those of its LR image, and of its result;
         UserError where it is refused.
       held: (source, lr_size, final size) -> bytes in which pictures are held.
+      refine: steps of the search for each small picture.
 
     Raises:
       UserError: what --memory allows is too little.
@@ -113,21 +114,21 @@ def announce(args, plan, model, size, held):
     budget, tile, together = args.memory or free // 2, args.tile, args.batch
     bytes_held = held(source, large, final)
     if tile == "auto":
-        tile = memory.fitting(model, large, bytes_held, budget)
+        tile = memory.fitting(model, large, bytes_held, budget, refine > 0)
     tiling.check_tile(tile, model.scale)
     tiles = sum(
         tiling.count(lr_size, model.scale, tile) * len(targets) for lr_size, _, targets, _ in found
     )
     if together == "auto":
-        together = memory.filling(model, large, tile, bytes_held, budget, tiles)
-    needed = memory.needed(model, large, tile, bytes_held, together, tiles)
+        together = memory.filling(model, large, tile, bytes_held, budget, tiles, refine > 0)
+    needed = memory.needed(model, large, tile, bytes_held, together, tiles, refine > 0)
     if args.memory is not None and needed > args.memory:
         what = f"the largest result, {final[1]}×{final[0]}, takes about {_gigabytes(needed)}"
         if args.memory <= memory.PROGRAM_BYTES:
             what = f"hcflow itself takes {_gigabytes(memory.PROGRAM_BYTES)}"
         raise UserError(f"{what}, more than --memory allows; allow {_gigabytes(needed)}")
     pixels = sum(math.prod(lr_size) * len(targets) for lr_size, _, targets, _ in found)
-    if pixels * model.scale**2 >= LONG_WORK:
+    if pixels * model.scale**2 * (1 + 3 * refine) >= LONG_WORK:
         what = f"{plan[0][0]}:" if len(plan) == 1 else f"{len(plan)} pictures: up to"
         short = f", of which {_gigabytes(free)} are free" if needed > free else ""
         sides = "" if tile == tiling.TILE else f" of {tile} pixels a side"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hcflow_jax import checkpoints, sampling
 from hcflow_jax.checkpoints import hashes, weights
-from hcflow_jax.errors import UserError, shown
+from hcflow_jax.errors import UserError, counted, shown
 from hcflow_jax.model import HCFlow, NetworkDtype
 
 TEMPERATURES = {"sr": (0.0, 0.5, 0.9), "rescaling": (0.0,)}
@@ -49,6 +49,7 @@ class Method:
       network: None for interpolation.
       samples: drawn for each picture.
       back_project: steps of back-projection after the network.
+      refine: steps of the search for small pictures before it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Method:
     temperature: float | None = None
     samples: int = 1
     back_project: int = 0
+    refine: int = 0
 
     @property
     def title(self) -> str:
@@ -63,7 +65,8 @@ class Method:
         if self.network is None:
             return {"bicubic": "bicubic", "lanczos": "Lanczos"}[self.name]
         after = f", back-projected {self.back_project}×" if self.back_project else ""
-        return f"{self.network.label}, T = {self.temperature:g}{after}"
+        before = f", refined in {counted(self.refine, 'step')}" if self.refine else ""
+        return f"{self.network.label}, T = {self.temperature:g}{before}{after}"
 
     @property
     def task(self) -> str:
@@ -76,7 +79,8 @@ class Method:
             return [self.name]
         drawn = [self.samples, seed] if self.temperature else []
         after = {"back_project": self.back_project} if self.back_project else {}
-        return [self.network.digest, self.temperature, *drawn, *after.items()]
+        before = {"refine": self.refine} if self.refine else {}
+        return [self.network.digest, self.temperature, *drawn, *after.items(), *before.items()]
 
 
 def load(
@@ -111,19 +115,22 @@ def methods(
     temperatures: Sequence[float] | None,
     samples: int,
     back_project: int = 0,
+    refine: int = 0,
 ) -> list[Method]:
     """Bicubic, Lanczos, then every network at every temperature; at 0 with a single sample.
 
-    `back_project` is for super-resolution, whose LR pictures are bicubic's.
+    `back_project` is for super-resolution, whose LR pictures are bicubic's, `refine` for rescaling.
     """
     found = [Method("bicubic"), Method("lanczos")]
     for network in networks:
         named = {f"{t:g}": t for t in reversed(temperatures or TEMPERATURES[network.model.task])}
         for tau in reversed(named.values()):  # of those that print alike, the first
             drawn = samples if tau else 1
-            steps = back_project if network.model.task == "sr" else 0
-            name = f"{network.label}_T{tau:g}{f'_bp{steps}' if steps else ''}"
-            found.append(Method(name, network, tau, drawn, steps))
+            sr = network.model.task == "sr"
+            after, before = (back_project, 0) if sr else (0, refine)
+            steps = f"_bp{after}" if after else f"_r{before}" if before else ""
+            name = f"{network.label}_T{tau:g}{steps}"
+            found.append(Method(name, network, tau, drawn, after, before))
     return found
 
 

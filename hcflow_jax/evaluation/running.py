@@ -203,7 +203,7 @@ class Evaluation:
         network, tile = method.network, self._settings.tile
 
         def inputs():
-            for files, pixels, own in self._with_lr(network, missing):
+            for files, pixels, own in self._with_lr(method, missing):
                 waiting.append((files, pixels, own))
                 lr = pixels.lr if own is None else own
                 for index in range(method.samples):
@@ -221,8 +221,9 @@ class Evaluation:
         ):
             yield sample.pixels
 
-    def _with_lr(self, network, missing):
+    def _with_lr(self, method, missing):
         """(files, pixels, None, or a rescaling network's own LR picture in 8 bits)."""
+        network, tile = method.network, self._settings.tile
         if network.model.task == "sr":
             for files, pixels in self._read(missing):
                 yield files, pixels, None
@@ -234,7 +235,9 @@ class Evaluation:
                 waiting.append((files, pixels))
                 yield pixels.hr.astype(np.float32) / 255
 
-        for own in sampling.downscale_all(network.model, network.params, hr(), self._settings.tile):
+        for own in sampling.downscale_all(
+            network.model, network.params, hr(), tile, refine=method.refine
+        ):
             files, pixels = waiting.popleft()
             if np.isfinite(own).all():
                 yield files, pixels, metrics.to_uint8(own)

@@ -8,6 +8,10 @@ SSIM_WINDOW = 11
 """Side of SSIM's Gaussian window, in pixels: the least that an image must have without border."""
 
 
+LUMA = np.array([65.481, 128.553, 24.966])
+"""Of R, G and B in [0, 1] in the luma of BT.601, [16, 235]."""
+
+
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """⌊255·clamp(x, 0, 1) + ½⌋: what an 8-bit file keeps of an image in [0, 1]."""
     return np.floor(255 * np.clip(image, 0, 1) + 0.5).astype(np.uint8)
@@ -18,7 +22,7 @@ def luma(image: np.ndarray) -> np.ndarray:
 
     uint8 [..., 3] -> float64 [...] in [16, 235].
     """
-    return 16 + image.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255
+    return 16 + image.astype(np.float64) @ LUMA / 255
 
 
 def _without_border(a, b, border):

@@ -2,6 +2,7 @@
 
 from hcflow_jax.sampling.back_projection import STEPS as BACK_PROJECTION
 from hcflow_jax.sampling.checking import Sample
+from hcflow_jax.sampling.downscaling import downscale, downscale_all, refined
 from hcflow_jax.sampling.encoding import EncodedPicture, decode_picture, encode_picture
 from hcflow_jax.sampling.exploring import (
     Best,
@@ -20,8 +21,6 @@ from hcflow_jax.sampling.noise import MAX_TEMPERATURE, Noise, check_temperature
 from hcflow_jax.sampling.pictures import (
     SHIPPED,
     SHIPPED_FOR_JPEG,
-    downscale,
-    downscale_all,
     load,
     sample,
     sample_all,
@@ -49,6 +48,7 @@ __all__ = [
     "latent_energy",
     "load",
     "mix_levels",
+    "refined",
     "region_mask",
     "resample",
     "resample_all",

@@ -21,6 +21,9 @@ BATCHES = (16, 8, 4, 2, 1)
 PROGRAM_BYTES = 380_000_000
 """Of Python, JAX, weights and a compiler that has done its work."""
 
+_REFINING_BYTES, _REFINING_FACTOR = 900_000_000, 2
+"""More while gradients are compiled, and times as much per pixel, where `refined` searches."""
+
 _WINDOW_BYTES = 60
 """Of a pixel of a window on the host, while it is gathered, computed and fetched."""
 
@@ -64,7 +67,13 @@ def of_reading(size: tuple[int, int]) -> int:
 
 
 def needed(
-    model: HCFlow, lr_size: tuple[int, int], tile: int, held: int, batch: int = 1, windows: int = 1
+    model: HCFlow,
+    lr_size: tuple[int, int],
+    tile: int,
+    held: int,
+    batch: int = 1,
+    windows: int = 1,
+    refine: bool = False,
 ) -> int:
     """Bytes, about, that the process takes at most while it works on one picture after another.
 
@@ -74,18 +83,20 @@ def needed(
       held: bytes in which pictures are held, `of_results` or `of_reading`.
       batch: windows per device.
       windows: of all pictures; where they are fewer than a batch, it is smaller.
+      refine: whether small pictures are `downscaling.refined`.
     """
     local = devices.local_count()
     pixels = _window_pixels(model, lr_size, tile) * max(local, min(batch * local, windows))
-    each = _WINDOW_BYTES + (_network_bytes(model) if jax.default_backend() == "cpu" else 0)
-    return PROGRAM_BYTES + pixels * each + held
+    on_host = _network_bytes(model, refine) if jax.default_backend() == "cpu" else 0
+    program = PROGRAM_BYTES + refine * _REFINING_BYTES
+    return program + pixels * (_WINDOW_BYTES + on_host) + held
 
 
 def _window_pixels(model, lr_size, tile):
     return math.prod(min(tiling.bucket(model.scale * side), tile) for side in lr_size)
 
 
-def _network_bytes(model):
+def _network_bytes(model, refine):
     """Per pixel of a window: what a program holds of the memory of the device that runs it.
 
     By XLA's account, on CPUs, of programs of networks of several widths: that of the RRDBs' dense
@@ -94,17 +105,24 @@ def _network_bytes(model):
     hidden, features, growth = (
         np.max(width) for width in (model.hidden, model.features, model.growth)
     )
-    return max(180, 5 * int(max(hidden, features + 4 * growth)))
+    widest = int(max(hidden, features + 4 * growth))
+    return max(180, 5 * widest) * (_REFINING_FACTOR if refine else 1)
 
 
-def fitting(model: HCFlow, lr_size: tuple[int, int], held: int, budget: int) -> int:
+def fitting(model: HCFlow, lr_size: tuple[int, int], held: int, budget: int, refine=False) -> int:
     """The largest of TILES with which `needed` is within `budget`, else the smallest."""
-    fit = (tile for tile in TILES if needed(model, lr_size, tile, held) <= budget)
+    fit = (t for t in TILES if needed(model, lr_size, t, held, refine=refine) <= budget)
     return next(fit, TILES[-1])
 
 
 def filling(
-    model: HCFlow, lr_size: tuple[int, int], tile: int, held: int, budget: int, windows: int
+    model: HCFlow,
+    lr_size: tuple[int, int],
+    tile: int,
+    held: int,
+    budget: int,
+    windows: int,
+    refine: bool = False,
 ) -> int:
     """Windows per device: the largest of BATCHES that devices and host hold.
 
@@ -114,11 +132,11 @@ def filling(
     memory = devices.local_memory()
     if memory is None:
         return 1
-    each = _window_pixels(model, lr_size, tile) * (_WINDOW_BYTES + _network_bytes(model))
+    each = _window_pixels(model, lr_size, tile) * (_WINDOW_BYTES + _network_bytes(model, refine))
     fit = (
         batch
         for batch in BATCHES
         if batch * each <= memory // 2
-        and needed(model, lr_size, tile, held, batch, windows) <= budget
+        and needed(model, lr_size, tile, held, batch, windows, refine) <= budget
     )
     return next(fit, BATCHES[-1])

@@ -85,11 +85,6 @@ def load(
     return model, model.prepare(params)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _encode_lr(model, params, hr):
-    return _clamped(model.encode(params, hr).lr)
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _draw_windows(model, size, origins, seeds, indices):
     """N(0, 1) latents of windows of `size`, finest level first."""
@@ -118,7 +113,7 @@ def _mix_windows(amplitudes, fields):
 def _decode_windows(model, back_project, params, lr, latents):
     """(samples, back-projected and clamped; `departures` of those of the flow) of windows."""
     hr = model.decode(params, lr, latents)
-    return _clamped(back_projected(lr, hr, back_project)), checking.departures(lr, hr)
+    return clamped(back_projected(lr, hr, back_project)), checking.departures(lr, hr)
 
 
 def _sample_windows(model, back_project, params, lr, amplitudes, origins, seeds, indices):
@@ -137,7 +132,7 @@ def _spread(amplitudes, latent):
     return amplitudes.repeat(factor, axis=1).repeat(factor, axis=2)[..., None]
 
 
-def _clamped(image):
+def clamped(image):
     """Clamped to [0, 1]; NaN where a value is not finite, which a clamp would hide."""
     return jnp.where(jnp.isfinite(image), jnp.clip(image, 0, 1), jnp.nan)
 
@@ -180,41 +175,6 @@ def in_windows(
     grid = {"tile": tile // model.scale, "halo": -(-halo // model.scale), "batch": batch}
     done = tiling.run(apply, pictures(), inputs=inputs, outputs=outputs, progress=progress, **grid)
     return (picture.results for picture in done)
-
-
-def downscale_all(
-    model: HCFlow,
-    params,
-    pictures: Iterable[np.ndarray],
-    tile: int = tiling.TILE,
-    halo: int = tiling.HALO,
-    progress=lambda count: None,
-    batch: int = 1,
-) -> Iterator[np.ndarray]:
-    """The model's LR image, clamped, of each picture: [H, W, 3] -> [⌈H/scale⌉, ⌈W/scale⌉, 3].
-
-    NaN where a value is not finite. Sides that do not divide are first padded by reflection.
-    Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each; a
-    device computes `batch` of them at a time.
-    """
-    params, shard = devices.replicated_locally(params)
-
-    def apply(pixels, *_):
-        return [_encode_lr(model, params, shard(pixels))]
-
-    found = in_windows(
-        apply,
-        pictures,
-        model,
-        model.scale,
-        (1,),
-        tile,
-        halo,
-        progress,
-        bucketed=True,
-        batch=batch,
-    )
-    return (lr for (lr,) in found)
 
 
 class Sampler:
@@ -349,11 +309,6 @@ def sample_all(
 
     for done in sampler.draw(drawable()):
         yield sampler.finish(done, asked.popleft())
-
-
-def downscale(model: HCFlow, params, hr: np.ndarray, tile: int = tiling.TILE) -> np.ndarray:
-    """`downscale_all` of one picture."""
-    return next(downscale_all(model, params, [hr], tile))
 
 
 def sample(

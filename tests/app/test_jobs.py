@@ -231,12 +231,15 @@ def test_levels_are_drawn_anew_one_by_one(page, served, photo, monkeypatch):
     assert {tuple(others) for _, *others in drawn} == {(0.7, 5)}
 
 
-@pytest.mark.parametrize("kind", ["png", "jpg"])
-def test_what_is_shrunk_is_restored_as_the_command_does(page, photo, weights, tmp_path, kind):
+@pytest.mark.parametrize(("kind", "refine"), [("png", 0), ("jpg", 0), ("png", 2), ("jpg", 2)])
+def test_what_is_shrunk_is_restored_as_the_command_does(
+    page, photo, weights, tmp_path, kind, refine
+):
     sent = page.send(photo.read_bytes())
-    result = page.result(kind="shrink", picture=sent["picture"], format=kind)
+    result = page.result(kind="shrink", picture=sent["picture"], format=kind, refine=refine)
     small, checkpoint = tmp_path / f"small.{kind}", ["--checkpoint", weights["rescaling"]]
-    assert cli.main(["downscale", str(photo), "-o", str(small), *checkpoint]) == 0
+    steps = [*checkpoint, "--refine", str(refine)]
+    assert cli.main(["downscale", str(photo), "-o", str(small), *steps]) == 0
     assert page.file(result["small"]) == small.read_bytes()
     assert cli.main(["restore", str(small), "-o", str(tmp_path / "again.png"), *checkpoint]) == 0
     again = pixels((tmp_path / "again.png").read_bytes())

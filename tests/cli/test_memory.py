@@ -154,7 +154,7 @@ def test_batches_fill_the_device(wide, monkeypatch, capacity, options, expected)
 def test_downscaling_takes_batches_too(wide, monkeypatch):
     asked = []
 
-    def downscale_all(model, params, pictures, tile, progress, batch):
+    def downscale_all(model, params, pictures, tile, progress, batch, **__):
         asked.append(batch)
         for hr in pictures:
             yield np.zeros((hr.shape[0] // 4, hr.shape[1] // 4, 3), np.float32)

@@ -1,7 +1,9 @@
 """The networks of ×2 that ship: which command takes them, and what files say of them."""
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,3 +96,27 @@ def test_a_checkpoint_of_another_scale_is_refused(loaded, capsys, tmp_path):
     words = ["downscale", "photo.png", "-o", "s.png", "--scale", "2", "--checkpoint", "mine.npz"]
     assert cli.main(words) == 2
     assert "mine.npz holds a rescaling ×4 model, not rescaling ×2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["small.png", "small.jpg"])
+def test_small_pictures_that_were_searched_for_restore_better(loaded, capsys, name):
+    photo, errors = images.read("photo.png").rgb, []
+    for steps in ("0", "3"):
+        assert cli.main(["downscale", "photo.png", "-o", name, "--refine", steps]) == 0
+        assert cli.main(["restore", name, "-o", "again.png"]) == 0
+        errors.append(np.square(images.read("again.png").rgb - photo).mean())
+    assert errors[1] < 0.97 * errors[0]
+    assert capsys.readouterr().err == ""
+    assert cli.main(["downscale", "photo.png", "-o", name, "--refine", "-1"]) == 2
+    assert "--refine" in capsys.readouterr().err
+
+
+def test_an_evaluation_measures_searched_small_pictures(loaded):
+    found = []
+    for steps in (0, 3):
+        asked = ["--task", "rescaling", "--refine", str(steps), "-o", f"report{steps}"]
+        assert cli.main(["evaluate", "photo.png", *asked]) == 0
+        report = json.loads((Path(f"report{steps}") / "results.json").read_text(encoding="utf-8"))
+        name = "shipped_rescaling_T0" + (f"_r{steps}" if steps else "")
+        found.append(report["means"][name]["psnr_y"])
+    assert found[1] > found[0] + 0.3

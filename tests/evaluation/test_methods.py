@@ -97,3 +97,12 @@ def test_back_projection_is_of_super_resolution_and_decides_its_figures():
 def test_of_temperatures_that_print_alike_the_first_is_taken():
     found = methods.methods(methods.load([], None, None), [0.50000001, 0.5, 0.3], 2)[2:]
     assert [m.temperature for m in found] == [0.50000001, 0.3]
+
+
+def test_the_search_for_small_pictures_is_of_rescaling_alone_and_another_row():
+    networks = methods.load([], "rescaling", None)
+    plain, refined = (methods.methods(networks, None, 1, 2, steps)[2] for steps in (0, 5))
+    assert (refined.name, refined.back_project) == ("shipped_rescaling_T0_r5", 0)
+    assert refined.title == "shipped_rescaling, T = 0, refined in 5 steps"
+    assert plain.facts(0) != refined.facts(0) and plain.name == "shipped_rescaling_T0"
+    assert methods.methods(methods.load([], "sr", None), [0.0], 1, 0, 5)[2].name == "shipped_sr_T0"

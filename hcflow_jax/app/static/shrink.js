@@ -14,7 +14,8 @@ export function shrink(panel, picture) {
     const chosen = picture();
     if (!chosen) return;
     const format = form.format.value;
-    const done = await run(form, { kind, picture: chosen.picture, ...(kind === "shrink" && { format }) });
+    const asked = kind === "shrink" ? { format, refine: Number(form.refine.value) } : {};
+    const done = await run(form, { kind, picture: chosen.picture, ...asked });
     if (!done) return;
     reveal(panel, chosen);
     compare.resize(done.result.width, done.result.height);

@@ -1,0 +1,110 @@
+"""The search for small pictures that restore better."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hcflow_jax import sampling
+from hcflow_jax.images import jpeg, metrics
+from hcflow_jax.images.resize import bicubic, imresize
+from hcflow_jax.sampling import memory
+from tests.support import randomized
+from tests.tiny import ONE_LEVEL, RESCALING
+
+
+@pytest.fixture(scope="module")
+def params():
+    shapes = jax.eval_shape(RESCALING.init_params, jax.random.key(0))
+    return RESCALING.prepare(randomized(shapes, dtype=np.float64))
+
+
+@pytest.fixture(scope="module")
+def hr():
+    """[2, 32, 48, 3], smooth."""
+    noise = np.random.default_rng(0).random((2, 4, 6, 3))
+    return jnp.asarray(np.stack([np.clip(imresize(image, 8), 0, 1) for image in noise]))
+
+
+def _loss(params, hr, lr, quality):
+    """What `refined` says that it lowers, written out for pictures as files keep them."""
+    saved = np.round(255 * lr) / 255
+    if quality:
+        saved = np.asarray(jpeg.compress(jnp.asarray(lr), quality, "4:4:4"))
+    zeros = [np.zeros(shape) for shape in RESCALING.latent_shapes(lr.shape)]
+    error = np.asarray(RESCALING.decode(params, jnp.asarray(saved), zeros) - hr)
+    luma = error @ np.array([65.481, 128.553, 24.966]) / 255
+    away = lr - np.asarray(bicubic(hr, down=4))
+    return float(((error**2).sum() + 6 * (luma**2).sum()) / 16 + (away**2).sum())
+
+
+@pytest.mark.parametrize("quality", [None, 80])
+def test_what_is_minimised_falls_with_every_few_steps(params, hr, quality):
+    lr = jnp.clip(RESCALING.encode(params, hr).lr, 0, 1)
+    search = jax.jit(lambda steps: sampling.refined(RESCALING, params, hr, lr, steps, quality))
+    losses = []
+    for steps in (0, 4, 40):
+        found = search(steps)
+        assert found.dtype == hr.dtype and 0 <= found.min() <= found.max() <= 1
+        losses.append(_loss(params, hr, np.asarray(found), quality))
+    assert losses[0] == pytest.approx(_loss(params, hr, np.asarray(lr), quality), rel=1e-12)
+    assert losses[2] < 0.9 * losses[1] < 0.9 * losses[0]
+
+
+def test_pictures_of_a_batch_do_not_touch_each_other(params, hr):
+    lr = jnp.clip(RESCALING.encode(params, hr).lr, 0, 1)
+    both = sampling.refined(RESCALING, params, hr, lr, 3)
+    alone = sampling.refined(RESCALING, params, hr[1:], lr[1:], 3)
+    np.testing.assert_allclose(both[1:], alone, rtol=0, atol=1e-9)
+
+
+def test_what_is_not_finite_stays_so_and_harms_nothing_else(params, hr):
+    lr = jnp.clip(RESCALING.encode(params, hr).lr, 0, 1).at[0, 1, 2, 0].set(jnp.nan)
+    found = np.asarray(sampling.refined(RESCALING, params, hr, lr, 3))
+    assert np.argwhere(np.isnan(found)).tolist() == [[0, 1, 2, 0]]
+
+
+def test_windows_agree_with_the_whole_picture():
+    model = ONE_LEVEL["rescaling"]
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    params = model.prepare(randomized(shapes, dtype=np.float32))
+    noise = np.random.default_rng(1).random((38, 55, 3), dtype=np.float32)
+    hr = np.clip(imresize(noise, 8), 0, 1)
+    whole, tiled, plain = (
+        sampling.downscale(model, params, hr, tile, refine=steps)
+        for tile, steps in ((512, 4), (256, 4), (512, 0))
+    )
+    assert whole.shape == (152, 220, 3)
+    assert np.abs(whole - plain).mean() > 2e-3
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4)
+
+
+def test_it_takes_more_memory():
+    sizes = dict(lr_size=(500, 500), tile=1024, held=0)
+    assert memory.needed(RESCALING, **sizes, refine=True) > 1e9 + memory.needed(RESCALING, **sizes)
+    chosen = [
+        memory.fitting(RESCALING, (500, 500), 0, int(1.5e9), refine=refine)
+        for refine in (False, True)
+    ]
+    assert chosen[1] < chosen[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scale", "quality", "gain"), [(4, None, 0.1), (2, None, 0.3), (4, 90, 0.03)]
+)
+def test_more_is_restored_by_the_shipped_weights(demo_photograph, scale, quality, gain):
+    model, params = sampling.load(None, "rescaling", scale, jpeg=quality is not None)
+    hr = demo_photograph.astype(np.float32) / 255
+    found, distances = [], []
+    for steps in (0, 5):
+        small = metrics.to_uint8(
+            sampling.downscale(model, params, hr, refine=steps, quality=quality)
+        )
+        lr = jnp.asarray(small[None], jnp.float32) / 255
+        saved = np.asarray(jpeg.compress(lr, quality, "4:4:4") if quality else lr)[0]
+        again = metrics.to_uint8(sampling.sample(model, params, saved, 0.0))
+        found.append(metrics.psnr_y(again, demo_photograph, scale))
+        distances.append(metrics.psnr(small, imresize(demo_photograph, 1 / scale)))
+    assert found[1] > found[0] + gain
+    assert distances[1] > distances[0] - 1
