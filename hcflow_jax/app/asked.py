@@ -9,7 +9,7 @@ from hcflow_jax.app.jobs import Job
 from hcflow_jax.app.sessions import Session, Stored
 from hcflow_jax.errors import UserError, shown
 
-MOST_SAMPLES, MOST_STEPS = 16, 100
+MOST_SAMPLES, MOST_STEPS = 16, 20
 
 _REGION = "x", "y", "width", "height"
 

@@ -98,11 +98,12 @@ def _add_sampling(command):
     )
     command.add_argument(
         "--refine",
-        type=whole_number(0, 1000),
+        type=whole_number(0, 100),
         default=0,
         metavar="N",
-        help="steps of the search for small pictures of rescaling, as `downscale` has it "
-        "(default: 0, the network's own, which papers measure)",
+        help="steps of the search for small PNGs of rescaling, as `downscale` has it, up to 100; "
+        "takes more memory, which a smaller --tile bounds (default: 0, the network's own, which "
+        "papers measure)",
     )
 
 

@@ -13,13 +13,14 @@ import numpy as np
 
 from hcflow_jax import images, sampling
 from hcflow_jax.cli import batch, progress, sources
-from hcflow_jax.errors import UserError, shown
+from hcflow_jax.errors import UserError, counted, shown
 from hcflow_jax.images import coding, scratch
 from hcflow_jax.images.resize import Resized
 from hcflow_jax.sampling import memory, tiling
 
 LONG_WORK = 4_000_000
-"""Pixels of large pictures whose making is announced: ten seconds of two CPU cores."""
+"""Pixels of large pictures whose making is announced: ten seconds of two CPU cores. A step of the
+search for small pictures counts three times."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Work:
 
 
 def announce(args, plan, model, size, held, refine=0):
-    """The Work of a plan, after a line on stderr where it has LONG_WORK pixels.
+    """The Work of a plan, after a line on stderr where it has the work of LONG_WORK pixels.
 
     Sizes are read from headers; pictures of which that fails are told of when it is their turn.
 
@@ -123,7 +124,10 @@ def announce(args, plan, model, size, held, refine=0):
         together = memory.filling(model, large, tile, bytes_held, budget, tiles, refine > 0)
     needed = memory.needed(model, large, tile, bytes_held, together, tiles, refine > 0)
     if args.memory is not None and needed > args.memory:
-        what = f"the largest result, {final[1]}×{final[0]}, takes about {_gigabytes(needed)}"
+        search = " with --refine" if refine else ""
+        what = (
+            f"the largest result, {final[1]}×{final[0]}, takes about {_gigabytes(needed)}{search}"
+        )
         if args.memory <= memory.PROGRAM_BYTES:
             what = f"hcflow itself takes {_gigabytes(memory.PROGRAM_BYTES)}"
         raise UserError(f"{what}, more than --memory allows; allow {_gigabytes(needed)}")
@@ -131,10 +135,11 @@ def announce(args, plan, model, size, held, refine=0):
     if pixels * model.scale**2 * (1 + 3 * refine) >= LONG_WORK:
         what = f"{plan[0][0]}:" if len(plan) == 1 else f"{len(plan)} pictures: up to"
         short = f", of which {_gigabytes(free)} are free" if needed > free else ""
+        steps = f"{counted(refine, 'step')} of search in each, " if refine else ""
         sides = "" if tile == tiling.TILE else f" of {tile} pixels a side"
         progress.say(
-            f"{shown(what)} {final[1]}×{final[0]} pixels, {tiles} tiles{sides}, "
-            f"about {_gigabytes(needed)} of memory{short}"
+            f"{shown(what)} {final[1]}×{final[0]} pixels, {counted(tiles, 'tile')}{sides}, "
+            f"{steps}about {_gigabytes(needed)} of memory{short}"
         )
     scale = model.scale
     shrunk = any(final != tuple(scale * side for side in lr) for lr, final, *_ in found)

@@ -42,11 +42,12 @@ def add_commands(commands) -> None:
     )
     downscale.add_argument(
         "--refine",
-        type=whole_number(0, 1000),
+        type=whole_number(0, 100),
         default=0,
         metavar="N",
-        help="steps of a search for small pictures of which more is restored; each takes about as "
-        "long as restoring three times (default: 0; 5 bring most of what 20 do)",
+        help="steps of a search for small pictures of which more is restored, up to 100; "
+        "each takes about as long as restoring three times (default: 0; 5 bring most of what "
+        "20 do)",
     )
     restore = add_picture_command(
         commands,

@@ -196,6 +196,7 @@ def _method(method):
         "network": network,
         "samples": method.samples,
         "back_project": method.back_project,
+        "refine": method.refine,
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from hcflow_jax import sampling
 from hcflow_jax.images import jpeg, metrics
 from hcflow_jax.images.resize import bicubic, imresize
-from hcflow_jax.sampling import memory
+from hcflow_jax.sampling import downscaling, memory
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL, RESCALING
 
@@ -40,15 +40,48 @@ def _loss(params, hr, lr, quality):
 
 @pytest.mark.parametrize("quality", [None, 80])
 def test_what_is_minimised_falls_with_every_few_steps(params, hr, quality):
-    lr = jnp.clip(RESCALING.encode(params, hr).lr, 0, 1)
-    search = jax.jit(lambda steps: sampling.refined(RESCALING, params, hr, lr, steps, quality))
-    losses = []
+    lr, losses = jnp.clip(RESCALING.encode(params, hr).lr, 0, 1), []
     for steps in (0, 4, 40):
-        found = search(steps)
+        found = sampling.refined(RESCALING, params, hr, lr, steps, quality)
         assert found.dtype == hr.dtype and 0 <= found.min() <= found.max() <= 1
         losses.append(_loss(params, hr, np.asarray(found), quality))
     assert losses[0] == pytest.approx(_loss(params, hr, np.asarray(lr), quality), rel=1e-12)
     assert losses[2] < 0.9 * losses[1] < 0.9 * losses[0]
+
+
+def test_the_best_small_picture_is_kept_where_steps_lead_away(params, hr, monkeypatch):
+    lr = sampling.refined(RESCALING, params, hr, RESCALING.encode(params, hr).lr, 100)
+    losses = []
+    for name in ("RATE", "LAST_RATE"):
+        monkeypatch.setattr(downscaling, name, 0.3)
+    jax.clear_caches()  # they are part of programs
+    for steps in range(8):  # each search goes the way of the one before, and a step more
+        found = np.asarray(sampling.refined(RESCALING, params, hr, lr, steps))
+        losses.append(
+            [_loss(params, x[None], y[None], None) for x, y in zip(hr, found, strict=True)]
+        )
+    jax.clear_caches()
+    differences = np.diff(losses, axis=0)
+    assert differences.max() <= 0 and (differences == 0).any() and (differences < 0).any()
+
+
+def test_it_reports_every_step_and_is_ended_by_what_that_raises(params, hr):
+    lr, told = RESCALING.encode(params, hr).lr, []
+    sampling.refined(RESCALING, params, hr, lr, 3, report=lambda: told.append(0))
+    assert len(told) == 3
+    inputs = [np.asarray(hr[0], np.float32)] * 2
+    model, few = ONE_LEVEL["rescaling"], []
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+    weights = model.prepare(randomized(shapes, dtype=np.float32))
+
+    def cancelled(count):
+        few.append(count)
+        if few.count(0) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        list(sampling.downscale_all(model, weights, inputs, refine=3, progress=cancelled))
+    assert few in ([1, 1, 0, 0, 0], [1, 0, 0, 0])  # by how many devices there are
 
 
 def test_pictures_of_a_batch_do_not_touch_each_other(params, hr):
