@@ -8,7 +8,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from hcflow_jax import devices
 from hcflow_jax.images import jpeg, metrics
@@ -59,12 +58,14 @@ class _Search(NamedTuple):
     """Where a search is: the small pictures, Adam's state, and the best so far with its losses."""
 
     lr: jax.Array
-    optimizer: optax.OptState
+    optimizer: tuple
     best: jax.Array
     losses: jax.Array
 
 
 def _optimizer(steps):
+    import optax
+
     return optax.adam(lambda i: RATE + (LAST_RATE - RATE) * i / steps, MOMENTUM, eps=SMALLEST)
 
 
