@@ -30,7 +30,7 @@ def test_what_is_not_finite_is_told_apart_before_the_clamp(value):
     hr[0, 5, 10, 1] = value
     found = np.asarray(checking.departures(jnp.full((1, 8, 8, 3), 0.5), jnp.asarray(hr)))
     assert np.argwhere(np.isnan(found)).tolist() == [[0, 2, 5, 0]]
-    clamped = np.asarray(pictures._clamped(jnp.asarray(hr)))
+    clamped = np.asarray(pictures.clamped(jnp.asarray(hr)))
     assert np.argwhere(np.isnan(clamped)).tolist() == [[0, 5, 10, 1]]
 
 
@@ -59,7 +59,7 @@ def _sampler(model, back_project, params, lr, amplitudes, origins, seeds, indice
     hr = np.where(large(red == np.float32(HOPELESS)), 0, hr)
     hr = np.where(large((red == np.float32(OVERFLOWING)) & (temperatures > 0.3)), np.inf, hr)
     hr = jnp.asarray(hr, jnp.float32)
-    return pictures._clamped(hr), checking.departures(jnp.asarray(lr), hr)
+    return pictures.clamped(hr), checking.departures(jnp.asarray(lr), hr)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax import export
 
 from hcflow_jax import devices, sampling
-from hcflow_jax.sampling import pictures, tiling
+from hcflow_jax.sampling import downscaling, pictures, tiling
 from tests.platforms import accelerator, tolerance
 from tests.support import randomized
 from tests.tiny import ONE_LEVEL, SR
@@ -176,7 +176,7 @@ def test_windows_lower_for_gpus_and_tpus():
     for task in ("sr", "rescaling"):
         noise = (amplitudes, places, numbers, [numbers, numbers])
         assert lowered(sample, task, (2,), windows, *noise) == (2, 64, 96)
-    assert lowered(pictures._encode_lr, "rescaling", (), windows) == (2, 16, 24)
+    assert lowered(downscaling._encode_lr, "rescaling", (), windows) == (2, 16, 24)
 
 
 @pytest.mark.parametrize("tile", [128, 1025])
