@@ -227,7 +227,7 @@ def test_large_tiffs_are_shrunk_without_being_held(tmp_path, monkeypatch, values
     with open("in.tif", "wb") as file:
         encoding.write_tiff(file, pixels)
     needed = []
-    monkeypatch.setattr(memory, "needed", lambda *args: needed.append(args[3]) or 0)
+    monkeypatch.setattr(memory, "needed", lambda *args, **_: needed.append(args[3]) or 0)
     for folder, large, held in ("whole", 10**6, 10**9), ("parts", 1000, 1000):
         monkeypatch.setattr(reading, "LARGE", large)
         monkeypatch.setattr(scratch, "HELD", held)
