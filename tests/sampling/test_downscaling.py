@@ -38,6 +38,7 @@ def _loss(params, hr, lr, quality):
     return float(((error**2).sum() + 6 * (luma**2).sum()) / 16 + (away**2).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", [None, 80])
 def test_what_is_minimised_falls_with_every_few_steps(params, hr, quality):
     lr, losses = jnp.clip(RESCALING.encode(params, hr).lr, 0, 1), []
@@ -108,6 +109,7 @@ def test_what_is_not_finite_stays_so_and_harms_nothing_else(params, hr):
     assert np.argwhere(np.isnan(found)).tolist() == [[0, 1, 2, 0]]
 
 
+@pytest.mark.slow
 def test_windows_agree_with_the_whole_picture():
     model = ONE_LEVEL["rescaling"]
     shapes = jax.eval_shape(model.init_params, jax.random.key(0))
