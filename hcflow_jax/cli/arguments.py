@@ -281,6 +281,17 @@ def add_tile(command, automatic: bool = False) -> None:
     )
 
 
+def add_refine(command, more: str) -> None:
+    """Adds --refine, of which help says `more`."""
+    command.add_argument(
+        "--refine",
+        type=whole_number(0, 100),
+        default=0,
+        metavar="N",
+        help=f"steps of a search for small pictures of which more is restored, up to 100 ({more})",
+    )
+
+
 def add_max_pixels(command, default: int = 100_000_000) -> None:
     """Adds --max-pixels."""
     command.add_argument(

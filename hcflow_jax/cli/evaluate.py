@@ -11,6 +11,7 @@ from hcflow_jax.cli.arguments import (
     add_checkpoint,
     add_dtype,
     add_max_pixels,
+    add_refine,
     add_seed,
     add_tile,
     temperatures,
@@ -96,14 +97,10 @@ def _add_sampling(command):
         help="steps of back-projection after super-resolution: `upscale` takes 2 (default: 0, the "
         "network's own samples, which papers measure)",
     )
-    command.add_argument(
-        "--refine",
-        type=whole_number(0, 100),
-        default=0,
-        metavar="N",
-        help="steps of the search for small PNGs of rescaling, as `downscale` has it, up to 100; "
-        "takes more memory, which a smaller --tile bounds (default: 0, the network's own, which "
-        "papers measure)",
+    add_refine(
+        command,
+        "of rescaling and PNGs alone; takes more memory, which a smaller --tile bounds; default: "
+        "0, the network's own, which papers measure",
     )
 
 

@@ -6,7 +6,12 @@ import functools
 import itertools
 
 from hcflow_jax.cli import batch, heaps, progress
-from hcflow_jax.cli.arguments import add_picture_command, add_sampling, whole_number
+from hcflow_jax.cli.arguments import (
+    add_picture_command,
+    add_refine,
+    add_sampling,
+    whole_number,
+)
 from hcflow_jax.errors import UserError, shown
 
 
@@ -40,14 +45,10 @@ def add_commands(commands) -> None:
         metavar="Q",
         help="of small JPEGs, 1 to 100; the weights are made for 50 to 95 (default: 90)",
     )
-    downscale.add_argument(
-        "--refine",
-        type=whole_number(0, 100),
-        default=0,
-        metavar="N",
-        help="steps of a search for small pictures of which more is restored, up to 100; "
-        "each takes about as long as restoring three times (default: 0; 5 bring most of what "
-        "20 do)",
+    add_refine(
+        downscale,
+        "each takes two to three times as long as restoring; default: 0, and 5 bring most of what "
+        "20 do",
     )
     restore = add_picture_command(
         commands,

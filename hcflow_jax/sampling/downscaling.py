@@ -125,7 +125,7 @@ def refined(
 
     Args:
       hr: [B, H, W, 3] in [0, 1]; lr: [B, h, w, 3], where the search begins, clamped first.
-      steps: 0 and more; each costs about three times what restoring does.
+      steps: 0 and more; each costs two to three times what restoring does.
       quality: of the JPEGs, with whole chroma, as which small pictures are saved; None for PNG.
       report: called after every step; what it raises ends the search.
 

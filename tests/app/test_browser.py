@@ -318,6 +318,7 @@ def test_shrinking_and_restoring(page, photo, tmp_path):
     assert page.locator("#shrink td").all_inner_texts()[2].endswith(" dB")
     accessible(page)
     page.locator("#shrink [name=format]").select_option("jpg")
+    page.locator("#shrink [name=refine]").select_option("5")
     page.locator("#shrink [name=shrink]").click()
     name, data = saved(page, "Save small JPEG")
     (tmp_path / name).write_bytes(data)

@@ -280,8 +280,9 @@ def test_a_small_png_that_was_saved_as_jpeg_is_told_about(page):
     assert sent["small"]
     result = page.result(kind="restore", picture=sent["picture"])
     assert "saved again as JPEG" in result["notes"][0]
-    refused = page.start(kind="shrink", picture=sent["picture"], format="gif", expect=400)
-    assert "neither png nor jpg" in refused["error"]
+    for wrong, words in (({"format": "gif"}, "neither png nor jpg"), ({"refine": 21}, "0 to 20")):
+        refused = page.start(kind="shrink", picture=sent["picture"], expect=400, **wrong)
+        assert words in refused["error"]
 
 
 def test_other_pictures_are_restored_with_a_warning(page, photo):

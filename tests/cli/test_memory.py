@@ -90,6 +90,21 @@ def test_long_work_is_announced_in_one_line(wide, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_search_is_announced_and_needs_more_memory(wide, capsys, monkeypatch):
+    def downscale_all(model, params, pictures, *_, **__):
+        for hr in pictures:
+            yield np.zeros((hr.shape[0] // 4, hr.shape[1] // 4, 3), np.float32)
+
+    monkeypatch.setattr(sampling, "downscale_all", downscale_all)
+    assert cli.main(["downscale", "wide.png"]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.main(["downscale", "wide.png", "--refine", "5"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("wide.png: 175×100 pixels, 1 tile, 5 steps of search in each, about 1.")
+    assert cli.main(["downscale", "wide.png", "--refine", "5", "--memory", "800M"]) == 2
+    assert " GB with --refine, more than --memory allows" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("free, options, expected", [
     (8.0, [], 1024),
     (1.8, [], 768),
