@@ -37,6 +37,7 @@ def results(tmp_path_factory):
     return folder, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [script.stem for script in SCRIPTS])
 def test_examples_run_and_make_a_picture(results, name):
     folder, found = results
@@ -45,12 +46,14 @@ def test_examples_run_and_make_a_picture(results, name):
         assert min(picture.size) > 100 and np.asarray(picture).std() > 10
 
 
+@pytest.mark.slow
 def test_pictures_unlike_photographs_are_ranked_behind_them(results):
     lines = [line for line in results[1]["unlike_training"] if "mean energy" in line]
     names = [line.split(None, 1)[1].split(",")[0] for line in lines]
     assert set(names[:2]) == {"photograph", "another part"} and set(names[-2:]) == {"noise", "flat"}
 
 
+@pytest.mark.slow
 def test_a_bijector_of_ones_own_keeps_the_model_exact(results):
     lines = results[1]["own_bijector"]
     errors = [float(line.split("within ")[1].split()[0]) for line in lines if "within" in line]

@@ -77,6 +77,7 @@ def test_without_arguments_they_say_how_they_are_used(place, script):
     assert found.returncode == 2 and "CONFIG WORKDIR DATA [--config.…]" in found.stderr
 
 
+@pytest.mark.slow
 def test_slurm_starts_processes_that_find_each_other(place):
     photographs("my photos")
     flags = ["--config.model.steps=(2,)", "--config.model.conditional_steps=(1,)"]

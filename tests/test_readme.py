@@ -35,12 +35,12 @@ def folder(tmp_path, monkeypatch):
 
 
 def _environment():
-    """Of a user: without what the tests set, but on the CPU."""
-    kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-    return kept | {"PATH": path, "JAX_PLATFORMS": "cpu"}
+    """Of a user, but on the CPU, and quick to compile as in all tests."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "JAX_PLATFORMS": "cpu"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_python_snippets_run(folder, number):
     code = PYTHON[number]
@@ -53,6 +53,7 @@ def test_python_snippets_run(folder, number):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_commands_for_pictures_run(folder):
     (block,) = [text for text in SHELL if "hcflow upscale photo.jpg  " in text]
     done = subprocess.run(

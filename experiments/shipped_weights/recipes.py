@@ -215,15 +215,17 @@ RECIPES = {
     ),
     "sr_x8": Recipe(
         _sr(
-            steps=(4, 6, 8),
-            conditional_steps=(2, 3, 4),
-            hidden=(16, 24, 48),
-            conditional_hidden=(16, 24, 48),
-            blocks=((1, 1), (1, 1), (4, 4)),
+            steps=(4, 6, 6),
+            conditional_steps=(2, 2, 2),
+            hidden=(16, 24, 40),
+            conditional_hidden=(16, 24, 40),
+            blocks=((1, 1), (1, 1), (2, 3)),
             features=(16, 24, 48),
             growth=(8, 12, 24),
         ),
+        rate=1e-3,
         patch=128,
         batch=4,
+        optimizer="muon",
     ),
 }

@@ -231,6 +231,7 @@ def test_levels_are_drawn_anew_one_by_one(page, served, photo, monkeypatch):
     assert {tuple(others) for _, *others in drawn} == {(0.7, 5)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "refine"), [("png", 0), ("jpg", 0), ("png", 2), ("jpg", 2)])
 def test_what_is_shrunk_is_restored_as_the_command_does(
     page, photo, weights, tmp_path, kind, refine

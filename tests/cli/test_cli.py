@@ -425,6 +425,7 @@ def test_demo_shows_the_shipped_models(tmp_path):
     assert {"lr.png", "restored.png", "sample_t0.0.png"} <= set(os.listdir(tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_tiles_change_nothing_that_shows(folder, models, monkeypatch):
     Image.fromarray(RNG.integers(0, 256, (300, 410, 3), dtype=np.uint8)).save("large.png")
     for tile in (512, 256):

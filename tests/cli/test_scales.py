@@ -98,6 +98,7 @@ def test_a_checkpoint_of_another_scale_is_refused(loaded, capsys, tmp_path):
     assert "mine.npz holds a rescaling ×4 model, not rescaling ×2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small.png", "small.jpg"])
 def test_small_pictures_that_were_searched_for_restore_better(loaded, capsys, name):
     photo, errors = images.read("photo.png").rgb, []
@@ -111,6 +112,7 @@ def test_small_pictures_that_were_searched_for_restore_better(loaded, capsys, na
     assert "--refine" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_evaluation_measures_searched_small_pictures(loaded):
     found = []
     for steps in (0, 3):

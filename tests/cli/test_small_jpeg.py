@@ -54,6 +54,7 @@ def test_a_small_jpeg_is_restored_to_the_size_and_colours_of_the_original(folder
     assert folder == ["jpeg"] * 4 and capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("quality", "gain"), [(70, 0.5), (90, 1.2)])
 def test_the_shipped_weights_are_better_than_bicubic(tmp_path, monkeypatch, quality, gain):
     """Of a photograph of no training, both small pictures saved as the same kind of JPEG."""

@@ -277,6 +277,7 @@ def test_workers_outlast_sigterm_but_not_their_parent(photos, script):
     pytest.fail("workers are left")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, words", [("SIGKILL", "was killed by signal 9"), ("SIGSTOP", r"within 3 s from the proc")]
 )

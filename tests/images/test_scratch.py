@@ -38,6 +38,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", COMMANDS.values(), ids=COMMANDS)
 def test_results_in_files_are_those_in_memory(tmp_path, monkeypatch, options):
     rng = np.random.default_rng(0)

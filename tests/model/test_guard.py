@@ -85,6 +85,7 @@ def test_margin_is_a_share_of_the_width(task):
         np.testing.assert_allclose(wide[high] - tight[high], width / 2, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @TASKS
 def test_ranges_are_not_trained_and_start_without_effect(task):
     model = build_model(FIELDS[task] | {"guard": True})

@@ -138,6 +138,7 @@ def test_restoring_asks_for_finite_values_alone(sample):
     assert (found.colder, found.bicubic) == (0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("red", [STRANGE, HOPELESS, OVERFLOWING])
 def test_windows_agree_after_drawing_again(sample, red):
     """The strange pixels lie where windows of 256 overlap, and at the picture's border."""
@@ -154,6 +155,7 @@ def _code(pixels):
     return np.nan_to_num(levels).astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("red", [STRANGE, HOPELESS, OVERFLOWING])
 @pytest.mark.parametrize("tile", [512, 256])
 def test_samples_kept_in_fewer_bytes_are_those_in_floats(sample, red, tile):

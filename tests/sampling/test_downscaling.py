@@ -10,7 +10,9 @@ from hcflow_jax.images import jpeg, metrics
 from hcflow_jax.images.resize import bicubic, imresize
 from hcflow_jax.sampling import downscaling, memory
 from tests.support import randomized
-from tests.tiny import ONE_LEVEL, RESCALING
+from tests.tiny import ONE_LEVEL
+
+RESCALING = ONE_LEVEL["rescaling"]
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +36,20 @@ def _loss(params, hr, lr, quality):
     zeros = [np.zeros(shape) for shape in RESCALING.latent_shapes(lr.shape)]
     error = np.asarray(RESCALING.decode(params, jnp.asarray(saved), zeros) - hr)
     luma = error @ np.array([65.481, 128.553, 24.966]) / 255
-    away = lr - np.asarray(bicubic(hr, down=4))
-    return float(((error**2).sum() + 6 * (luma**2).sum()) / 16 + (away**2).sum())
+    away = lr - np.asarray(bicubic(hr, down=2))
+    return float(((error**2).sum() + 6 * (luma**2).sum()) / 4 + (away**2).sum())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quality", [None, 80])
 def test_what_is_minimised_falls_with_every_few_steps(params, hr, quality):
     lr, losses = jnp.clip(RESCALING.encode(params, hr).lr, 0, 1), []
-    for steps in (0, 4, 40):
+    for steps in (0, 3, 30):
         found = sampling.refined(RESCALING, params, hr, lr, steps, quality)
         assert found.dtype == hr.dtype and 0 <= found.min() <= found.max() <= 1
         losses.append(_loss(params, hr, np.asarray(found), quality))
     assert losses[0] == pytest.approx(_loss(params, hr, np.asarray(lr), quality), rel=1e-12)
-    assert losses[2] < 0.9 * losses[1] < 0.9 * losses[0]
+    assert losses[1] < 0.99 * losses[0] and losses[2] < 0.95 * losses[1]
 
 
 def test_the_best_small_picture_is_kept_where_steps_lead_away():
@@ -82,9 +84,7 @@ def test_it_reports_every_step_and_is_ended_by_what_that_raises(params, hr):
     sampling.refined(RESCALING, params, hr, lr, 3, report=lambda: told.append(0))
     assert len(told) == 3
     inputs = [np.asarray(hr[0], np.float32)] * 2
-    model, few = ONE_LEVEL["rescaling"], []
-    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
-    weights = model.prepare(randomized(shapes, dtype=np.float32))
+    weights, few = jax.tree.map(np.float32, params), []
 
     def cancelled(count):
         few.append(count)
@@ -92,7 +92,7 @@ def test_it_reports_every_step_and_is_ended_by_what_that_raises(params, hr):
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        list(sampling.downscale_all(model, weights, inputs, refine=3, progress=cancelled))
+        list(sampling.downscale_all(RESCALING, weights, inputs, refine=3, progress=cancelled))
     assert few in ([1, 1, 0, 0, 0], [1, 0, 0, 0])  # by how many devices there are
 
 
@@ -110,14 +110,12 @@ def test_what_is_not_finite_stays_so_and_harms_nothing_else(params, hr):
 
 
 @pytest.mark.slow
-def test_windows_agree_with_the_whole_picture():
-    model = ONE_LEVEL["rescaling"]
-    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
-    params = model.prepare(randomized(shapes, dtype=np.float32))
+def test_windows_agree_with_the_whole_picture(params):
+    params = jax.tree.map(np.float32, params)
     noise = np.random.default_rng(1).random((38, 55, 3), dtype=np.float32)
     hr = np.clip(imresize(noise, 8), 0, 1)
     whole, tiled, plain = (
-        sampling.downscale(model, params, hr, tile, refine=steps)
+        sampling.downscale(RESCALING, params, hr, tile, refine=steps)
         for tile, steps in ((512, 4), (256, 4), (512, 0))
     )
     assert whole.shape == (152, 220, 3)
@@ -136,21 +134,15 @@ def test_it_takes_more_memory():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("scale", "quality", "gain"), [(4, None, 0.1), (2, None, 0.3), (4, 90, 0.03)]
-)
-def test_more_is_restored_by_the_shipped_weights(demo_photograph, scale, quality, gain):
-    model, params = sampling.load(None, "rescaling", scale, jpeg=quality is not None)
+def test_more_is_restored_by_the_shipped_weights_of_scale_2(demo_photograph):
+    """Those of ×4, of PNGs and JPEGs, by the commands: tests/cli/test_scales.py."""
+    model, params = sampling.load(None, "rescaling", 2)
     hr = demo_photograph.astype(np.float32) / 255
     found, distances = [], []
     for steps in (0, 5):
-        small = metrics.to_uint8(
-            sampling.downscale(model, params, hr, refine=steps, quality=quality)
-        )
-        lr = jnp.asarray(small[None], jnp.float32) / 255
-        saved = np.asarray(jpeg.compress(lr, quality, "4:4:4") if quality else lr)[0]
-        again = metrics.to_uint8(sampling.sample(model, params, saved, 0.0))
-        found.append(metrics.psnr_y(again, demo_photograph, scale))
-        distances.append(metrics.psnr(small, imresize(demo_photograph, 1 / scale)))
-    assert found[1] > found[0] + gain
+        small = metrics.to_uint8(sampling.downscale(model, params, hr, refine=steps))
+        again = sampling.sample(model, params, small.astype(np.float32) / 255, 0.0)
+        found.append(metrics.psnr_y(metrics.to_uint8(again), demo_photograph, 2))
+        distances.append(metrics.psnr(small, imresize(demo_photograph, 1 / 2)))
+    assert found[1] > found[0] + 0.3
     assert distances[1] > distances[0] - 1

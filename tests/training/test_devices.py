@@ -145,7 +145,8 @@ def _dispatched(way, recipe):
 def test_the_host_does_no_more_for_a_larger_model(way):
     """The depth that was published has as many arrays as the least, as copies are stacked.
 
-    Levels add arrays, none of which Python looks at. A few calls more or less are JAX's caches.
+    Levels add arrays, none of which Python looks at: even one call for each would be found. JAX's
+    caches make up to 42 calls more or less.
     """
 
     def dispatched(levels, steps, blocks):
@@ -162,8 +163,8 @@ def test_the_host_does_no_more_for_a_larger_model(way):
     least, arrays = dispatched(2, 2, 1)
     deep, as_many = dispatched(2, 26, 7)
     wide, more = dispatched(4, 2, 1)
-    assert as_many == arrays and more > arrays + 60
-    assert least > 50 and max(deep, wide) < least + 30
+    assert as_many == arrays and more > arrays + 80
+    assert least > 50 and max(deep, wide) < least + (more - arrays)
 
 
 def _double(x):
@@ -349,6 +350,7 @@ def test_when_one_process_is_preempted_all_save_and_stop(tmp_path, monkeypatch):
     assert (tmp_path / f"run/checkpoints/{last}/hashes").is_dir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "failed"])
 def test_a_process_that_ends_ends_the_others(tmp_path, monkeypatch, how):
     monkeypatch.chdir(tmp_path)

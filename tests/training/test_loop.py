@@ -159,6 +159,7 @@ def test_the_mean_of_published_noise_is_taken_off_what_likelihood_alone_trained(
     os.remove("x.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour", ["green", "white"])
 def test_pictures_with_constant_channels_train(tmp_path, monkeypatch, colour):
     monkeypatch.chdir(tmp_path)
@@ -303,6 +304,7 @@ def test_waiting_for_data_has_a_limit():
         training.Training._next(itself, batches, training.Preemption())
 
 
+@pytest.mark.slow
 def test_a_stop_in_a_validation_saves_at_once_and_it_is_made_up_for(root, monkeypatch, capsys):
     def stopped(self, params, seed, poll):
         raise training.Stopped
@@ -459,6 +461,7 @@ def test_plus_from_another_model_is_refused(root, capsys):
     assert "run holds a model with hidden 4, the config says 6" in error
 
 
+@pytest.mark.slow
 def test_rescaling_trains_in_little_memory_and_its_small_picture_is_scored(root):
     flags = ["--config.train.steps=2", "--config.valid.path=others"]
     flags += [f"--config.model.{name}=True" for name in ("remat", "reversible")]

@@ -67,6 +67,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path, monkeypatch)
     jax.tree.map(np.testing.assert_array_equal, saved("parts", 60), saved("whole", 60))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_saves_and_says_so(tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
@@ -167,6 +168,7 @@ def test_two_trainings_do_not_share_a_workdir(tmp_path):
         assert held
 
 
+@pytest.mark.slow
 def test_the_second_of_two_trainings_touches_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photographs("photos")
