@@ -15,17 +15,25 @@ from hcflow_jax import checkpoints, fit_guard
 
 TEMPERATURES = (0.0, 0.5, 1.0)
 SIDE, BATCH = 128, 8
+EXPLODED = 1.5
+"""Further from 1/2 than this no value of a sample may be, else its picture stands for it."""
 
 
 def seen(model, params, tiles, count):
     """Batches of training pictures, and raw samples of theirs at each temperature."""
-    sample = jax.jit(lambda lr, key, t: model.decode(params, lr, model.draw_latents(key, lr, t)))
+
+    @jax.jit
+    def sample(hr, lr, key, t):
+        found = model.decode(params, lr, model.draw_latents(key, lr, t))
+        sane = jnp.abs(found - 0.5).max((1, 2, 3), keepdims=True) <= EXPLODED  # NaN is not
+        return jnp.where(sane, found, hr)
+
     side = SIDE + 2 * batches.margin(model.scale)
     for i in range(count):
         hr, lr = batches.pair(jnp.asarray(tiles.windows(2, i, BATCH, side)), model.scale)
         yield hr
         for t in TEMPERATURES:
-            yield sample(lr, jax.random.key(i), t)
+            yield sample(hr, lr, jax.random.key(i), t)
 
 
 def main():
