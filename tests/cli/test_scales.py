@@ -114,6 +114,8 @@ def test_small_pictures_that_were_searched_for_restore_better(loaded, capsys, na
 
 @pytest.mark.slow
 def test_an_evaluation_measures_searched_small_pictures(loaded):
+    with Image.open(Path(cli.__file__).parents[1] / "assets/chelsea.png") as photograph:
+        photograph.crop((100, 80, 228, 176)).save("photo.png")
     found = []
     for steps in (0, 3):
         asked = ["--task", "rescaling", "--refine", str(steps), "-o", f"report{steps}"]
@@ -121,4 +123,4 @@ def test_an_evaluation_measures_searched_small_pictures(loaded):
         report = json.loads((Path(f"report{steps}") / "results.json").read_text(encoding="utf-8"))
         name = "shipped_rescaling_T0" + (f"_r{steps}" if steps else "")
         found.append(report["means"][name]["psnr_y"])
-    assert found[1] > found[0] + 0.3
+    assert found[1] > found[0] + 0.15
