@@ -145,8 +145,8 @@ def _dispatched(way, recipe):
 def test_the_host_does_no_more_for_a_larger_model(way):
     """The depth that was published has as many arrays as the least, as copies are stacked.
 
-    Levels add arrays, none of which Python looks at: even one call for each would be found. JAX's
-    caches make up to 42 calls more or less.
+    Levels add arrays, none of which Python looks at: two calls for each would be found, although
+    JAX's caches make up to 42 calls more or less.
     """
 
     def dispatched(levels, steps, blocks):
