@@ -67,6 +67,7 @@ def test_commands_for_pictures_run(folder):
         assert (large.size, again.size) == ((120, 80), (30, 20))
 
 
+@pytest.mark.slow
 def test_commands_for_likelihoods_run(folder):
     (block,) = [text for text in SHELL if "hcflow score photo.jpg" in text]
     for line in block.splitlines():

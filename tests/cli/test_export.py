@@ -133,6 +133,7 @@ def test_onnx_says_what_it_needs(folder, monkeypatch, capsys):
     assert "needs jax2onnx; pip install 'hcflow_jax[onnx]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["upscale", "restore", "downscale"])
 def test_onnx_runtime_gives_equal_pictures(folder, models, command):
     pytest.importorskip("jax2onnx")

@@ -122,6 +122,7 @@ def test_no_images_are_refused():
         fit_guard(model, model.init_params(jax.random.key(0)), [])
 
 
+@pytest.mark.slow
 def test_a_level_without_conditional_steps_is_fitted_and_saved():
     fields = FIELDS["rescaling"] | {"conditional_steps": (0,) * len(FIELDS["rescaling"]["steps"])}
     model = build_model(fields)

@@ -41,6 +41,7 @@ def test_bits_per_dim_are_those_of_8_bit_values():
     np.testing.assert_allclose(likelihood.lr_bits_per_dim(TERMS), -2 / (math.log(2) * 36))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quant, brightness", [(64, 1.0), (256, 100.0)])
 def test_bits_per_dim_of_a_linear_flow_are_those_of_its_gaussian(quant, brightness):
     """Its images are linear in LR image and latents, so that their density is known."""

@@ -178,6 +178,7 @@ def test_samples_of_one_image_are_those_of_its_copies():
         row.model.sample(row.params, key, jnp.repeat(lr, 3, axis=0), 0.8, 2)
 
 
+@pytest.mark.slow
 def test_init_normalises_what_reaches_the_actnorms():
     model = TABLE["x4"]
     hr = jnp.asarray(np.random.default_rng(0).random((4, 16, 16, 3)), jnp.float32)

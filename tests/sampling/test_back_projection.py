@@ -44,6 +44,7 @@ def test_what_is_not_finite_stays_so_and_spoils_nothing_else():
     assert np.argwhere(np.isnan(found)).tolist() == [[40, 50, 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [256, 512])
 def test_pictures_of_several_windows_shrink_to_their_input(tile):
     shapes = jax.eval_shape(SR.init_params, jax.random.key(0))

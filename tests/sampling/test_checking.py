@@ -221,6 +221,7 @@ def test_temperatures_without_meaning_are_refused(sample, temperature):
         sample(_picture(0.3), temperature)
 
 
+@pytest.mark.slow
 def test_noise_is_drawn_as_near_to_its_input_as_bicubic():
     """By the shipped weights, whose samples of one-bit noise stray at temperature 1."""
     lr = np.random.default_rng(0).integers(0, 2, (32, 32, 3)).astype(np.float32)

@@ -61,6 +61,7 @@ def test_the_best_small_picture_is_kept_where_steps_lead_away():
     assert search.best.mean((1, 2, 3)) == pytest.approx([0.8, 0.2, 0.2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", [5, 20])
 def test_no_search_ends_where_more_is_lost(params, hr, quality):
     """Of coarse JPEGs, on which gradients hardly tell what steps do."""

@@ -10,6 +10,7 @@ from tests.support import randomized
 from tests.tiny import RESCALING, SR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["sr", "rescaling"])
 def test_windows_of_the_shipped_networks_agree(task):
     """With the whole picture's encoding, as the overlap covers all that they see."""

@@ -97,6 +97,7 @@ def test_the_config_lies_in_the_workdir(root):
     assert found["model"]["task"] == "sr" and found["loss"]["quant"] == 64
 
 
+@pytest.mark.slow
 def test_without_validation_images_training_images_are_drawn(run, capsys):
     flags = ("--config.train.ema=0.5", "--config.train.steps=5")
     assert train(run, *flags, "--config.train.tensorboard=True") == 0
@@ -474,6 +475,7 @@ def test_rescaling_trains_in_little_memory_and_its_small_picture_is_scored(root)
     assert {"valid/psnr_y@jpeg 90", "valid/psnr_y@bicubic, jpeg 90"} <= figures.keys()
 
 
+@pytest.mark.slow
 def test_training_that_diverges_stops_and_says_where(root, capsys):
     flags = ("--config.train.learning_rate=1e30", "--config.train.max_skipped=2")
     assert train("wild", *flags, "--config.train.steps=20", "--config.train.save_every=1") == 2

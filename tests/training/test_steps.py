@@ -172,6 +172,7 @@ def test_noise_belongs_to_an_image_and_not_to_its_device(task):
         assert -0.5 / 64 <= noise.min() < -0.4 / 64 and 0.4 / 64 < noise.max() < 0.5 / 64
 
 
+@pytest.mark.slow
 def test_a_share_of_the_small_pictures_are_jpegs():
     loss = RescalingLoss(jpeg_share=0.75, jpeg_qualities=(60, 62))
     recipe = Recipe(ONE_LEVEL["rescaling"], loss)
@@ -187,6 +188,7 @@ def test_a_share_of_the_small_pictures_are_jpegs():
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_small_pictures_pass_a_jpeg_before_they_are_restored():
     model = ONE_LEVEL["rescaling"]
     params = randomized(jax.eval_shape(model.init_params, jax.random.key(0)))
@@ -212,6 +214,7 @@ def _loss(model, params, batch):
     return objectives._nll(recipe, params, noise)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_the_whole_batch(params):
     loss = partial(_loss_given, MODEL)
     batch = objectives.draw_noise(Recipe(MODEL, SRLoss()), jax.random.key(0), _batch())

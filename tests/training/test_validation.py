@@ -76,6 +76,7 @@ def test_figures_at_temperature_0_are_those_of_the_protocol(validated):
     assert pictures["sample@0"].shape == pictures["hr"].shape == (24, 24, 3)
 
 
+@pytest.mark.slow
 def test_jpegs_of_the_small_pictures_are_restored_too():
     """Beside bicubic's at the same qualities, both saved by Pillow here."""
     model = ONE_LEVEL["rescaling"]
