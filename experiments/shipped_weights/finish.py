@@ -13,13 +13,12 @@ import train
 
 from hcflow_jax import checkpoints, fit_guard
 
-TEMPERATURES = (0.0, 0.5, 1.0)
 SIDE, BATCH = 128, 8
 EXPLODED = 1.5
 """Further from 1/2 than this no value of a sample may be, else its picture stands for it."""
 
 
-def seen(model, params, tiles, count):
+def seen(model, params, tiles, count, temperatures):
     """Batches of training pictures, and raw samples of theirs at each temperature."""
 
     @jax.jit
@@ -32,7 +31,7 @@ def seen(model, params, tiles, count):
     for i in range(count):
         hr, lr = batches.pair(jnp.asarray(tiles.windows(2, i, BATCH, side)), model.scale)
         yield hr
-        for t in TEMPERATURES:
+        for t in temperatures:
             yield sample(hr, lr, jax.random.key(i), t)
 
 
@@ -42,12 +41,14 @@ def main():
     parser.add_argument("data", type=Path, help="zip written by pack.py")
     parser.add_argument("-o", "--output", required=True, type=Path)
     parser.add_argument("--batches", type=int, default=24)
+    parser.add_argument("--temperatures", type=float, nargs="*", default=(0.0, 0.5, 1.0))
     parser.add_argument("--synthetic", type=float, default=0.0, help="their share of the pictures")
     parser.add_argument("--margin", type=float, default=0.1)
     args = parser.parse_args()
     model, params = checkpoints.load_model(args.weights)
     tiles = batches.Tiles(args.data, args.synthetic)
-    model, params = fit_guard(model, params, seen(model, params, tiles, args.batches), args.margin)
+    images = seen(model, params, tiles, args.batches, args.temperatures)
+    model, params = fit_guard(model, params, images, args.margin)
     train.export(args.output, model, params)
 
 

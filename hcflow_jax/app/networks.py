@@ -52,9 +52,16 @@ class Networks:
         return self._loaded[task, chosen, jpeg]
 
     def load(self) -> dict:
-        """Loads what most first jobs need; {"sr": {"scale", "levels"}}."""
+        """Loads what most first jobs need; {"sr": {"scale", "levels", "most"}}.
+
+        "most" is the largest scale that can be asked for.
+        """
+        from hcflow_jax import sampling
+
         model, _ = self.get("sr")
-        return {"sr": {"scale": model.scale, "levels": len(model.levels)}}
+        shipped = self.path("sr") is None
+        most = sampling.shipped_scales("sr")[-1] if shipped else model.scale
+        return {"sr": {"scale": model.scale, "levels": len(model.levels), "most": most}}
 
     def warm(self) -> None:
         """Draws a picture as large as most first results are, so that its program is there."""

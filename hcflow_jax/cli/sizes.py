@@ -8,6 +8,7 @@ from hcflow_jax.cli.arguments import whole_number
 from hcflow_jax.errors import UserError
 
 _MOST = 64  # no network enlarges more
+_USUAL = 4  # of the shipped networks, where no scale is asked for
 
 
 def scale(text: str) -> float:
@@ -32,7 +33,7 @@ def add_arguments(command) -> None:
         metavar="S",
         help="how many times as wide and high the result is, such as 4, 3 or 2.5; what a network "
         "does not give itself is shrunk from its result by bicubic interpolation (default: what "
-        "the network gives, 4 of the shipped one)",
+        "the network gives, 4 of the shipped ones, of which there are 2, 4 and 8)",
     )
     for name, label in (("width", "IN_w3000.png"), ("height", "IN_h3000.png")):
         group.add_argument(
@@ -59,18 +60,21 @@ def network(args) -> int | None:
 
     if args.checkpoint is not None:
         return None
-    most = sampling.shipped_scales("sr")[-1]
-    enough = sampling.shipped_scales("sr", args.scale or most)
+    enough = sampling.shipped_scales("sr", args.scale or _USUAL)
     if not enough:
-        raise _too_large(f"--scale {args.scale:g}", args, most)
+        raise _too_large(f"--scale {args.scale:g}", args, sampling.shipped_scales("sr")[-1])
     return enough[0]
 
 
 def _too_large(what, args, most):
-    weights = "the shipped network" if args.checkpoint is None else args.checkpoint
+    from hcflow_jax import sampling
+
+    weights, other = args.checkpoint, "name other weights by --checkpoint"
+    if weights is None:
+        weights, largest = "the shipped network", sampling.shipped_scales("sr")[-1]
+        other = f"take --scale {largest}" if most < largest else other
     return UserError(
-        f"{what} asks for more than ×{most}, which {weights} gives; ask for less, or name other "
-        "weights by --checkpoint"
+        f"{what} asks for more than ×{most}, which {weights} gives; ask for less, or {other}"
     )
 
 

@@ -28,6 +28,7 @@ from hcflow_jax.sampling.noise import Noise, Temperature
 SHIPPED = {
     ("sr", 2): "sr_x2.npz",
     ("sr", 4): "sr_x4.npz",
+    ("sr", 8): "sr_x8.npz",
     ("rescaling", 2): "rescaling_x2.npz",
     ("rescaling", 4): "rescaling_x4.npz",
 }

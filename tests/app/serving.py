@@ -17,7 +17,7 @@ class NoNetworks:
     """Stands for networks where none is needed."""
 
     def load(self):
-        return {"sr": {"scale": 4, "levels": 2}}
+        return {"sr": {"scale": 4, "levels": 2, "most": 8}}
 
     def warm(self):
         """There is nothing to draw with."""

@@ -55,7 +55,7 @@ def test_upscaling_is_that_of_the_command(page, photo, weights, tmp_path, scale,
     assert page.file(name) == (tmp_path / "a.png").read_bytes()
     assert page.file(name, "?as=jpg") == (tmp_path / "a.jpg").read_bytes()
     assert (result["width"], result["height"]) == (110 * scale, 100 * scale)
-    assert page.ready == {"sr": {"scale": 2, "levels": 1}}
+    assert page.ready == {"sr": {"scale": 2, "levels": 1, "most": 2}}
 
 
 def test_results_are_judged_by_the_size_that_is_written(page, photo, served, monkeypatch):

@@ -1,4 +1,4 @@
-"""The networks of ×2 that ship: which command takes them, and what files say of them."""
+"""The networks of ×2 and ×8 that ship: which command takes them, and what files say of them."""
 
 import json
 import os
@@ -34,8 +34,9 @@ def _size(path):
         return image.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("scale", "network"), [("1.5", 2), ("2", 2), ("2.5", 4), ("4", 4), (None, 4)]
+    ("scale", "network"), [("1.5", 2), ("2", 2), ("2.5", 4), (None, 4), ("8", 8)]
 )
 def test_upscale_takes_the_smallest_network_that_gives_the_scale(loaded, scale, network):
     asked = [] if scale is None else ["--scale", scale]
@@ -45,6 +46,7 @@ def test_upscale_takes_the_smallest_network_that_gives_the_scale(loaded, scale, 
     assert _size("large.png") == (round(90 * factor), int(np.ceil(61 * factor)))
 
 
+@pytest.mark.slow
 def test_small_pictures_of_half_and_of_a_quarter_come_back_from_one_folder(loaded, capsys):
     os.mkdir("small")
     assert cli.main(["downscale", "photo.png", "-o", "small/half.png", "--scale", "2"]) == 0

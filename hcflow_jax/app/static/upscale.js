@@ -8,7 +8,7 @@ export function upscale(panel, picture) {
   const compare = new Compare(panel.querySelector(".compare"));
   tellValues(form);
   on("ready", () => {
-    form.scale.max = networks().sr.scale;
+    form.scale.max = networks().sr.most;
     form.scale.value = networks().sr.scale;
     form.scale.dispatchEvent(new Event("input"));
   });
