@@ -23,7 +23,7 @@ from hcflow_jax.training import optimizer, steps
 from hcflow_jax.training.workdir import Checkpoints, Record, locked
 from tests.command import log, photographs, saved, start
 
-KILLS = 4
+KILLS = 6
 FLAGS = (
     "--config.train.steps=60",
     "--config.train.save_every=3",
