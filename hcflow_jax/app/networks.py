@@ -45,7 +45,8 @@ class Networks:
 
         path, chosen = self.path(task), None
         if path is None:
-            chosen = [*sampling.shipped_scales(task, scale or 4), 4][0]
+            usual = sampling.DEFAULT_SCALE
+            chosen = [*sampling.shipped_scales(task, scale or usual), usual][0]
         jpeg = jpeg and (task, chosen) in sampling.SHIPPED_FOR_JPEG
         if (task, chosen, jpeg) not in self._loaded:
             self._loaded[task, chosen, jpeg] = sampling.load(path, task, chosen, jpeg=jpeg)

@@ -147,12 +147,12 @@ def _kind_of_input(args, source):
     from hcflow_jax import images, sampling
     from hcflow_jax.images import small
 
-    kind, scale = small.PNG, 4
+    kind, scale = small.PNG, sampling.DEFAULT_SCALE
     with contextlib.suppress(UserError), images.opened(source.file, args.max_pixels) as image:
         kind, scale = small.weights(image), small.scale(image)
     if args.checkpoint is not None:
         return kind, None
-    scale = scale if scale in sampling.shipped_scales("rescaling") else 4
+    scale = scale if scale in sampling.shipped_scales("rescaling") else sampling.DEFAULT_SCALE
     for_jpeg = ("rescaling", scale) in sampling.SHIPPED_FOR_JPEG
     return (kind if for_jpeg else small.PNG), scale
 

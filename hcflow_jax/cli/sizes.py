@@ -8,7 +8,6 @@ from hcflow_jax.cli.arguments import whole_number
 from hcflow_jax.errors import UserError
 
 _MOST = 64  # no network enlarges more
-_USUAL = 4  # of the shipped networks, where no scale is asked for
 
 
 def scale(text: str) -> float:
@@ -60,7 +59,7 @@ def network(args) -> int | None:
 
     if args.checkpoint is not None:
         return None
-    enough = sampling.shipped_scales("sr", args.scale or _USUAL)
+    enough = sampling.shipped_scales("sr", args.scale or sampling.DEFAULT_SCALE)
     if not enough:
         raise _too_large(f"--scale {args.scale:g}", args, sampling.shipped_scales("sr")[-1])
     return enough[0]

@@ -19,6 +19,7 @@ from hcflow_jax.sampling.exploring import (
 )
 from hcflow_jax.sampling.noise import MAX_TEMPERATURE, Noise, check_temperature
 from hcflow_jax.sampling.pictures import (
+    DEFAULT_SCALE,
     SHIPPED,
     SHIPPED_FOR_JPEG,
     load,
@@ -29,6 +30,7 @@ from hcflow_jax.sampling.pictures import (
 
 __all__ = [
     "BACK_PROJECTION",
+    "DEFAULT_SCALE",
     "MAX_TEMPERATURE",
     "SHIPPED",
     "SHIPPED_FOR_JPEG",

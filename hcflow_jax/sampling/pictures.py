@@ -37,6 +37,9 @@ SHIPPED = {
 SHIPPED_FOR_JPEG = {("rescaling", 4): "rescaling_x4_jpeg.npz"}
 """Those whose small pictures may be saved as JPEGs."""
 
+DEFAULT_SCALE = 4
+"""Of the weights that ship, where no scale is asked for."""
+
 
 def shipped_scales(task: str, least: float = 0) -> list[int]:
     """The scales of the weights that ship for a task, of `least` and more, smallest first."""
@@ -64,7 +67,7 @@ def load(
     when there is no such dtype.
     """
     if path is None:
-        task, scale = task or "sr", scale or 4
+        task, scale = task or "sr", scale or DEFAULT_SCALE
         shipped = SHIPPED_FOR_JPEG if jpeg else SHIPPED
         if (task, scale) not in shipped:
             files = " for JPEGs" if jpeg else ""

@@ -36,7 +36,7 @@ def _size(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("scale", "network"), [("1.5", 2), ("2", 2), ("2.5", 4), (None, 4), ("8", 8)]
+    ("scale", "network"), [("1.5", 2), ("2", 2), ("2.5", 4), ("4", 4), (None, 4), ("8", 8)]
 )
 def test_upscale_takes_the_smallest_network_that_gives_the_scale(loaded, scale, network):
     asked = [] if scale is None else ["--scale", scale]
