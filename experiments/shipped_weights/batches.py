@@ -34,11 +34,17 @@ class Tiles:
         weights[drawn] *= synthetic / weights[drawn].sum()
         weights[~drawn] *= (1 - synthetic) / weights[~drawn].sum()
         self.cumulative = np.cumsum(weights / weights.sum())
+        self.drawn = np.flatnonzero(drawn)
 
-    def places(self, seed: int, step: int, count: int, side: int) -> np.ndarray:
-        """int32 [count, 4] of iteration `step`: tile, top, left and turn of random windows."""
+    def places(self, seed: int, step: int, count: int, side: int, drawn=False) -> np.ndarray:
+        """int32 [count, 4] of iteration `step`: tile, top, left and turn of random windows.
+
+        Of all tiles, or of those `drawn` alone, each as often.
+        """
         rng = np.random.default_rng([seed, step])
         chosen = np.searchsorted(self.cumulative, rng.random(count), side="right")
+        if drawn:
+            chosen = rng.choice(self.drawn, count)
         corners = rng.integers(0, self.images.shape[1] - side + 1, (count, 2))
         turns = rng.integers(0, 8, count)
         chosen = np.minimum(chosen, len(self.images) - 1)
@@ -64,6 +70,25 @@ def cut(images: jax.Array, places: jax.Array, side: int) -> jax.Array:
         return turned[turn >> 1]
 
     return jax.vmap(one)(places)
+
+
+def strange(windows: jax.Array, key: jax.Array) -> jax.Array:
+    """LR images [B, h, w, 3] in [0, 1], 8 bits, unlike a shrunk photograph's.
+
+    Each is its uint8 window, or noise, one-bit noise, in colour or grey, or saturated blocks of 8².
+    """
+    kinds, values, shifts = jax.random.split(key, 3)
+    kind = jax.random.randint(kinds, (len(windows), 1, 1, 1), 0, 6)
+    noise = jax.random.randint(values, windows.shape, 0, 256)
+    bits = 255 * (noise > 127)
+    blocks = bits[:, : windows.shape[1] // 8 + 1].repeat(8, 1)
+    blocks = blocks[:, :, : windows.shape[2] // 8 + 1].repeat(8, 2)
+    corner = jax.random.randint(shifts, (2,), 0, 8)
+    blocks = lax.dynamic_slice(blocks, (0, *corner, 0), windows.shape)
+    grey = jnp.broadcast_to(bits[..., :1], bits.shape)
+    others = [noise, bits, grey, blocks]
+    chosen = [kind == number for number in range(len(others))]
+    return jnp.select(chosen, others, windows.astype(int)) / jnp.float32(255)
 
 
 def _decode(archive, name):

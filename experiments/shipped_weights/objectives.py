@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from hcflow_jax.evaluation import lpips
+from hcflow_jax.images.resize import bicubic
 from hcflow_jax.training import losses
 
 WEIGHTS = ("restored", "luma", "small")
@@ -19,9 +20,10 @@ def _without_latents(model, params, lr):
     return model.decode(params, lr, latents)
 
 
-def super_resolution(recipe, weights, judge, params, hr, lr, key):
+def super_resolution(recipe, weights, judge, params, hr, lr, odd, key):
     """pixel·mean|decode(lr, 0) − hr| + nll·(−log2 p(hr + U(−½, ½)/q, lr) per pixel)
-    + perceptual·judge(decode(lr, τ·e), hr), e ~ N(0, 1), τ the recipe's temperature."""
+    + perceptual·judge(decode(lr, τ·e), hr) + strange·bounds(odd), e ~ N(0, 1), τ the recipe's
+    temperature."""
     del weights
     total, terms = 0.0, {}
     if recipe.pixel:
@@ -40,7 +42,24 @@ def super_resolution(recipe, weights, judge, params, hr, lr, key):
         image = recipe.model.decode(params, lr, latents)
         terms["perceptual"] = jnp.mean(judge(image, hr))
         total += recipe.perceptual * terms["perceptual"]
+    if recipe.strange:
+        terms["strange"] = bounds(recipe.model, params, odd, jax.random.fold_in(key, 3))
+        total += recipe.strange * terms["strange"]
     return total, terms
+
+
+def bounds(model, params, lr, key):
+    """mean ln(1 + (|x − ½| − 0.55)₊) + mean |down(x in [0, 1]) − lr|, of x = decode(lr, τ·e).
+
+    τ ~ U(0, 1). Of LR images `lr` without HR ones: what is beyond [−0.05, 1.05], and what LR image remains.
+    """
+    keys = jax.random.split(key)
+    temperatures = jax.random.uniform(keys[0], (len(lr), 1, 1, 1))
+    latents = model.draw_latents(keys[1], lr, 1.0)
+    image = model.decode(params, lr, [temperatures * latent for latent in latents])
+    beyond = jnp.mean(jnp.log1p(jax.nn.relu(jnp.abs(image - 0.5) - 0.55)))
+    small = bicubic(jnp.clip(image, 0, 1), down=model.scale)
+    return beyond + jnp.mean(jnp.abs(small - lr))
 
 
 def _saved(recipe, small, key):
@@ -53,12 +72,12 @@ def _saved(recipe, small, key):
     return losses.as_jpegs(small, qualities, jax.random.bernoulli(keys[2], shape=count))
 
 
-def rescaling(recipe, weights, judge, params, hr, lr, key):
+def rescaling(recipe, weights, judge, params, hr, lr, odd, key):
     """restored·mean|x − hr| + luma·mean|Y(x) − Y(hr)| + small·mean (LR − lr)² + latents·mean e².
 
     x = decode(LR', 0), LR' the LR image LR as it was saved, Y of BT.601, e the latents.
     """
-    del judge
+    del judge, odd
     model = recipe.model
     encoding = model.encode(params, hr)
     error = _without_latents(model, params, _saved(recipe, encoding.lr, key)) - hr
@@ -83,7 +102,10 @@ def judge_of(recipe):
     return dataclasses.replace(lpips.load("vgg16"), precision=recipe.model.precision)
 
 
-def total(recipe, weights, judge, params, hr, lr, key):
-    """(the objective of the recipe's task, its terms); `weights` stand for those of the recipe."""
+def total(recipe, weights, judge, params, hr, lr, odd, key):
+    """(the objective of the recipe's task, its terms).
+
+    `weights` stand for those of the recipe; `odd` are LR images alone, none but for `strange`.
+    """
     task = super_resolution if recipe.model.task == "sr" else rescaling
-    return task(recipe, weights, judge, params, hr, lr, key)
+    return task(recipe, weights, judge, params, hr, lr, odd, key)

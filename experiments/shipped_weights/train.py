@@ -83,12 +83,18 @@ def learning_rate(recipe, step, progress=None):
     return recipe.rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def _update(recipe, weights, judge, state, windows, rate):
-    """(state after one update, metrics); a value that is not finite changes nothing."""
+def _update(recipe, weights, judge, state, windows, odd, rate):
+    """(state after one update, metrics); a value that is not finite changes nothing.
+
+    `odd` are the windows for `batches.strange`.
+    """
     hr, lr = batches.pair(windows, recipe.model.scale)
     key = jax.random.fold_in(jax.random.key(0), state["step"])
+    odd = batches.strange(odd, jax.random.fold_in(key, 2))
     loss = functools.partial(objectives.total, recipe, weights, judge)
-    (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"], hr, lr, key)
+    (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(
+        state["params"], hr, lr, odd, key
+    )
     updates, adam = optimizer(recipe).update(gradients, state["adam"])
     params = jax.tree.map(lambda p, u: p - rate * u, state["params"], updates)
     decay = jnp.minimum(recipe.ema, (1 + state["step"]) / (10 + state["step"]))
@@ -102,20 +108,22 @@ def _update(recipe, weights, judge, state, windows, rate):
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
-def iterate(recipe, images, state, places, rates, weights, judge):
+def iterate(recipe, images, state, places, odd, rates, weights, judge):
     """(state after one update per entry of `rates`, mean metrics).
 
-    The windows are those of `images` at `places` [N, B, 4]. The rates [N] and `weights`, of
-    `objectives.WEIGHTS`, are the caller's: programs are kept while only they change. `judge` is
-    `objectives.judge_of` the recipe.
+    The windows are those of `images` at `places` [N, B, 4], those that are LR images at `odd`. The
+    rates [N] and `weights`, of `objectives.WEIGHTS`, are the caller's: programs are kept while only
+    they change. `judge` is `objectives.judge_of` the recipe.
     """
     side = recipe.patch + 2 * batches.margin(recipe.model.scale)
 
     def one(state, inputs):
-        places, rate = inputs
-        return _update(recipe, weights, judge, state, batches.cut(images, places, side), rate)
+        places, odd, rate = inputs
+        windows = batches.cut(images, places, side)
+        small = batches.cut(images, odd, recipe.patch // recipe.model.scale)
+        return _update(recipe, weights, judge, state, windows, small, rate)
 
-    state, terms = lax.scan(one, state, (places, rates))
+    state, terms = lax.scan(one, state, (places, odd, rates))
     return state, jax.tree.map(jnp.mean, terms)
 
 
@@ -149,7 +157,9 @@ def fresh(recipe, tiles, init):
             params = anchored(params, recipe.model.image_channels)
     else:
         with np.load(init) as arrays:
-            model, params = unguarded(*from_torch(dict(arrays)))
+            model, params = from_torch(dict(arrays))
+        if not recipe.model.guard:
+            model, params = unguarded(model, params)
         if model != dataclasses.replace(recipe.model, dtype="float32"):
             params = grow.deepen(model, params, recipe.model, jax.random.key(0))
     ema = jax.tree.map(jnp.copy, params)
@@ -294,8 +304,10 @@ def train(recipe, tiles, run, init, limits):
         start = clock()
         steps = range(log.step, log.step + limits.each)
         places = np.stack([tiles.places(0, i, recipe.batch, _side(recipe)) for i in steps])
+        count, small = (2, recipe.patch // recipe.model.scale) if recipe.strange else (0, 1)
+        odd = np.stack([tiles.places(1, i, count, small, drawn=True) for i in steps])
         rates = np.float32([learning_rate(recipe, i, progress) for i in steps])
-        state, terms = iterate(constant, tiles.images, state, places, rates, weights, judge)
+        state, terms = iterate(constant, tiles.images, state, places, odd, rates, weights, judge)
         log.add(limits.each, jax.device_get(terms), clock() - start)
         if log.calls > 1:  # the first one compiles
             used += clock() - start
@@ -342,6 +354,12 @@ def main():
     )
     parser.add_argument("--export", type=Path, help="write the averaged weights here at the end")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="of the recipe")
+    parser.add_argument(
+        "--synthetic",
+        type=float,
+        default=batches.SYNTHETIC_SHARE,
+        help="share of the patches that are of drawn pictures",
+    )
     parser.add_argument("--dtype", default="float32", help="of the networks' convolutions")
     parser.add_argument(
         "--each", type=int, default=1, help="iterations per program; a GPU wants some 20"
@@ -357,8 +375,10 @@ def main():
     changes = {name: _value(text) for name, text in (s.split("=") for s in args.set)}
     changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
     recipe = dataclasses.replace(RECIPES[args.recipe], **changes)
-    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, dtype=args.dtype))
-    state = train(recipe, batches.Tiles(args.data), args.run, args.init, args)
+    guard = recipe.strange > 0  # without it, some of those samples are not finite
+    model = dataclasses.replace(recipe.model, dtype=args.dtype, guard=guard)
+    recipe = dataclasses.replace(recipe, model=model)
+    state = train(recipe, batches.Tiles(args.data, args.synthetic), args.run, args.init, args)
     if args.export:
         export(args.export, recipe.model, state["ema"], np.float32)
 

@@ -122,7 +122,7 @@ def write(target, rgb, alpha, grey=False, **options):
         print(f"{shown(target)}  {rgb.shape[1]}×{rgb.shape[0]}{replaced}", flush=True)
 
 
-def run(plan, read, convert, write, tiles=0):
+def run(plan, read, convert, write, total=0, unit="tile"):
     """write(source, picture, target, result) for every target of `plan`, in order.
 
     A picture that cannot be done is left out of a batch, which goes on, and listed in the end.
@@ -131,7 +131,7 @@ def run(plan, read, convert, write, tiles=0):
       read: (source, targets) -> picture, after checking what can be checked before the work.
       convert: (pictures, progress) -> results, one per target. Prefetch and writing have threads
         of their own, so that devices wait for neither.
-      tiles: how many tiles all of it has, where that is known.
+      total: how many of `unit` all of it has, where that is known.
 
     Returns:
       The exit code: 0, 1 where some pictures failed, 2 where all did.
@@ -150,7 +150,7 @@ def run(plan, read, convert, write, tiles=0):
         failed.setdefault(source, error)
 
     try:
-        _run(plan, read, convert, write, fail, tiles)
+        _run(plan, read, convert, write, fail, progress.shown(total, unit))
     finally:
         if failed:
             print(f"hcflow: {len(failed)} of {len(plan)} pictures failed:", file=sys.stderr)
@@ -159,11 +159,11 @@ def run(plan, read, convert, write, tiles=0):
     return 0 if not failed else 2 if len(failed) == len(plan) else 1
 
 
-def _run(plan, read, convert, write, fail, tiles):
+def _run(plan, read, convert, write, fail, shown_progress):
     """What `run` does; fail(source, error) is told of every picture that cannot be done."""
     pending, results, writing = deque(), [], deque()
     threads = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
-    with threads[0] as reader, threads[1] as writer, progress.shown(tiles) as report:
+    with threads[0] as reader, threads[1] as writer, shown_progress as report:
 
         def pictures():
             prefetched = deque()

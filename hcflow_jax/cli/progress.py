@@ -6,6 +6,7 @@ import threading
 import time
 
 from hcflow_jax.cli import heaps
+from hcflow_jax.errors import counted
 
 LONG = 20.0
 """Seconds of work from which on the time left, and in the end the time it took, are told."""
@@ -36,10 +37,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-class _Tiles:
-    """Counts tiles; a bar on terminals, else a line with the time that is left."""
+class _Counted:
+    """Counts tiles, or steps; a bar on terminals, else a line with the time that is left."""
 
-    def __init__(self, total):
+    def __init__(self, total, unit):
+        self._unit = unit
         self._total, self._known, self._done = total, 0, 0
         self._bar = self._first = None
         self._started, self._told = time.monotonic(), False
@@ -52,7 +54,7 @@ class _Tiles:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = self._bar or tqdm(unit="tile", leave=False)
+            self._bar = self._bar or tqdm(unit=self._unit, leave=False)
             self._bar.total, self._bar.n = total, self._done
             self._bar.refresh()
         elif self._first is None and self._done:
@@ -75,23 +77,23 @@ class _Tiles:
             self._bar.close()
         took = time.monotonic() - self._started
         if finished and self._done > 1 and took > LONG:
-            say(f"{self._done} tiles in {duration(took)}")
+            say(f"{counted(self._done, self._unit)} in {duration(took)}")
 
 
 @contextlib.contextmanager
-def shown(total: int = 0):
+def shown(total: int = 0, unit: str = "tile"):
     """A context of work on tiles; yields report(count), which is `progress` of `tiling.run`.
 
-    Terminals show a bar once there are two tiles. `total`: of all the work, where it is known.
+    Terminals show a bar once there are two of `unit`. `total`: of all the work, where it is known.
     """
-    tiles = _Tiles(total)
+    work = _Counted(total, unit)
     with _compiling_told():
         try:
-            yield tiles.report
+            yield work.report
         except BaseException:
-            tiles.close(finished=False)
+            work.close(finished=False)
             raise
-        tiles.close(finished=True)
+        work.close(finished=True)
 
 
 @contextlib.contextmanager

@@ -122,7 +122,8 @@ def _downscale(args):
         lambda source, picture: size(source, picture.size)[1],
         grey=lambda picture: False,
     )
-    return batch.run(plan, read, convert, write, work.tiles)
+    steps, unit = (1 + args.refine, "step") if args.refine else (1, "tile")
+    return batch.run(plan, read, convert, write, steps * work.tiles, unit)
 
 
 def _kind_of_result(target):

@@ -140,6 +140,14 @@ def refined(
     return _end(model, params, hr, lr, search, quality)
 
 
+def _in_steps(progress, refine, windows):
+    """Tells `progress` of windows added, or, negative, done, where 1 + `refine` steps make one.
+
+    A batch has told of a search of `refine` before it is done.
+    """
+    progress((1 + refine) * windows + (refine if windows < 0 else 0))
+
+
 def downscale_all(
     model: HCFlow,
     params,
@@ -156,10 +164,11 @@ def downscale_all(
     NaN where a value is not finite. Sides that do not divide are first padded by reflection.
     Windows have `tile` pixels a side, which bounds the memory, and overlap by `halo` on each; a
     device computes `batch` of them at a time. `refine` steps of `refined`, for JPEGs of `quality`
-    where one is given, follow in every window, and `progress(0)` is called after each.
+    where one is given, follow in every window; `progress` counts them too, 1 + `refine` a window.
     """
     params, shard = devices.replicated_locally(params)
-    report = functools.partial(progress, 0)
+    report = functools.partial(progress, -1)
+    progress = functools.partial(_in_steps, progress, refine)
 
     def apply(pixels, *_):
         hr = shard(pixels)

@@ -197,18 +197,19 @@ def test_more_takes_more():
     assert memory.available() > 0
 
 
-def test_time_left_and_total_are_told_where_there_is_no_terminal(capsys, monkeypatch):
+@pytest.mark.parametrize("unit", ["tile", "step"])
+def test_time_left_and_total_are_told_where_there_is_no_terminal(capsys, monkeypatch, unit):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress, "LONG", 20)
-    with progress.shown(10) as report:
+    with progress.shown(10, unit) as report:
         report(10)
         for _ in range(10):
             now[0] += 20
             report(-1)
     assert capsys.readouterr().err.splitlines() == [
         "about 2 min 40 s left",
-        "10 tiles in 3 min 20 s",
+        f"10 {unit}s in 3 min 20 s",
     ]
 
 

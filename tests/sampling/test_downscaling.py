@@ -89,12 +89,22 @@ def test_it_reports_every_step_and_is_ended_by_what_that_raises(params, hr):
 
     def cancelled(count):
         few.append(count)
-        if few.count(0) == 3:
+        if few.count(-1) == 3:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
         list(sampling.downscale_all(RESCALING, weights, inputs, refine=3, progress=cancelled))
-    assert few in ([1, 1, 0, 0, 0], [1, 0, 0, 0])  # by how many devices there are
+    assert few in ([4, 4, -1, -1, -1], [4, -1, -1, -1])  # by how many devices there are
+
+
+@pytest.mark.parametrize(("refine", "batch"), [(0, 1), (2, 1), (2, 2)])
+def test_all_the_work_that_progress_is_told_of_is_done_in_the_end(params, hr, refine, batch):
+    weights, told = jax.tree.map(np.float32, params), []
+    inputs = [np.asarray(hr[0], np.float32)] * 3
+    options = {"refine": refine, "batch": batch, "progress": told.append}
+    list(sampling.downscale_all(RESCALING, weights, inputs, **options))
+    assert sum(count for count in told if count > 0) == 3 * (1 + refine)
+    assert sum(told) == 0
 
 
 def test_pictures_of_a_batch_do_not_touch_each_other(params, hr):

@@ -74,7 +74,7 @@ export function facts(panel, of, text) {
 function said(job) {
   if (job.state === "waiting" && job.ahead > 0) return `Waiting: ${plural(job.ahead, "job")} before yours`;
   if (job.state === "waiting" || !networks()) return "Loading the networks…";
-  return job.total > 1 ? `${job.done} of ${job.total} tiles` : "Drawing…";
+  return job.total > 1 ? `${job.done} of ${job.total} steps` : "Drawing…";
 }
 
 // Runs a job, or what `asked` makes in the end, with its progress and a button to cancel it at the
@@ -94,7 +94,7 @@ export async function run(form, asked) {
   let number = null;
   stop.onclick = () => {
     stop.disabled = true;
-    text.textContent = "Cancelling after this tile…";
+    text.textContent = "Cancelling after this step…";
     if (number !== null) cancel(number);
   };
   place.replaceChildren(bar, text, stop);
