@@ -22,7 +22,7 @@ from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
 
 SIDE, SEED = 48, 99
-TEMPERATURES = (0.0, 0.3, 0.5, 0.8, 1.0)
+TEMPERATURES = (0.0, 0.4, 0.8, 1.0)
 MARGINS = (0.1, 1.0)
 
 

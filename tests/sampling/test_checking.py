@@ -222,11 +222,24 @@ def test_temperatures_without_meaning_are_refused(sample, temperature):
 
 
 @pytest.mark.slow
-def test_noise_is_drawn_as_near_to_its_input_as_bicubic():
-    """By the shipped weights, whose samples of one-bit noise stray at temperature 1."""
-    lr = np.random.default_rng(0).integers(0, 2, (32, 32, 3)).astype(np.float32)
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_is_drawn_as_near_to_its_input_as_bicubic(seed):
+    """By the shipped weights, whose samples of one-bit noise stray at temperature 1.
+
+    Where the two meet, an LR pixel depends on both, and may be a level or two farther than either.
+    """
+    lr = np.random.default_rng(seed).integers(0, 2, (32, 32, 3)).astype(np.float32)
     model, params = sampling.load()
     found = next(sampling.sample_all(model, params, [(lr, 0)], 1.0))
     assert found.colder > 0
-    own, plain = np.moveaxis(checking.departures(lr[None], found.pixels[None])[0], -1, 0)
-    assert np.all(own <= np.maximum(checking.LIMIT, plain) + 1e-3)
+    own, plain = np.moveaxis(np.asarray(checking.departures(lr[None], found.pixels[None])[0]), -1, 0)
+    beyond = own - np.maximum(checking.LIMIT, plain)
+    near = np.zeros(own.shape, bool)
+    if found.bicubic_in is not None:
+        x, y, width, height = found.bicubic_in
+        reach = checking.NEIGHBOURHOOD
+        above, left = max(y - reach, 0), max(x - reach, 0)
+        near[above : y + height + reach, left : x + width + reach] = True
+        near[y + reach : y + height - reach, x + reach : x + width - reach] = False
+    assert np.all(beyond[~near] <= 1e-3)
+    assert np.all(beyond <= 2)
