@@ -51,7 +51,8 @@ def super_resolution(recipe, weights, judge, params, hr, lr, odd, key):
 def bounds(model, params, lr, key):
     """mean ln(1 + (|x − ½| − 0.55)₊) + mean |down(x in [0, 1]) − lr|, of x = decode(lr, τ·e).
 
-    τ ~ U(0, 1). Of LR images `lr` without HR ones: what is beyond [−0.05, 1.05], and what LR image remains.
+    τ ~ U(0, 1). Of LR images `lr` without HR ones: what is beyond [−0.05, 1.05], and what LR image
+    remains.
     """
     keys = jax.random.split(key)
     temperatures = jax.random.uniform(keys[0], (len(lr), 1, 1, 1))

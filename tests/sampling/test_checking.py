@@ -232,7 +232,8 @@ def test_noise_is_drawn_as_near_to_its_input_as_bicubic(seed):
     model, params = sampling.load()
     found = next(sampling.sample_all(model, params, [(lr, 0)], 1.0))
     assert found.colder > 0
-    own, plain = np.moveaxis(np.asarray(checking.departures(lr[None], found.pixels[None])[0]), -1, 0)
+    departures = np.asarray(checking.departures(lr[None], found.pixels[None])[0])
+    own, plain = np.moveaxis(departures, -1, 0)
     beyond = own - np.maximum(checking.LIMIT, plain)
     near = np.zeros(own.shape, bool)
     if found.bicubic_in is not None:
