@@ -221,7 +221,7 @@ def test_cancelling(page, photo, networks):
     assert page.locator("#upscale .main").is_disabled()
     with page.expect_response("**/jobs/*"):
         page.get_by_role("button", name="Cancel").click()
-    api.expect(page.locator("#upscale .job")).to_contain_text("Cancelling after this tile…")
+    api.expect(page.locator("#upscale .job")).to_contain_text("Cancelling after this step…")
     networks.free.set()
     api.expect(page.locator("#upscale .job")).to_have_text("Cancelled.")
     assert page.get_by_role("button", name="Upscale").is_enabled()
@@ -450,7 +450,7 @@ def test_the_page_notices_what_becomes_of_the_app(browser, photo):
         api.expect(page.locator("#about")).to_contain_text("128 × 128")
         assert page.locator("#upscale [name=scale]").input_value() == "3.5"  # nothing is set back
         page.get_by_role("button", name="Cancel").click()
-        api.expect(job).to_contain_text("Cancelling after this tile…")
+        api.expect(job).to_contain_text("Cancelling after this step…")
     networks.given_up.set()
     for _ in range(100):  # until the browser has noticed, when the page begins to wait
         page.clock.fast_forward(5000)
