@@ -55,7 +55,7 @@ class Job:
             raise CancelledError
 
     def report(self, count: int) -> None:
-        """As `progress` of `sampling`: tiles that are known of, or, negative, done."""
+        """As `progress` of `sampling`: tiles, or steps, known of, or, negative, done."""
         self.check()
         self.known, self.done = self.known + max(count, 0), self.done + max(-count, 0)
         self.total = max(self.total, self.known, self.done)
@@ -98,7 +98,7 @@ class Queue:
         return job
 
     def cancel(self, session: Session, number: str) -> None:
-        """Ends the job of that page, if it has it: while it waits at once, else with its next tile.
+        """Ends the job of that page, if it has it: while it waits at once, else with its next step.
 
         Args:
           number: its decimal digits.
