@@ -63,11 +63,11 @@ def has_jpeg(picture: images.Picture, size: tuple[int, int]) -> bool:
     return picture.alpha is None and max(size) <= formats.FORMATS[".jpg"].side
 
 
-def tiles(model, lr_size: tuple[int, int], job: Job, samples: int = 1, refine: bool = False) -> int:
-    """The side of tiles that the memory allows; the job is told how many there are."""
+def tiles(model, lr_size: tuple[int, int], job: Job, samples: int = 1, refine: int = 0) -> int:
+    """The side of tiles that memory allows; the job is told of them, and of `refine` steps each."""
     held = memory.of_results(lr_size, model.scale, 12)
-    tile = memory.fitting(model, lr_size, held, memory.available() // 2, refine)
-    job.total += samples * tiling.count(lr_size, model.scale, tile)
+    tile = memory.fitting(model, lr_size, held, memory.available() // 2, refine > 0)
+    job.total += samples * (1 + refine) * tiling.count(lr_size, model.scale, tile)
     return tile
 
 

@@ -23,7 +23,7 @@ def shrink(asked: Shrink, job: Job, place: Place) -> dict:
     model, params = place.networks.get("rescaling", asked.jpeg)
     picture = results.read(asked.picture, place)
     small_size = tuple(-(-side // model.scale) for side in picture.size)
-    tile = results.tiles(model, small_size, job, refine=asked.refine > 0)
+    tile = results.tiles(model, small_size, job, refine=asked.refine)
     (lr,) = sampling.downscale_all(
         model,
         params,

@@ -237,8 +237,10 @@ def test_what_is_shrunk_is_restored_as_the_command_does(
     page, photo, weights, tmp_path, kind, refine
 ):
     sent = page.send(photo.read_bytes())
-    result = page.result(kind="shrink", picture=sent["picture"], format=kind, refine=refine)
-    small, checkpoint = tmp_path / f"small.{kind}", ["--checkpoint", weights["rescaling"]]
+    job = page.do(kind="shrink", picture=sent["picture"], format=kind, refine=refine)
+    assert (job["state"], job["done"], job["total"]) == ("done", 2 + refine, 2 + refine), job
+    result, checkpoint = job["result"], ["--checkpoint", weights["rescaling"]]
+    small = tmp_path / f"small.{kind}"
     steps = [*checkpoint, "--refine", str(refine)]
     assert cli.main(["downscale", str(photo), "-o", str(small), *steps]) == 0
     assert page.file(result["small"]) == small.read_bytes()
