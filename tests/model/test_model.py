@@ -34,7 +34,14 @@ TABLE = {
     ),
     "own_steps": _model(step=bent),
 }
-rows = pytest.mark.parametrize("name", TABLE)
+ON_EVERY_PYTHON = ("x2", "x4", "x8_grey", "rescaling_odd")
+"""The other rows differ from these in what hardly depends on versions."""
+
+rows = pytest.mark.parametrize(
+    "name",
+    [name if name in ON_EVERY_PYTHON else pytest.param(name, marks=pytest.mark.slow)
+     for name in TABLE],
+)  # fmt: skip
 
 
 class Case:
@@ -194,6 +201,7 @@ def test_init_normalises_what_reaches_the_actnorms():
     assert np.all(np.isfinite(encoding.log_det))
 
 
+@pytest.mark.slow
 def test_init_reaches_steps_of_ones_own():
     model = TABLE["own_steps"]
     hr = jnp.asarray(np.random.default_rng(0).random((4, 16, 16, 3)), jnp.float32)
@@ -229,6 +237,7 @@ def test_parameters_stay_float32_when_convolutions_are_not():
     assert {x.dtype for x in jax.tree.leaves(fitted)} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_data_init_of_shares_is_that_of_the_whole_batch():
     row = case("x4")
     hr = row.image(batch=4)

@@ -107,6 +107,7 @@ def test_all_the_work_that_progress_is_told_of_is_done_in_the_end(params, hr, re
     assert sum(told) == 0
 
 
+@pytest.mark.slow
 def test_pictures_of_a_batch_do_not_touch_each_other(params, hr):
     lr = jnp.clip(RESCALING.encode(params, hr).lr, 0, 1)
     both = sampling.refined(RESCALING, params, hr, lr, 3)

@@ -138,6 +138,7 @@ def _reach(params, side=40):
     return max(side - model_rows.min(), model_rows.max() - side - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("region", [MIDDLE, CORNER])
 def test_windows_do_not_matter(params, region):
     whole, tiled = (_resampled(params, region, tile=tile) for tile in (512, 256))
@@ -154,6 +155,7 @@ def test_only_windows_of_the_region_are_drawn_anew(params):
     assert np.any(one.pixels != two.pixels)
 
 
+@pytest.mark.slow
 def test_a_part_is_the_same_drawn_alone_or_after_others(params):
     versions = sampling.resample_all(
         MODEL, params, LARGE, 0.8, MIDDLE, [1, 2], tile=512, check=False

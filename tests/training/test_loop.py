@@ -242,6 +242,7 @@ def test_what_does_not_change_the_training_may_change(run, capsys):
     assert "scores up to step 4 are of other validation images or settings" in out
 
 
+@pytest.mark.slow
 def test_changed_data_may_be_accepted_and_are_then_those_of_the_training(run, capsys):
     flags = (*SAME, "--config.train.steps=5", "--config.data.path=others")
     assert train(run, *flags, "--config.data.changed=accept", "--config.valid.path=") == 0
@@ -281,6 +282,7 @@ def _asked_from_the_start(self):
     yield self
 
 
+@pytest.mark.slow
 def test_a_stop_while_data_do_not_come_costs_no_steps(root, monkeypatch, capsys):
     given, get = iter(range(2)), pipeline.Batches.get
 
@@ -433,6 +435,7 @@ def test_plusplus_starts_from_a_training_with_every_loss(root, capsys):
     assert "resuming from step 2" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_damaged_costs_no_steps(root, capsys, monkeypatch):
     count, get = iter(range(3)), pipeline.Batches.get
 
