@@ -77,6 +77,20 @@ def test_lettering_is_nearer_than_bicubic_at_the_default_temperature(scale, gain
     assert metrics.psnr_y(_eight_bits(found), page, scale) > bicubic + gain
 
 
+@pytest.mark.parametrize("temperature", [0.0, DEFAULT, 1.0])
+def test_hard_edges_overshoot_little(temperature):
+    """At ×4: stripes, saturated blocks and one-bit noise, and what leaves [−0.1, 1.1]."""
+    rng, side = np.random.default_rng(0), 48
+    stripes = np.broadcast_to((np.arange(side) // 2 % 2)[:, None, None], (side, side, 3))
+    blocks = rng.integers(0, 2, (side // 8, side // 8, 3)).repeat(8, 0).repeat(8, 1)
+    lr = np.stack([stripes, blocks, rng.integers(0, 2, (side, side, 3))]).astype(np.float32)
+    model, params = sampling.load(None, "sr", 4)
+    latents = model.draw_latents(jax.random.key(0), lr, temperature)
+    found = np.asarray(jax.jit(model.decode)(params, lr, latents))
+    shares = np.mean(np.abs(found - 0.5) > 0.6, (1, 2, 3))
+    assert np.all(shares < [0.005, 0.01, 0.1])
+
+
 @pytest.mark.parametrize(
     ("scale", "temperature", "share"),
     [
