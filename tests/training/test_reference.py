@@ -91,6 +91,7 @@ def _batches(run, model, iterations):
     ]
 
 
+@pytest.mark.slow
 def test_sr_by_nll():
     run = "train_nll"
     model, params = training_model(run)
@@ -101,6 +102,7 @@ def test_sr_by_nll():
     _assert_final(run, model, params)
 
 
+@pytest.mark.slow
 def test_sr_by_nll_and_pixels():
     run = "train_pixel"
     model, params = training_model(run)
