@@ -31,6 +31,11 @@ def tolerance(name: str) -> float:
     return _TOLERANCES[name] * _FACTORS.get(CHOSEN, 1)
 
 
+def optimised() -> dict[str, str]:
+    """The environment, but XLA's own flags: of programs that compute more than they compile."""
+    return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+
+
 def simulated(devices: int) -> dict[str, str]:
     """Environment variables of a process that has so many devices on the CPU."""
     flags = os.environ.get("XLA_FLAGS", "").split()

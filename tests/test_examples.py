@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.platforms import optimised
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "panels")
 DRIVER = """
@@ -23,8 +25,7 @@ for script in sys.argv[1:]:
 def results(tmp_path_factory):
     """(the folder of their pictures, {name: the lines it prints before its picture's})."""
     folder = tmp_path_factory.mktemp("examples")
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}  # quick to compile
-    environment |= {"PYTHONPATH": f"{EXAMPLES}{os.pathsep}{EXAMPLES.parent}"}
+    environment = optimised() | {"PYTHONPATH": f"{EXAMPLES}{os.pathsep}{EXAMPLES.parent}"}
     command = [sys.executable, "-c", DRIVER, *map(str, SCRIPTS)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

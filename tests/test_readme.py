@@ -53,11 +53,16 @@ def test_python_snippets_run(folder, number):
     assert done.returncode == 0, done.stderr
 
 
+def _run(block):
+    for line in block.splitlines():
+        program, *words = shlex.split(line, comments=True)
+        assert program == "hcflow" and cli.main(words) == 0, line
+
+
 @pytest.mark.slow
 def test_commands_for_pictures_run(folder):
     (block,) = [text for text in SHELL if "hcflow upscale photo.jpg  " in text]
-    for line in block.splitlines():
-        assert cli.main(shlex.split(line, comments=True)[1:]) == 0
+    _run(block)
     names = {"photo_x4.png", *(f"big_{i}.png" for i in range(1, 6)), "small.png", "again.png"}
     names.add("new.png")
     assert names <= set(os.listdir()) and os.listdir("large") == ["1_x4.png"]
@@ -68,8 +73,7 @@ def test_commands_for_pictures_run(folder):
 @pytest.mark.slow
 def test_commands_for_likelihoods_run(folder):
     (block,) = [text for text in SHELL if "hcflow score photo.jpg" in text]
-    for line in block.splitlines():
-        assert cli.main(shlex.split(line, comments=True)[1:]) == 0
+    _run(block)
     assert {"scores.json", "photo.npz", "latents.png"} <= set(os.listdir())
     with Image.open("exactly.png") as again, Image.open("photo.jpg") as photograph:
         assert again.tobytes() == photograph.tobytes()

@@ -13,6 +13,7 @@ from PIL import Image
 from hcflow_jax import build_model, checkpoints, cli, images, sampling
 from hcflow_jax.images.resize import imresize
 from hcflow_jax.images.small import SIZE_KEY
+from tests.platforms import optimised
 from tests.support import randomized
 from tests.tiny import RESCALING, SIZES, SR
 
@@ -417,9 +418,8 @@ class _nothing:  # noqa: N801
 def test_demo_shows_the_shipped_models(tmp_path):
     """In a process of its own, as a user runs it: float32, the shipped weights."""
     command = [sys.executable, "-m", "hcflow_jax", "demo", "-o", str(tmp_path / "out")]
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}  # quick to compute
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300
+        command, capture_output=True, text=True, cwd=tmp_path, env=optimised(), timeout=300
     )
     assert done.returncode == 0, done.stderr
     figures = [float(line.split(" dB")[0].split()[-1]) for line in done.stdout.splitlines()[:5]]

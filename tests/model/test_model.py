@@ -39,9 +39,11 @@ ON_EVERY_PYTHON = ("x2", "x4", "x8_grey", "rescaling_odd")
 
 rows = pytest.mark.parametrize(
     "name",
-    [name if name in ON_EVERY_PYTHON else pytest.param(name, marks=pytest.mark.slow)
-     for name in TABLE],
-)  # fmt: skip
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ON_EVERY_PYTHON))
+        for name in TABLE
+    ],
+)
 
 
 class Case:

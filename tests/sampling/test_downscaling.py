@@ -124,13 +124,13 @@ def test_what_is_not_finite_stays_so_and_harms_nothing_else(params, hr):
 @pytest.mark.slow
 def test_windows_agree_with_the_whole_picture(params):
     params = jax.tree.map(np.float32, params)
-    noise = np.random.default_rng(1).random((34, 36, 3), dtype=np.float32)
+    noise = np.random.default_rng(1).random((38, 55, 3), dtype=np.float32)
     hr = np.clip(imresize(noise, 8), 0, 1)
     whole, tiled, plain = (
         sampling.downscale(RESCALING, params, hr, tile, refine=steps)
-        for tile, steps in ((512, 2), (256, 2), (512, 0))
+        for tile, steps in ((512, 4), (256, 4), (512, 0))
     )
-    assert whole.shape == (136, 144, 3)
+    assert whole.shape == (152, 220, 3)
     assert np.abs(whole - plain).mean() > 2e-3
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-4)
 
@@ -157,5 +157,5 @@ def test_more_is_restored_by_the_shipped_weights_of_scale_2(demo_photograph):
         again = sampling.sample(model, params, small.astype(np.float32) / 255, 0.0)
         found.append(metrics.psnr_y(metrics.to_uint8(again), photograph, 2))
         distances.append(metrics.psnr(small, imresize(photograph, 1 / 2)))
-    assert found[1] > found[0] + 0.3
+    assert found[1] > found[0] + 0.4
     assert distances[1] > distances[0] - 1

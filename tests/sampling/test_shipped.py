@@ -77,13 +77,17 @@ def test_lettering_is_nearer_than_bicubic_at_the_default_temperature(scale, gain
     assert metrics.psnr_y(_eight_bits(found), page, scale) > bicubic + gain
 
 
+def _blocks(rng, side):
+    return rng.integers(0, 2, (side // 8, side // 8, 3)).repeat(8, 0).repeat(8, 1)
+
+
 @pytest.mark.parametrize("temperature", [0.0, DEFAULT, 1.0])
 def test_hard_edges_overshoot_little(temperature):
     """At ×4: stripes, saturated blocks and one-bit noise, and what leaves [−0.1, 1.1]."""
     rng, side = np.random.default_rng(0), 48
     stripes = np.broadcast_to((np.arange(side) // 2 % 2)[:, None, None], (side, side, 3))
-    blocks = rng.integers(0, 2, (side // 8, side // 8, 3)).repeat(8, 0).repeat(8, 1)
-    lr = np.stack([stripes, blocks, rng.integers(0, 2, (side, side, 3))]).astype(np.float32)
+    pictures = [stripes, _blocks(rng, side), rng.integers(0, 2, (side, side, 3))]
+    lr = np.stack(pictures).astype(np.float32)
     model, params = sampling.load(None, "sr", 4)
     latents = model.draw_latents(jax.random.key(0), lr, temperature)
     found = np.asarray(jax.jit(model.decode)(params, lr, latents))
@@ -103,8 +107,8 @@ def test_samples_of_strange_pictures_stay_near_the_range(scale, temperature, sha
     """Noise, a checkerboard, saturated blocks, one-bit noise: values before they are clamped."""
     rng, side = np.random.default_rng(0), 48
     checks = np.indices((side, side)).sum(0)[..., None] % 2 * np.ones(3)
-    blocks = rng.integers(0, 2, (side // 8, side // 8, 3)).repeat(8, 0).repeat(8, 1)
-    pictures = [rng.random((side, side, 3)), checks, blocks, rng.integers(0, 2, (side, side, 3))]
+    noise = rng.random((side, side, 3))
+    pictures = [noise, checks, _blocks(rng, side), rng.integers(0, 2, (side, side, 3))]
     lr = np.stack(pictures).astype(np.float32)
     model, params = sampling.load(None, "sr", scale)
 
