@@ -25,10 +25,12 @@ class Recipe:
       batch, patch: patches of an iteration, and their side.
       pixel, nll, perceptual: weights of the SR objectives, L1 at latents 0, −log2 p per pixel, and
         VGG16's LPIPS at `temperature`.
+      taught: weight of L1 at latents 0 to what another network makes of the LR image.
       strange: weight of `objectives.bounds` of two LR images per iteration that no photograph has;
         the guard of the weights that it starts from stays.
       restored, luma, small, latents: weights of the rescaling objectives: L1 of what latents 0
         restore, in RGB and in luma, squared error of the LR image, squared latents.
+      small_error: squared error of the LR image that `small` is steered to, from 0.3 to 8; 0: not.
       jpeg: share of the small pictures that are JPEGs, every other one of halved chroma.
       qualities: the least, and the first above the highest, of those JPEGs.
       quant: q of the dequantisation noise U(−½, ½)/q.
@@ -46,10 +48,12 @@ class Recipe:
     nll: float = 0.0
     perceptual: float = 0.0
     temperature: float = 0.8
+    taught: float = 0.0
     strange: float = 0.0
     restored: float = 1.0
     luma: float = 0.0
     small: float = 0.05
+    small_error: float = 0.0
     latents: float = 1e-5
     jpeg: float = 0.0
     qualities: tuple[int, int] = (50, 96)

