@@ -5,7 +5,6 @@ import io
 import json
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,32 +15,12 @@ from PIL import Image
 from hcflow_jax.images import resize
 
 SYNTHETIC_SHARE = 0.08
-TAUGHT_SCALE = 4
-
-
-class Batch(NamedTuple):
-    """What an iteration learns from, in [0, 1].
-
-    Attributes:
-      hr: patches [B, H, W, 3].
-      lr: their LR images, 8 bits.
-      taught: what `teacher.py` made of these, [B, H, W, 3], or no channels.
-      odd: LR images [N, h, w, 3] alone, of `strange`.
-    """
-
-    hr: jax.Array
-    lr: jax.Array
-    taught: jax.Array
-    odd: jax.Array
 
 
 class Tiles:
-    """All tiles of a `pack.py` file and how often each is drawn: by the root of its detail.
+    """All tiles of a `pack.py` file and how often each is drawn: by the root of its detail."""
 
-    `taught` is a file of `teacher.py`, whose pictures become channels 3 to 5 of `images`.
-    """
-
-    def __init__(self, path: Path, synthetic: float = SYNTHETIC_SHARE, taught: Path | None = None):
+    def __init__(self, path: Path, synthetic: float = SYNTHETIC_SHARE):
         with zipfile.ZipFile(path) as archive:
             index = json.loads(archive.read("index.json"))
             self.images = jnp.stack(
@@ -56,10 +35,6 @@ class Tiles:
         weights[~drawn] *= (1 - synthetic) / weights[~drawn].sum()
         self.cumulative = np.cumsum(weights / weights.sum())
         self.drawn = np.flatnonzero(drawn)
-        self.grid = 1
-        if taught is not None:  # they belong to LR pixels, which no window may shift
-            self.grid = TAUGHT_SCALE
-            self.images = jnp.concatenate([self.images, jnp.asarray(np.load(taught))], -1)
 
     def places(self, seed: int, step: int, count: int, side: int, drawn=False) -> np.ndarray:
         """int32 [count, 4] of iteration `step`: tile, top, left and turn of random windows.
@@ -71,28 +46,25 @@ class Tiles:
         if drawn:
             chosen = rng.choice(self.drawn, count)
         corners = rng.integers(0, self.images.shape[1] - side + 1, (count, 2))
-        corners = corners // self.grid * self.grid
         turns = rng.integers(0, 8, count)
         chosen = np.minimum(chosen, len(self.images) - 1)
         return np.stack([chosen, *corners.T, turns], -1).astype(np.int32)
 
     def windows(self, seed: int, step: int, count: int, side: int) -> jax.Array:
         """uint8 [count, side, side, 3] of iteration `step`: cut, mirrored and turned at random."""
-        return cut(self.images[..., :3], self.places(seed, step, count, side), side)
+        return cut(self.images, self.places(seed, step, count, side), side)
 
 
 @functools.partial(jax.jit, static_argnums=2)
 def cut(images: jax.Array, places: jax.Array, side: int) -> jax.Array:
-    """The windows uint8 [B, side, side, C] of `images` at `places`, as `Tiles.places` gives them.
+    """The windows uint8 [B, side, side, 3] of `images` at `places`, as `Tiles.places` gives them.
 
     Of a turn t, t & 1 mirrors and t >> 1 is the number of quarter turns.
     """
 
     def one(place):
         tile, top, left, turn = place
-        window = lax.dynamic_slice(images, (tile, top, left, 0), (1, side, side, images.shape[-1]))[
-            0
-        ]
+        window = lax.dynamic_slice(images, (tile, top, left, 0), (1, side, side, 3))[0]
         window = jnp.where(turn & 1, window[:, ::-1], window)
         turned = jnp.stack([jnp.rot90(window, quarters) for quarters in range(4)])
         return turned[turn >> 1]
@@ -146,11 +118,3 @@ def pair(windows: jax.Array, scale: int) -> tuple[jax.Array, jax.Array]:
     lr = rounded(jnp.einsum("ih,bhwc->biwc", inner, pixels, precision="highest"))
     lr = rounded(jnp.einsum("jw,biwc->bijc", inner, lr, precision="highest"))
     return pixels[:, edge:-edge, edge:-edge] / 255, lr / 255
-
-
-def batch(windows: jax.Array, odd: jax.Array, key: jax.Array, scale: int) -> Batch:
-    """Of windows [B, side, side, 3 or 6] of `Tiles.images`, and windows for `strange`."""
-    hr, lr = pair(windows[..., :3], scale)
-    edge = margin(scale)
-    taught = windows[:, edge:-edge, edge:-edge, 3:] / jnp.float32(255)
-    return Batch(hr, lr, taught, strange(odd[..., :3], key))

@@ -20,23 +20,16 @@ def _without_latents(model, params, lr):
     return model.decode(params, lr, latents)
 
 
-def super_resolution(recipe, weights, judge, params, batch, key):
-    """pixel·mean|x₀ − hr| + taught·mean|x₀ − taught|
-    + nll·(−log2 p(hr + U(−½, ½)/q, lr) per pixel) + perceptual·judge(decode(lr, τ·e), hr)
-    + strange·bounds(odd).
-
-    x₀ = decode(lr, 0), e ~ N(0, 1), τ the recipe's temperature.
-    """
+def super_resolution(recipe, weights, judge, params, hr, lr, odd, key):
+    """pixel·mean|decode(lr, 0) − hr| + nll·(−log2 p(hr + U(−½, ½)/q, lr) per pixel)
+    + perceptual·judge(decode(lr, τ·e), hr) + strange·bounds(odd), e ~ N(0, 1), τ the recipe's
+    temperature."""
     del weights
-    hr, lr, taught, odd = batch
     total, terms = 0.0, {}
     if recipe.pixel:
         image = _without_latents(recipe.model, params, lr)
         terms["pixel"] = jnp.mean(jnp.abs(image - hr))
         total += recipe.pixel * terms["pixel"]
-        if recipe.taught:
-            terms["taught"] = jnp.mean(jnp.abs(image - taught))
-            total += recipe.taught * terms["taught"]
     if recipe.nll:
         noise = (jax.random.uniform(key, hr.shape) - 0.5) / recipe.quant
         found = losses.likelihood(recipe.model, params, hr + noise, lr, recipe.quant)
@@ -80,13 +73,13 @@ def _saved(recipe, small, key):
     return losses.as_jpegs(small, qualities, jax.random.bernoulli(keys[2], shape=count))
 
 
-def rescaling(recipe, weights, judge, params, batch, key):
+def rescaling(recipe, weights, judge, params, hr, lr, odd, key):
     """restored·mean|x − hr| + luma·mean|Y(x) − Y(hr)| + small·mean (LR − lr)² + latents·mean e².
 
     x = decode(LR', 0), LR' the LR image LR as it was saved, Y of BT.601, e the latents.
     """
-    del judge
-    hr, lr, model = batch.hr, batch.lr, recipe.model
+    del judge, odd
+    model = recipe.model
     encoding = model.encode(params, hr)
     error = _without_latents(model, params, _saved(recipe, encoding.lr, key)) - hr
     terms = {
@@ -110,10 +103,10 @@ def judge_of(recipe):
     return dataclasses.replace(lpips.load("vgg16"), precision=recipe.model.precision)
 
 
-def total(recipe, weights, judge, params, batch, key):
-    """(the objective of the recipe's task, its terms) of a `batches.Batch`.
+def total(recipe, weights, judge, params, hr, lr, odd, key):
+    """(the objective of the recipe's task, its terms).
 
-    `weights` stand for those of the recipe.
+    `weights` stand for those of the recipe; `odd` are LR images alone, none but for `strange`.
     """
     task = super_resolution if recipe.model.task == "sr" else rescaling
-    return task(recipe, weights, judge, params, batch, key)
+    return task(recipe, weights, judge, params, hr, lr, odd, key)

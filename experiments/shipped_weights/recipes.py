@@ -25,7 +25,6 @@ class Recipe:
       batch, patch: patches of an iteration, and their side.
       pixel, nll, perceptual: weights of the SR objectives, L1 at latents 0, −log2 p per pixel, and
         VGG16's LPIPS at `temperature`.
-      taught: weight of L1 at latents 0 to what another network makes of the LR image.
       strange: weight of `objectives.bounds` of two LR images per iteration that no photograph has;
         the guard of the weights that it starts from stays.
       restored, luma, small, latents: weights of the rescaling objectives: L1 of what latents 0
@@ -48,7 +47,6 @@ class Recipe:
     nll: float = 0.0
     perceptual: float = 0.0
     temperature: float = 0.8
-    taught: float = 0.0
     strange: float = 0.0
     restored: float = 1.0
     luma: float = 0.0

@@ -89,10 +89,13 @@ def _update(recipe, weights, judge, state, windows, odd, rate):
 
     `odd` are the windows for `batches.strange`.
     """
+    hr, lr = batches.pair(windows, recipe.model.scale)
     key = jax.random.fold_in(jax.random.key(0), state["step"])
-    batch = batches.batch(windows, odd, jax.random.fold_in(key, 2), recipe.model.scale)
+    odd = batches.strange(odd, jax.random.fold_in(key, 2))
     loss = functools.partial(objectives.total, recipe, weights, judge)
-    (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"], batch, key)
+    (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(
+        state["params"], hr, lr, odd, key
+    )
     updates, adam = optimizer(recipe).update(gradients, state["adam"])
     params = jax.tree.map(lambda p, u: p - rate * u, state["params"], updates)
     decay = jnp.minimum(recipe.ema, (1 + state["step"]) / (10 + state["step"]))
@@ -367,7 +370,6 @@ def main():
         default=batches.SYNTHETIC_SHARE,
         help="share of the patches that are of drawn pictures",
     )
-    parser.add_argument("--taught", type=Path, help=".npy of teacher.py, for the recipe's `taught`")
     parser.add_argument("--dtype", default="float32", help="of the networks' convolutions")
     parser.add_argument(
         "--each", type=int, default=1, help="iterations per program; a GPU wants some 20"
@@ -386,10 +388,7 @@ def main():
     guard = recipe.strange > 0  # without it, some of those samples are not finite
     model = dataclasses.replace(recipe.model, dtype=args.dtype, guard=guard)
     recipe = dataclasses.replace(recipe, model=model)
-    if recipe.taught and not args.taught:
-        parser.error("the recipe's `taught` needs --taught FILE, which teacher.py writes")
-    tiles = batches.Tiles(args.data, args.synthetic, args.taught)
-    state = train(recipe, tiles, args.run, args.init, args)
+    state = train(recipe, batches.Tiles(args.data, args.synthetic), args.run, args.init, args)
     if args.export:
         export(args.export, recipe.model, state["ema"], np.float32)
 
