@@ -29,7 +29,8 @@ class Recipe:
         the guard of the weights that it starts from stays.
       restored, luma, small, latents: weights of the rescaling objectives: L1 of what latents 0
         restore, in RGB and in luma, squared error of the LR image, squared latents.
-      small_error: squared error of the LR image that `small` is steered to, from 0.3 to 8; 0: not.
+      small_error: squared error of the LR image, which `small` is steered after within [0.3, 8],
+        from its own value on in every slice; 0: it stays.
       jpeg: share of the small pictures that are JPEGs, every other one of halved chroma.
       qualities: the least, and the first above the highest, of those JPEGs.
       quant: q of the dequantisation noise U(−½, ½)/q.

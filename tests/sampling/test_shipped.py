@@ -77,6 +77,10 @@ def test_lettering_is_nearer_than_bicubic_at_the_default_temperature(scale, gain
     assert metrics.psnr_y(_eight_bits(found), page, scale) > bicubic + gain
 
 
+def _checks(side):
+    return np.indices((side, side)).sum(0)[..., None] % 2 * np.ones(3)
+
+
 def _blocks(rng, side):
     return rng.integers(0, 2, (side // 8, side // 8, 3)).repeat(8, 0).repeat(8, 1)
 
@@ -86,8 +90,7 @@ def test_hard_edges_overshoot_little(temperature):
     """At ×4: stripes, checks, saturated blocks, one-bit noise, and what leaves [−0.1, 1.1]."""
     rng, side = np.random.default_rng(0), 48
     stripes = np.broadcast_to((np.arange(side) // 2 % 2)[:, None, None], (side, side, 3))
-    checks = np.indices((side, side)).sum(0)[..., None] % 2 * np.ones(3)
-    pictures = [stripes, checks, _blocks(rng, side), rng.integers(0, 2, (side, side, 3))]
+    pictures = [stripes, _checks(side), _blocks(rng, side), rng.integers(0, 2, (side, side, 3))]
     lr = np.stack(pictures).astype(np.float32)
     model, params = sampling.load(None, "sr", 4)
     latents = model.draw_latents(jax.random.key(0), lr, temperature)
@@ -107,9 +110,8 @@ def test_hard_edges_overshoot_little(temperature):
 def test_samples_of_strange_pictures_stay_near_the_range(scale, temperature, share):
     """Noise, a checkerboard, saturated blocks, one-bit noise: values before they are clamped."""
     rng, side = np.random.default_rng(0), 48
-    checks = np.indices((side, side)).sum(0)[..., None] % 2 * np.ones(3)
     noise = rng.random((side, side, 3))
-    pictures = [noise, checks, _blocks(rng, side), rng.integers(0, 2, (side, side, 3))]
+    pictures = [noise, _checks(side), _blocks(rng, side), rng.integers(0, 2, (side, side, 3))]
     lr = np.stack(pictures).astype(np.float32)
     model, params = sampling.load(None, "sr", scale)
 
