@@ -23,13 +23,14 @@ def _without_latents(model, params, lr):
 def super_resolution(recipe, weights, judge, params, hr, lr, odd, key):
     """pixel·mean|decode(lr, 0) − hr| + nll·(−log2 p(hr + U(−½, ½)/q, lr) per pixel)
     + perceptual·judge(decode(lr, τ·e), hr) + strange·bounds(odd), e ~ N(0, 1), τ the recipe's
-    temperature."""
+    temperature, + checkerboard·checkerboard(both decoded images)."""
     del weights
-    total, terms = 0.0, {}
+    total, terms, decoded = 0.0, {}, []
     if recipe.pixel:
         image = _without_latents(recipe.model, params, lr)
         terms["pixel"] = jnp.mean(jnp.abs(image - hr))
         total += recipe.pixel * terms["pixel"]
+        decoded.append(image)
     if recipe.nll:
         noise = (jax.random.uniform(key, hr.shape) - 0.5) / recipe.quant
         found = losses.likelihood(recipe.model, params, hr + noise, lr, recipe.quant)
@@ -42,25 +43,44 @@ def super_resolution(recipe, weights, judge, params, hr, lr, odd, key):
         image = recipe.model.decode(params, lr, latents)
         terms["perceptual"] = jnp.mean(judge(image, hr))
         total += recipe.perceptual * terms["perceptual"]
+        decoded.append(image)
+    if recipe.checkerboard:
+        found = [checkerboard(image, hr, recipe.model.scale) for image in decoded]
+        terms["checkerboard"] = sum(found)
+        total += recipe.checkerboard * terms["checkerboard"]
     if recipe.strange:
         terms["strange"] = bounds(recipe.model, params, odd, jax.random.fold_in(key, 3))
         total += recipe.strange * terms["strange"]
     return total, terms
 
 
-def bounds(model, params, lr, key):
-    """mean ln(1 + (|x − ½| − 0.55)₊) + mean |down(x in [0, 1]) − lr|, of x = decode(lr, τ·e).
+def checkerboard(image, hr, scale, cells=8):
+    """mean |m|: the pattern that an error repeats in every LR pixel of a block of `cells`².
 
-    τ ~ U(0, 1). Of LR images `lr` without HR ones: what is beyond [−0.05, 1.05], and what LR image
+    m is the mean of image − hr over the block at one of the scale² places in an LR pixel, less the
+    mean over all of them. (Odena et al. 2016, "Deconvolution and checkerboard artifacts".)
+    """
+    batch, height, width, channels = hr.shape
+    rows, columns = height // (scale * cells), width // (scale * cells)
+    split = (batch, rows, cells, scale, columns, cells, scale, channels)
+    error = (image - hr)[:, : rows * scale * cells, : columns * scale * cells].reshape(split)
+    places = jnp.mean(error, (2, 5))
+    return jnp.mean(jnp.abs(places - jnp.mean(places, (2, 4), keepdims=True)))
+
+
+def bounds(model, params, lr, key):
+    """5·mean ln(1 + (|x − ½| − 0.55)₊) + mean |down(x in [0, 1]) − lr|, of x = decode(lr, τ·e).
+
+    τ² ~ U(0, 1). Of LR images `lr` without HR ones: what is beyond [−0.05, 1.05], and what LR image
     remains.
     """
     keys = jax.random.split(key)
-    temperatures = jax.random.uniform(keys[0], (len(lr), 1, 1, 1))
+    temperatures = jnp.sqrt(jax.random.uniform(keys[0], (len(lr), 1, 1, 1)))
     latents = model.draw_latents(keys[1], lr, 1.0)
     image = model.decode(params, lr, [temperatures * latent for latent in latents])
     beyond = jnp.mean(jnp.log1p(jax.nn.relu(jnp.abs(image - 0.5) - 0.55)))
     small = bicubic(jnp.clip(image, 0, 1), down=model.scale)
-    return beyond + jnp.mean(jnp.abs(small - lr))
+    return 5 * beyond + jnp.mean(jnp.abs(small - lr))
 
 
 def _saved(recipe, small, key):

@@ -25,7 +25,8 @@ class Recipe:
       batch, patch: patches of an iteration, and their side.
       pixel, nll, perceptual: weights of the SR objectives, L1 at latents 0, −log2 p per pixel, and
         VGG16's LPIPS at `temperature`.
-      strange: weight of `objectives.bounds` of two LR images per iteration that no photograph has;
+      checkerboard: weight of `objectives.checkerboard` of the images that these two decode.
+      strange: weight of `objectives.bounds` of four LR images per iteration that no photograph has;
         the guard of the weights that it starts from stays.
       restored, luma, small, latents: weights of the rescaling objectives: L1 of what latents 0
         restore, in RGB and in luma, squared error of the LR image, squared latents.
@@ -48,6 +49,7 @@ class Recipe:
     nll: float = 0.0
     perceptual: float = 0.0
     temperature: float = 0.8
+    checkerboard: float = 0.0
     strange: float = 0.0
     restored: float = 1.0
     luma: float = 0.0

@@ -311,7 +311,7 @@ def train(recipe, tiles, run, init, limits):
         start = clock()
         steps = range(log.step, log.step + limits.each)
         places = np.stack([tiles.places(0, i, recipe.batch, _side(recipe)) for i in steps])
-        count, small = (2, recipe.patch // recipe.model.scale) if recipe.strange else (0, 1)
+        count, small = (4, recipe.patch // recipe.model.scale) if recipe.strange else (0, 1)
         odd = np.stack([tiles.places(1, i, count, small, drawn=True) for i in steps])
         rates = np.float32([learning_rate(recipe, i, progress) for i in steps])
         state, terms = iterate(constant, tiles.images, state, places, odd, rates, weights, judge)

@@ -55,6 +55,28 @@ def test_enlarging_a_photograph_is_nearer_to_it_than_bicubic(
     assert metrics.psnr(imresize(_eight_bits(found), 1 / scale), small) > 50
 
 
+def _repeated(error, scale, cells=8):
+    """The error's energy in patterns that every LR pixel of a block of `cells`² repeats.
+
+    Relative to that of white noise: 1.
+    """
+    count = len(error) // (scale * cells)
+    split = error.reshape(count, cells, scale, count, cells, scale, 3)
+    places = split.mean((1, 4))
+    places -= places.mean((1, 3), keepdims=True)
+    around = split - split.mean((2, 5), keepdims=True)
+    return cells**2 * np.mean(places**2) / np.mean(around**2)
+
+
+@pytest.mark.parametrize("temperature", [0.0, DEFAULT, 0.8])
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_samples_of_fur_have_no_mesh(demo_photograph, scale, temperature):
+    lr = imresize(demo_photograph, 1 / scale).astype(np.float32) / 255
+    model, params = sampling.load(None, "sr", scale)
+    found = sampling.sample(model, params, lr, temperature, back_project=sampling.BACK_PROJECTION)
+    assert _repeated(np.asarray(found) - demo_photograph / 255, scale) < 1.6
+
+
 @pytest.mark.parametrize(("scale", "gain"), [(4, 2.5), (2, 4.0)])
 def test_restoring_brings_back_what_bicubic_loses(demo_photograph, scale, gain):
     model, params = sampling.load(None, "rescaling", scale)
