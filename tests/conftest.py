@@ -3,6 +3,7 @@
 JAX_PLATFORMS and XLA_FLAGS from outside are respected.
 """
 
+import collections
 import os
 import subprocess
 import sys
@@ -47,3 +48,9 @@ jax.config.update("jax_enable_x64", CHOSEN != "tpu")  # they have no float64
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=8)
 settings.load_profile("default")
 progress.LONG = progress.COMPILING_AFTER = 10**6  # what is said after a time is no part of tests
+
+
+def pytest_collection_modifyitems(items):
+    """Files of many slow tests first: short ones are left for the end, when a worker may wait."""
+    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
