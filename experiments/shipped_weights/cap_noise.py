@@ -2,26 +2,26 @@
 
     python experiments/shipped_weights/cap_noise.py WEIGHTS LOG_STD -o OUT.npz
 
-What draws at a temperature is that deviation times noise. On photographs it is mostly below 1; on
-noise and hard edges it reaches e³, where samples leave the range of pictures. The map stays an
-exact bijection with the log-determinant that it reports: the bound is a part of the prior.
+Samples stray by that deviation times the temperature. A guard that `finish.py` fitted lets it reach
+e³·⁵, with which samples of noise and hard edges leave the range of pictures; with e⁰·⁵ they hardly
+do, and figures of photographs stay (README.md). The map stays an exact bijection with the
+log-determinant that it reports: the bound is a part of the prior.
 """
 
 import argparse
 
 import numpy as np
 
-BOUND = "guard.log_std.high"
+LOW, HIGH = "guard.log_std.low", "guard.log_std.high"
 
 
 def capped(arrays: dict, most: float) -> dict:
     """{name: array}. ValueError: there is no guard, or a lowest log-deviation is above `most`."""
-    names = [name for name in arrays if name.endswith(BOUND)]
-    if not names:
+    bounds = {k: np.minimum(a, a.dtype.type(most)) for k, a in arrays.items() if k.endswith(HIGH)}
+    if not bounds:
         raise ValueError("these weights have no guard; finish.py fits one")
-    if any(np.any(arrays[name.replace("high", "low")] >= most) for name in names):
+    if any(np.any(arrays[name] >= most) for name in arrays if name.endswith(LOW)):
         raise ValueError(f"a guard's range of log-deviations begins above {most:g}")
-    bounds = {name: np.minimum(arrays[name], arrays[name].dtype.type(most)) for name in names}
     return arrays | bounds
 
 
@@ -33,7 +33,11 @@ def main():
     args = parser.parse_args()
     with np.load(args.weights) as arrays:
         found = dict(arrays)
-    np.savez_compressed(args.output, **capped(found, args.log_std))
+    try:
+        found = capped(found, args.log_std)
+    except ValueError as error:
+        parser.error(f"{args.weights}: {error}")
+    np.savez_compressed(args.output, **found)
 
 
 if __name__ == "__main__":
