@@ -75,20 +75,31 @@ def cut(images: jax.Array, places: jax.Array, side: int) -> jax.Array:
 def strange(windows: jax.Array, key: jax.Array) -> jax.Array:
     """LR images [B, h, w, 3] in [0, 1], 8 bits, unlike a shrunk photograph's.
 
-    Each is its uint8 window, or noise, one-bit noise, in colour or grey, or saturated blocks of 8².
+    Each is its uint8 window, or noise, one-bit noise, in colour or grey, saturated blocks of 8²,
+    or checks or stripes 1 to 3 pixels wide; half of these lie between two colours drawn for each.
     """
-    kinds, values, shifts = jax.random.split(key, 3)
-    kind = jax.random.randint(kinds, (len(windows), 1, 1, 1), 0, 6)
-    noise = jax.random.randint(values, windows.shape, 0, 256)
-    bits = 255 * (noise > 127)
+    keys = jax.random.split(key, 5)
+    noise = jax.random.randint(keys[0], windows.shape, 0, 256) / 255
+    bits = jnp.round(noise)
     blocks = bits[:, : windows.shape[1] // 8 + 1].repeat(8, 1)
     blocks = blocks[:, :, : windows.shape[2] // 8 + 1].repeat(8, 2)
-    corner = jax.random.randint(shifts, (2,), 0, 8)
+    corner = jax.random.randint(keys[1], (2,), 0, 8)
     blocks = lax.dynamic_slice(blocks, (0, *corner, 0), windows.shape)
     grey = jnp.broadcast_to(bits[..., :1], bits.shape)
-    others = [noise, bits, grey, blocks]
+    others = [noise, bits, grey, blocks, _checks(windows.shape, keys[2])]
+    kind, tinted = jax.random.randint(keys[3], (2, len(windows), 1, 1, 1), 0, len(others) + 2)
     chosen = [kind == number for number in range(len(others))]
-    return jnp.select(chosen, others, windows.astype(int)) / jnp.float32(255)
+    pattern = jnp.select(chosen, others, 0)
+    first, last = jax.random.uniform(keys[4], (2, len(windows), 1, 1, 3))
+    pattern = jnp.where(tinted % 2, first + (last - first) * pattern, pattern)
+    return jnp.round(jnp.where(kind < len(others), 255 * pattern, windows)) / jnp.float32(255)
+
+
+def _checks(shape, key):
+    """[B, h, w, 3] of 0 and 1: each image's checks, columns or rows are 1 to 3 pixels wide."""
+    width, kind = jax.random.randint(key, (2, shape[0], 1, 1, 1), 0, 3)
+    rows, columns = (lax.broadcasted_iota(int, shape, axis) // (1 + width) for axis in (1, 2))
+    return (rows * (kind != 1) + columns * (kind != 2)) % 2.0
 
 
 def _decode(archive, name):

@@ -6,6 +6,19 @@ import jax
 import jax.numpy as jnp
 
 from hcflow_jax import HCFlow
+from hcflow_jax.kernels.dense import RESIDUAL_SCALE
+
+
+def _nothing(last):
+    """conv5 [blocks, 3, …] of RRDBs x -> x.
+
+    Of x + 0.2·RDB(RDB(RDB(x))), with RDB(y) = y + 0.2·conv5(y, …), the first two conv5 are 0, and
+    the third is −5·y.
+    """
+    kernel = jnp.zeros_like(last["kernel"])
+    features = jnp.arange(kernel.shape[-1])
+    kernel = kernel.at[:, -1, 1, 1, features, features].set(-1 / RESIDUAL_SCALE)
+    return {"kernel": kernel, "bias": jnp.zeros_like(last["bias"])}
 
 
 def deepen(small: HCFlow, params, large: HCFlow, rng: jax.Array):
@@ -22,7 +35,7 @@ def deepen(small: HCFlow, params, large: HCFlow, rng: jax.Array):
         if any(a > b for a, b in zip(old, new, strict=True)):
             raise ValueError(f"{new} RRDBs are fewer than {old}")
         target = fresh[f"level{i}"]["trunk"]["RRDB_trunks"]["RDB"]
-        target["conv5"] = jax.tree.map(jnp.zeros_like, target["conv5"])
+        target["conv5"] = _nothing(target["conv5"])
         source = params[f"level{i}"]["trunk"]["RRDB_trunks"]["RDB"]
 
         def place(own, given, old=old, new=new):

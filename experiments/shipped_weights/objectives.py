@@ -14,6 +14,9 @@ WEIGHTS = ("restored", "luma", "small")
 
 LUMA = (65.481 / 219, 128.553 / 219, 24.966 / 219)
 
+BEYOND = 30
+"""Weight, in `bounds`, of what is beyond the range of pictures."""
+
 
 def _without_latents(model, params, lr):
     latents = [jnp.zeros(shape, lr.dtype) for shape in model.latent_shapes(lr.shape)]
@@ -58,9 +61,11 @@ def checkerboard(image, hr, scale, cells=8):
     """mean |m|: the pattern that an error repeats in every LR pixel of a block of `cells`².
 
     m is the mean of image − hr over the block at one of the scale² places in an LR pixel, less the
-    mean over all of them. (Odena et al. 2016, "Deconvolution and checkerboard artifacts".)
+    mean over all of them. An LR image smaller than a block is one. (Odena et al. 2016,
+    "Deconvolution and checkerboard artifacts".)
     """
     batch, height, width, channels = hr.shape
+    cells = min(cells, height // scale, width // scale)
     rows, columns = height // (scale * cells), width // (scale * cells)
     split = (batch, rows, cells, scale, columns, cells, scale, channels)
     error = (image - hr)[:, : rows * scale * cells, : columns * scale * cells].reshape(split)
@@ -69,10 +74,10 @@ def checkerboard(image, hr, scale, cells=8):
 
 
 def bounds(model, params, lr, key):
-    """5·mean ln(1 + (|x − ½| − 0.55)₊) + mean |down(x in [0, 1]) − lr|, of x = decode(lr, τ·e).
+    """BEYOND·mean ln(1 + (|x − ½| − 0.55)₊) + mean |down(x in [0, 1]) − lr|.
 
-    τ² ~ U(0, 1). Of LR images `lr` without HR ones: what is beyond [−0.05, 1.05], and what LR image
-    remains.
+    x = decode(lr, τ·e), τ² ~ U(0, 1). Of LR images `lr` without HR ones: what is beyond
+    [−0.05, 1.05], and what LR image remains.
     """
     keys = jax.random.split(key)
     temperatures = jnp.sqrt(jax.random.uniform(keys[0], (len(lr), 1, 1, 1)))
@@ -80,7 +85,7 @@ def bounds(model, params, lr, key):
     image = model.decode(params, lr, [temperatures * latent for latent in latents])
     beyond = jnp.mean(jnp.log1p(jax.nn.relu(jnp.abs(image - 0.5) - 0.55)))
     small = bicubic(jnp.clip(image, 0, 1), down=model.scale)
-    return 5 * beyond + jnp.mean(jnp.abs(small - lr))
+    return BEYOND * beyond + jnp.mean(jnp.abs(small - lr))
 
 
 def _saved(recipe, small, key):
