@@ -72,27 +72,32 @@ def cut(images: jax.Array, places: jax.Array, side: int) -> jax.Array:
     return jax.vmap(one)(places)
 
 
-def strange(windows: jax.Array, key: jax.Array) -> jax.Array:
+def strange(windows: jax.Array, scale: int, key: jax.Array) -> jax.Array:
     """LR images [B, h, w, 3] in [0, 1], 8 bits, unlike a shrunk photograph's.
 
-    Each is its uint8 window, or noise, one-bit noise, in colour or grey, saturated blocks of 8²,
-    or checks or stripes 1 to 3 pixels wide; half of these lie between two colours drawn for each.
+    Each is its uint8 window, as for `pair`, shrunk, or a part of it as it is, or noise, one-bit
+    noise, in colour or grey, saturated blocks of 8², checks or stripes 1 to 3 pixels wide, or a
+    halftone. Half of the patterns lie between two colours drawn for each, some of them saturated.
     """
-    keys = jax.random.split(key, 5)
-    noise = jax.random.randint(keys[0], windows.shape, 0, 256) / 255
+    keys = jax.random.split(key, 7)
+    shrunk = pair(windows, scale)[1]
+    drawn = windows[:, : shrunk.shape[1], : shrunk.shape[2]] / 255
+    noise = jax.random.randint(keys[0], shrunk.shape, 0, 256) / 255
     bits = jnp.round(noise)
-    blocks = bits[:, : windows.shape[1] // 8 + 1].repeat(8, 1)
-    blocks = blocks[:, :, : windows.shape[2] // 8 + 1].repeat(8, 2)
+    blocks = bits[:, : shrunk.shape[1] // 8 + 1].repeat(8, 1)
+    blocks = blocks[:, :, : shrunk.shape[2] // 8 + 1].repeat(8, 2)
     corner = jax.random.randint(keys[1], (2,), 0, 8)
-    blocks = lax.dynamic_slice(blocks, (0, *corner, 0), windows.shape)
+    blocks = lax.dynamic_slice(blocks, (0, *corner, 0), shrunk.shape)
     grey = jnp.broadcast_to(bits[..., :1], bits.shape)
-    others = [noise, bits, grey, blocks, _checks(windows.shape, keys[2])]
-    kind, tinted = jax.random.randint(keys[3], (2, len(windows), 1, 1, 1), 0, len(others) + 2)
-    chosen = [kind == number for number in range(len(others))]
-    pattern = jnp.select(chosen, others, 0)
-    first, last = jax.random.uniform(keys[4], (2, len(windows), 1, 1, 3))
-    pattern = jnp.where(tinted % 2, first + (last - first) * pattern, pattern)
-    return jnp.round(jnp.where(kind < len(others), 255 * pattern, windows)) / jnp.float32(255)
+    checks, halftones = _checks(shrunk.shape, keys[2]), _halftones(shrunk.shape, keys[3])
+    images = [noise, bits, grey, blocks, checks, halftones, drawn, drawn, shrunk, shrunk, shrunk]
+    kind = jax.random.randint(keys[4], (len(windows), 1, 1, 1), 0, len(images))
+    image = jnp.select([kind == number for number in range(len(images))], images)
+    tinted, saturated = jax.random.bernoulli(keys[5], shape=(2, len(windows), 1, 1, 1))
+    ends = jax.random.uniform(keys[6], (2, len(windows), 1, 1, 3))
+    first, last = jnp.where(saturated, jnp.round(ends), ends)
+    image = jnp.where(tinted & (kind < 6), first + (last - first) * image, image)
+    return jnp.round(255 * image) / jnp.float32(255)
 
 
 def _checks(shape, key):
@@ -100,6 +105,15 @@ def _checks(shape, key):
     width, kind = jax.random.randint(key, (2, shape[0], 1, 1, 1), 0, 3)
     rows, columns = (lax.broadcasted_iota(int, shape, axis) // (1 + width) for axis in (1, 2))
     return (rows * (kind != 1) + columns * (kind != 2)) % 2.0
+
+
+def _halftones(shape, key):
+    """[B, h, w, 3] of 0 and 1: slopes from one grey to another by Bayer's 4 × 4 thresholds."""
+    first, last = jax.random.uniform(key, (2, shape[0], 1, 1, 1))
+    slope = first + (last - first) * jnp.linspace(0, 1, shape[2])[:, None]
+    bayer = jnp.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 16 + 1 / 32
+    rows, columns = (lax.broadcasted_iota(int, shape, axis) % 4 for axis in (1, 2))
+    return jnp.where(slope > bayer[rows, columns], 1.0, 0.0)
 
 
 def _decode(archive, name):

@@ -91,7 +91,7 @@ def _update(recipe, weights, judge, state, windows, odd, rate):
     """
     hr, lr = batches.pair(windows, recipe.model.scale)
     key = jax.random.fold_in(jax.random.key(0), state["step"])
-    odd = batches.strange(odd, jax.random.fold_in(key, 2))
+    odd = batches.strange(odd, recipe.model.scale, jax.random.fold_in(key, 2))
     loss = functools.partial(objectives.total, recipe, weights, judge)
     (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(
         state["params"], hr, lr, odd, key
@@ -112,17 +112,17 @@ def _update(recipe, weights, judge, state, windows, odd, rate):
 def iterate(recipe, images, state, places, odd, rates, weights, judge):
     """(state after one update per entry of `rates`, mean metrics).
 
-    The windows are those of `images` at `places` [N, B, 4], those that are LR images at `odd`. The
-    rates [N] and `weights`, of `objectives.WEIGHTS`, are the caller's: programs are kept while only
-    they change. `judge` is `objectives.judge_of` the recipe.
+    The windows are those of `images` at `places` [N, B, 4], those of `batches.strange` at `odd`.
+    The rates [N] and `weights`, of `objectives.WEIGHTS`, are the caller's: programs are kept while
+    only they change. `judge` is `objectives.judge_of` the recipe.
     """
     side = recipe.patch + 2 * batches.margin(recipe.model.scale)
 
     def one(state, inputs):
         places, odd, rate = inputs
         windows = batches.cut(images, places, side)
-        small = batches.cut(images, odd, recipe.patch // recipe.model.scale)
-        return _update(recipe, weights, judge, state, windows, small, rate)
+        strange = batches.cut(images, odd, side)
+        return _update(recipe, weights, judge, state, windows, strange, rate)
 
     state, terms = lax.scan(one, state, (places, odd, rates))
     return state, jax.tree.map(jnp.mean, terms)
@@ -311,8 +311,8 @@ def train(recipe, tiles, run, init, limits):
         start = clock()
         steps = range(log.step, log.step + limits.each)
         places = np.stack([tiles.places(0, i, recipe.batch, _side(recipe)) for i in steps])
-        count, small = (4, recipe.patch // recipe.model.scale) if recipe.strange else (0, 1)
-        odd = np.stack([tiles.places(1, i, count, small, drawn=True) for i in steps])
+        odd = 4 if recipe.strange else 0
+        odd = np.stack([tiles.places(1, i, odd, _side(recipe), drawn=True) for i in steps])
         rates = np.float32([learning_rate(recipe, i, progress) for i in steps])
         state, terms = iterate(constant, tiles.images, state, places, odd, rates, weights, judge)
         terms = jax.device_get(terms)

@@ -78,17 +78,20 @@ def test_bounds_are_of_what_is_beyond_and_of_what_remains():
     np.testing.assert_allclose(far, objectives.BEYOND * np.log(2) + 0.25, rtol=1e-5)
 
 
-def test_strange_images_are_windows_and_patterns_of_8_bits():
-    windows = jax.random.randint(jax.random.key(1), (512, 12, 12, 3), 0, 256).astype(jnp.uint8)
-    found = np.asarray(batches.strange(windows, jax.random.key(0)))
+def test_strange_images_are_windows_shrunk_or_not_and_patterns_of_8_bits():
+    windows = jax.random.randint(jax.random.key(1), (512, 64, 64, 3), 0, 256).astype(jnp.uint8)
+    found = np.asarray(batches.strange(windows, 4, jax.random.key(0)))
+    assert found.shape == (512, 12, 12, 3)
     np.testing.assert_allclose(found * 255, np.round(found * 255), atol=1e-4)
     assert found.min() == 0 and found.max() == 1
-    kept = np.all(np.round(found * 255) == np.asarray(windows), (1, 2, 3))
-    assert 2 / 7 - 0.06 < kept.mean() < 2 / 7 + 0.06
-    counts = [len(np.unique(image.reshape(-1, 3), axis=0)) for image in found[~kept]]
-    assert 0.3 < np.mean(np.equal(counts, 2)) < 0.6  # grey one-bit noise, checks and stripes
-    repeated = np.all(found[:, :-2] == found[:, 2:], (1, 2, 3))
-    assert 0.03 < repeated.mean() < 0.15
+    drawn = np.all(np.round(found * 255) == np.asarray(windows)[:, :12, :12], (1, 2, 3))
+    shrunk = np.all(np.abs(found - batches.pair(windows, 4)[1]) < 1e-6, (1, 2, 3))
+    np.testing.assert_allclose([drawn.mean(), shrunk.mean()], [2 / 11, 3 / 11], atol=0.06)
+    patterns = found[~drawn & ~shrunk]
+    counts = [len(np.unique(image.reshape(-1, 3), axis=0)) for image in patterns]
+    assert 0.3 < np.mean(np.equal(counts, 2)) < 0.6  # grey noise of one bit, checks, halftones
+    repeated = np.all(patterns[:, :-2] == patterns[:, 2:], (1, 2, 3))
+    assert 0.03 < repeated.mean() < 0.2  # columns, and the narrowest checks and rows
 
 
 def test_noise_is_capped_in_the_guard_alone():
