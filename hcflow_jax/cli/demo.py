@@ -12,7 +12,7 @@ from hcflow_jax.errors import shown
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
 
-TEMPERATURES = (0.0, 0.4, 0.8)
+TEMPERATURES = (0.0, 0.5, 0.8)
 """Of the samples shown; the second is the default of `hcflow upscale`."""
 
 DEVIATION_SAMPLES = 8

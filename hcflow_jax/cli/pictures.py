@@ -15,7 +15,7 @@ def add_command(commands) -> None:
     sizes.add_arguments(upscale)
     add_sampling(
         upscale,
-        0.4,
+        0.5,
         "at which the shipped weights look best; 0 is the most faithful, and softer; full-size "
         "networks look best at 0.8 to 0.9",
     )

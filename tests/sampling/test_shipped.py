@@ -1,5 +1,7 @@
 """What the weights that ship are good for: figures far below which they must not fall."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -8,10 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 from hcflow_jax import sampling
 from hcflow_jax.images import metrics
 from hcflow_jax.images.resize import imresize
+from tests.sampling import strange
 
 pytestmark = pytest.mark.slow
 
-DEFAULT = 0.4
+DEFAULT = 0.5
 """Temperature of `hcflow upscale`."""
 
 
@@ -99,48 +102,33 @@ def test_lettering_is_nearer_than_bicubic_at_the_default_temperature(scale, gain
     assert metrics.psnr_y(_eight_bits(found), page, scale) > bicubic + gain
 
 
-def _checks(side):
-    return np.indices((side, side)).sum(0)[..., None] % 2 * np.ones(3)
+@functools.partial(jax.jit, static_argnums=0)
+def _decoded(model, params, lr, key, temperature):
+    return model.decode(params, lr, model.draw_latents(key, lr, temperature))
 
 
-def _blocks(rng, side):
-    return rng.integers(0, 2, (side // 8, side // 8, 3)).repeat(8, 0).repeat(8, 1)
+def _raw_samples(scale, temperature, count=200):
+    """Samples of `strange.pictures` before they are clamped."""
+    model, params = sampling.load(None, "sr", scale)
+    params = model.prepare(params)
+    for i, lr in enumerate(np.split(strange.pictures(count, 32), count // 20)):
+        yield from np.asarray(_decoded(model, params, lr, jax.random.key(i), temperature))
 
 
 @pytest.mark.parametrize("temperature", [0.0, DEFAULT, 1.0])
-def test_hard_edges_overshoot_little(temperature):
-    """At ×4: stripes, checks, saturated blocks, one-bit noise, and what leaves [−0.1, 1.1]."""
-    rng, side = np.random.default_rng(0), 48
-    stripes = np.broadcast_to((np.arange(side) // 2 % 2)[:, None, None], (side, side, 3))
-    pictures = [stripes, _checks(side), _blocks(rng, side), rng.integers(0, 2, (side, side, 3))]
-    lr = np.stack(pictures).astype(np.float32)
-    model, params = sampling.load(None, "sr", 4)
-    latents = model.draw_latents(jax.random.key(0), lr, temperature)
-    found = np.asarray(jax.jit(model.decode)(params, lr, latents))
-    shares = np.mean(np.abs(found - 0.5) > 0.6, (1, 2, 3))
-    assert np.all(shares < [0.001, 0.001, 0.001, 0.01])
+def test_samples_of_strange_pictures_stay_in_range(temperature):
+    """At ×4. Lettering, line art, checks, noise, halftones, 1-bit pictures, saturated colours.
+
+    One of the 200, a halftone of two blues, leaves it by 0.1 in places; of bicubic's, 110 do.
+    """
+    shares = np.sort([np.mean(~(np.abs(x - 0.5) < 0.6)) for x in _raw_samples(4, temperature)])
+    assert len(shares) == 200 and shares[-2] <= 0.001 and shares[-1] < 0.06
 
 
-@pytest.mark.parametrize(
-    ("scale", "temperature", "share"),
-    [
-        *((scale, DEFAULT, 0.05) for scale in (2, 8)),
-        *((scale, 1.0, 0.4) for scale in (2, 8)),
-        *((4, temperature, 0.01) for temperature in (DEFAULT, 1.0)),
-    ],
-)
+@pytest.mark.parametrize(("temperature", "share"), [(DEFAULT, 0.05), (1.0, 0.4)])
+@pytest.mark.parametrize("scale", [2, 8])
 def test_samples_of_strange_pictures_stay_near_the_range(scale, temperature, share):
-    """Noise, a checkerboard, saturated blocks, one-bit noise: values before they are clamped."""
-    rng, side = np.random.default_rng(0), 48
-    noise = rng.random((side, side, 3))
-    pictures = [noise, _checks(side), _blocks(rng, side), rng.integers(0, 2, (side, side, 3))]
-    lr = np.stack(pictures).astype(np.float32)
-    model, params = sampling.load(None, "sr", scale)
-
-    @jax.jit
-    def decode(params, lr):
-        return model.decode(params, lr, model.draw_latents(jax.random.key(0), lr, temperature))
-
-    found = np.asarray(decode(params, lr))
+    """At ×2 and ×8, whose weights were not trained on such pictures."""
+    found = np.stack(list(_raw_samples(scale, temperature, 40)))
     assert np.abs(found - 0.5).max() < 100
-    assert np.mean(np.abs(found - 0.5) > 1.5, (1, 2, 3)).max() < share
+    assert np.mean(~(np.abs(found - 0.5) < 1.5), (1, 2, 3)).max() < share
