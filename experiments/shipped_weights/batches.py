@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from PIL import Image
+from synthetic import BAYER
 
 from hcflow_jax.images import resize
 
@@ -90,13 +91,14 @@ def strange(windows: jax.Array, scale: int, key: jax.Array) -> jax.Array:
     blocks = lax.dynamic_slice(blocks, (0, *corner, 0), shrunk.shape)
     grey = jnp.broadcast_to(bits[..., :1], bits.shape)
     checks, halftones = _checks(shrunk.shape, keys[2]), _halftones(shrunk.shape, keys[3])
-    images = [noise, bits, grey, blocks, checks, halftones, drawn, drawn, shrunk, shrunk, shrunk]
+    patterns = [noise, bits, grey, blocks, checks, halftones]
+    images = [*patterns, drawn, drawn, shrunk, shrunk, shrunk]
     kind = jax.random.randint(keys[4], (len(windows), 1, 1, 1), 0, len(images))
     image = jnp.select([kind == number for number in range(len(images))], images)
     tinted, saturated = jax.random.bernoulli(keys[5], shape=(2, len(windows), 1, 1, 1))
     ends = jax.random.uniform(keys[6], (2, len(windows), 1, 1, 3))
     first, last = jnp.where(saturated, jnp.round(ends), ends)
-    image = jnp.where(tinted & (kind < 6), first + (last - first) * image, image)
+    image = jnp.where(tinted & (kind < len(patterns)), first + (last - first) * image, image)
     return jnp.round(255 * image) / jnp.float32(255)
 
 
@@ -111,9 +113,8 @@ def _halftones(shape, key):
     """[B, h, w, 3] of 0 and 1: slopes from one grey to another by Bayer's 4 × 4 thresholds."""
     first, last = jax.random.uniform(key, (2, shape[0], 1, 1, 1))
     slope = first + (last - first) * jnp.linspace(0, 1, shape[2])[:, None]
-    bayer = jnp.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 16 + 1 / 32
     rows, columns = (lax.broadcasted_iota(int, shape, axis) % 4 for axis in (1, 2))
-    return jnp.where(slope > bayer[rows, columns], 1.0, 0.0)
+    return jnp.where(slope > jnp.asarray(BAYER)[rows, columns], 1.0, 0.0)
 
 
 def _decode(archive, name):

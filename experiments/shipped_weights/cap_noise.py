@@ -3,8 +3,8 @@
     python experiments/shipped_weights/cap_noise.py WEIGHTS LOG_STD -o OUT.npz
 
 Samples stray by that deviation times the temperature. A guard that `finish.py` fitted lets it reach
-e³·⁵, with which samples of noise and hard edges leave the range of pictures; with e⁰·⁵ they hardly
-do, and figures of photographs stay (README.md). The map stays an exact bijection with the
+e³·⁵, with which samples of noise and hard edges leave the range of pictures; with e⁻⁰·⁵ they hardly
+do, and photographs are a little less likely (README.md). The map stays an exact bijection with the
 log-determinant that it reports: the bound is a part of the prior.
 """
 

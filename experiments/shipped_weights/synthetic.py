@@ -13,6 +13,8 @@ TEXT = (
     "Settings Cancel Apply for i in range(n): return self.x[i] == None import numpy as np"
 )
 WORDS = TEXT.split()
+BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 16 + 1 / 32
+"""Thresholds in [0, 1] of an ordered dither. (Bayer 1973.)"""
 
 
 def _colour(rng):
@@ -116,8 +118,7 @@ def dithered(rng, side, photograph):
     if kind == 2:
         return Image.fromarray(255 * (grey > np.median(grey)).astype(np.uint8)).convert("RGB")
     if kind == 3:
-        bayer = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) * 16 + 8
-        threshold = np.tile(bayer, (side // 4, side // 4))
+        threshold = np.tile(256 * BAYER, (side // 4, side // 4))
     else:
         y, x = np.mgrid[:side, :side] * 2 * np.pi / rng.uniform(3, 9)
         threshold = 127.5 + 63 * (np.cos(x + y) + np.cos(x - y))
